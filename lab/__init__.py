@@ -1,0 +1,8 @@
+"""thwlab: highly available Kubernetes the hard way, built, verified, broken on purpose and measured.
+
+Reading order, which is also the one direction of imports:
+`errors`, `wait`, `strictyaml` -> `topology` -> `artifacts`, `pki`, `kubeconfig` -> `machine` ->
+`providers` -> `components`, `addons` -> `bringup` -> `cluster` -> `plugin`, `cli`.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,53 @@
+"""Everything the harness raises on purpose, sorted by whose fault it is."""
+
+from collections.abc import Sequence
+
+
+class LabError(Exception):
+    """The laboratory could not do its work; says nothing about the cluster under test.
+
+    `remedy` is what the reader can do about it, a command that can be pasted wherever there is one.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        self.remedy = remedy
+        super().__init__(f"{message}\n  remedy: {remedy}" if remedy else message)
+
+
+class ConfigError(LabError):
+    """A file, option or variable of the user's is wrong.  Carries every problem, not only the first."""
+
+    def __init__(self, source: str, problems: Sequence[str], *, remedy: str = "") -> None:
+        self.source = source
+        self.problems = list(problems)
+        super().__init__("\n  - ".join([f"{source} is not usable:", *problems]), remedy=remedy)
+
+
+class CommandFailed(LabError):
+    """A command on a machine ended with a status nobody asked for."""
+
+    def __init__(self, machine: str, command: str, status: int, output: str) -> None:
+        self.status = status
+        super().__init__(f"{machine}: `{command}` exited {status}: {output.strip()[-2000:] or '(no output)'}")
+
+
+class CommandTimedOut(LabError):
+    """A command on a machine did not end before its deadline; `output` is what it had printed."""
+
+    def __init__(self, machine: str, command: str, seconds: float, output: str) -> None:
+        super().__init__(
+            f"{machine}: `{command}` timed out after {seconds:.1f}s; "
+            f"printed so far: {output.strip()[-2000:] or '(nothing)'}"
+        )
+
+
+class WaitExpired(LabError):
+    """A condition did not come true in time."""
+
+    def __init__(self, what: str, seconds: float, last: str) -> None:
+        self.what, self.seconds, self.last = what, seconds, last
+        super().__init__(f"gave up on {what} after {seconds:.1f}s; last seen: {last}")
+
+
+class ClusterError(AssertionError):
+    """The cluster under test failed, and the laboratory did its work."""

@@ -1,0 +1,161 @@
+"""A live machine: run commands as root, carry files, lose its power."""
+
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from lab.errors import CommandFailed, CommandTimedOut
+from lab.topology import Node
+
+T = TypeVar("T")
+OUTPUT_CAP = 8 * 1024 * 1024  # bytes kept per stream; a flood must not fill the prober's memory
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a command ended.  Bytes are kept as they came; text shows replacement marks.
+
+    `status` is None when the deadline cut it; `cut` counts the bytes beyond `OUTPUT_CAP` that were dropped.
+    """
+
+    status: int | None
+    out: bytes = b""
+    err: bytes = b""
+    seconds: float = 0.0
+    cut: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended by itself with status 0."""
+        return self.status == 0
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the deadline ended it."""
+        return self.status is None
+
+    @property
+    def stdout(self) -> str:
+        """Standard output as text."""
+        return self.out.decode(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        """Standard error as text."""
+        return self.err.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file a machine must have.  Its content may be a secret and is not shown."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int = 0o644
+
+
+class Machine(ABC):
+    """One planned node, alive.  Every call has a deadline of its own, also against a paused machine."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.name = node.name
+
+    @abstractmethod
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
+        """Run a command as root and report how it ended; a non-zero status is an answer, not an error.
+
+        ``timeout`` is in seconds; at the deadline the partial output comes back with status None.
+        Raises `LabError` only if the machine cannot be asked at all.
+        """
+
+    @abstractmethod
+    def pull_plug(self) -> None:
+        """Cut the link, then the power: nothing is flushed, nobody is told, no FIN or RST leaves."""
+
+    @abstractmethod
+    def boot(self) -> None:
+        """Switch on what is off and return once commands can be run; harmless when it is on."""
+
+    @abstractmethod
+    def reboot(self) -> None:
+        """Shut down in order, boot again, and return once commands can be run."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Freeze every process; the machine answers nothing until `resume`."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Undo `pause`; harmless when it is not paused."""
+
+    def check(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> str:
+        """Run a command that must succeed and return what it printed."""
+        result = self.run(*argv, stdin=stdin, timeout=timeout)
+        if result.timed_out:
+            raise CommandTimedOut(self.name, shlex.join(argv), timeout, result.stdout + result.stderr)
+        if result.status != 0:
+            raise CommandFailed(
+                self.name, shlex.join(argv), result.status or 0, result.stderr or result.stdout
+            )
+        return result.stdout
+
+    def apply(self, files: Sequence[File], *, timeout: float = 60) -> frozenset[str]:
+        """Make the files have this content and mode; the paths that had to change.
+
+        One stream for all of them; each is written beside its place and renamed over it.
+        """
+        if not files:
+            return frozenset()
+        printed = self.check("python3", "-c", _RECEIVER, stdin=_stream(files), timeout=timeout)
+        return frozenset(printed.split("\0")[:-1])
+
+
+def on_each(machines: Sequence[Machine], act: Callable[[Machine], T]) -> dict[str, T]:
+    """Act on all machines at once.  Every one is tried; the failures come back together."""
+    with ThreadPoolExecutor(max_workers=max(1, len(machines))) as pool:
+        tasks = {machine.name: pool.submit(act, machine) for machine in machines}
+    failures = [error for task in tasks.values() if (error := task.exception())]
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise BaseExceptionGroup(f"{len(failures)} of {len(tasks)} machines failed", failures)
+    return {name: task.result() for name, task in tasks.items()}
+
+
+def _stream(files: Sequence[File]) -> bytes:
+    head = b"".join(f"{f.mode:o} {len(f.content)} {f.path}\n".encode() for f in files)
+    return head + b"\n" + b"".join(f.content for f in files)
+
+
+# Runs on the machine with Debian's python3-minimal, which has neither json nor tarfile.
+_RECEIVER = """\
+import os, sys
+inp = sys.stdin.buffer
+plan = []
+for line in iter(inp.readline, b"\\n"):
+    mode, size, path = line.rstrip(b"\\n").split(b" ", 2)
+    plan.append((int(mode, 8), int(size), path.decode()))
+for mode, size, path in plan:
+    new = inp.read(size)
+    if len(new) != size:
+        sys.exit("stream ended inside " + path)
+    try:
+        with open(path, "rb") as f:
+            old = f.read()
+        if old == new and os.stat(path).st_mode & 0o7777 == mode:
+            continue
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    part = path + ".thwlab"
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as f:
+        f.write(new)
+    os.chmod(part, mode)
+    os.replace(part, path)
+    sys.stdout.write(path + "\\0")
+"""
