@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeVar
 
 from lab.errors import CommandFailed, CommandTimedOut
@@ -55,6 +56,26 @@ class File:
     path: str
     content: bytes = field(repr=False)
     mode: int = 0o644
+
+
+class Substrate(StrEnum):
+    """What a machine is made of.  A container shares its host's kernel, clock and page cache."""
+
+    CONTAINER = "container"
+    VM = "vm"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What the machines run on, as far as a component's files depend on it."""
+
+    substrate: Substrate
+    cgroup: int  # 1 or 2
+
+    @property
+    def container(self) -> bool:
+        """Whether machines share the host's kernel."""
+        return self.substrate is Substrate.CONTAINER
 
 
 class Machine(ABC):

@@ -1,0 +1,77 @@
+"""What turns a plan into machines and removes them again."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lab.machine import Machine, Platform
+from lab.topology import Topology
+
+
+class Capability(StrEnum):
+    """What a provider can do beyond running machines; tests and faults ask before they try."""
+
+    SNAPSHOT = "snapshot"
+    PAUSE = "pause"
+    POWER_CUT = "power-cut"
+    OWN_CLOCK = "own-clock"
+    OWN_KERNEL = "own-kernel"
+    LOSES_PAGE_CACHE = "loses-page-cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something this host lacks, and the command that brings it."""
+
+    what: str
+    remedy: str
+    packages: tuple[str, ...] = ()
+
+
+class Provider(ABC):
+    """Machines of one lab.  What it creates is found again by listing, not by memory."""
+
+    name: str
+
+    @abstractmethod
+    def preflight(self, topology: Topology) -> list[Missing]:
+        """Everything that is missing on this host, at once; creates nothing."""
+
+    @abstractmethod
+    def create(self, topology: Topology, names: Sequence[str]) -> None:
+        """Have these machines running; additive and idempotent."""
+
+    @abstractmethod
+    def attach(self, topology: Topology) -> Mapping[str, Machine]:
+        """The machines that exist, by name."""
+
+    @abstractmethod
+    def destroy(self) -> None:
+        """Remove everything this lab ever created, also after a SIGKILL; harmless when there is nothing."""
+
+    @abstractmethod
+    def snapshot(self, name: str) -> None:
+        """Pause all machines, take a snapshot of each, resume."""
+
+    @abstractmethod
+    def restore(self, name: str) -> None:
+        """Bring all machines back to the snapshot, running."""
+
+    @abstractmethod
+    def host_argv(self, argv: Sequence[str]) -> list[str]:
+        """The command line that runs `argv` on this host but inside the lab's network."""
+
+    @abstractmethod
+    def reach(self, machine: str, port: int) -> tuple[str, int]:
+        """A loopback address of this host behind which the machine's port answers."""
+
+    @property
+    @abstractmethod
+    def platform(self) -> Platform:
+        """What its machines run on."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do here."""
