@@ -5,20 +5,35 @@ from collections.abc import Sequence
 
 from lab.machine import File, Machine, Platform, on_each
 from lab.pki import Credentials
-from lab.topology import Node, Topology
+from lab.topology import Node, Profile, Topology
 from lab.wait import wait_until
 
 
 class Component(ABC):
-    """A program run by systemd.  Subclasses describe; only `install` touches machines."""
+    """A program run by systemd.  Subclasses describe; only `install` touches machines.
+
+    `unit` is None for what is files only.  `on_change` is what systemctl does with the unit when its
+    files changed; a changed unit file always means a restart.
+    """
 
     name: str
-    unit: str
-    start_timeout: float = 60
+    unit: str | None
+    on_change: str = "restart"
+    patience: float = 90
 
     def __init__(self, topology: Topology, platform: Platform) -> None:
         self.topology = topology
         self.platform = platform
+
+    @property
+    def start_timeout(self) -> float:
+        """Seconds until it must serve; an emulated machine computes up to twenty times slower."""
+        return self.patience if self.platform.container else 6 * self.patience
+
+    @property
+    def hardened(self) -> bool:
+        """Whether the plan wants our settings and not those of the guide."""
+        return self.topology.profile is Profile.HARDENED
 
     @abstractmethod
     def nodes(self) -> tuple[Node, ...]:
@@ -39,9 +54,11 @@ def place(component: Component, machine: Machine, credentials: Credentials) -> b
     Does not wait for it to serve.  True if anything changed.
     """
     changed = machine.apply(component.files(machine.node, credentials))
-    script = "systemctl daemon-reload && systemctl enable --quiet {u} && systemctl restart --no-block {u}"
+    if component.unit is None:
+        return bool(changed)
     if changed:
-        machine.check("sh", "-c", script.format(u=component.unit))
+        verb = "restart" if f"/etc/systemd/system/{component.unit}" in changed else component.on_change
+        machine.check("sh", "-c", _CHANGED, component.unit, verb)
     else:
         machine.check("systemctl", "start", "--no-block", component.unit)
     return bool(changed)
@@ -64,3 +81,6 @@ def await_ready(component: Component, machine: Machine) -> None:
         lambda: component.check_ready(machine),
         timeout=component.start_timeout,
     )
+
+
+_CHANGED = 'systemctl daemon-reload && systemctl enable --quiet "$0" && systemctl "$1" --no-block "$0"'

@@ -1,0 +1,151 @@
+"""kube-apiserver: on every master, each of them serving."""
+
+from lab.components.base import Component
+from lab.components.control_plane import conf_of, program, variable_of
+from lab.components.etcd import client_url
+from lab.components.readiness import CURL, ask
+from lab.components.rendering import (
+    CFG,
+    LOGS,
+    RESTART,
+    SA_KEY,
+    SA_PUB,
+    ca_file,
+    options,
+    pair_files,
+    render,
+    secret,
+)
+from lab.machine import File, Machine
+from lab.pki import CA_FILES, Credentials, paths
+from lab.topology import Node, Role
+
+USES = ("kubernetes", "apiserver-etcd-client", "apiserver-kubelet-client", "front-proxy-client")
+AUTHENTICATION = f"{CFG}/authentication-config.yml"
+ENCRYPTION = f"{CFG}/encryption-config.yml"
+AUDIT = f"{CFG}/audit-policy.yml"
+TOKENS = f"{CFG}/token.csv"
+HARDENED = {
+    "authorization-mode": "Node,RBAC",
+    "enable-admission-plugins": "NodeRestriction",
+    "authentication-config": AUTHENTICATION,
+    "encryption-provider-config": ENCRYPTION,
+    "audit-policy-file": AUDIT,
+    "kubelet-certificate-authority": CA_FILES["kubernetes"],
+    "profiling": "false",
+}
+GUIDE = {
+    "authorization-mode": "RBAC,Node",
+    "enable-admission-plugins": "NamespaceLifecycle,LimitRanger,ServiceAccount,ResourceQuota,NodeRestriction",
+    "token-auth-file": TOKENS,
+}
+
+
+class ApiServer(Component):
+    """Reads and writes through every etcd member; reaches kubelets by their InternalIP."""
+
+    name = "kube-apiserver"
+    unit = "kube-apiserver.service"
+    patience = 120
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Every master."""
+        return self.topology.of(Role.CONTROL_PLANE)
+
+    def files(self, node: Node, credentials: Credentials) -> list[File]:
+        """Flags, unit, what the flags point to, and the certificates of its four uses."""
+        pairs = [file for use in USES for file in pair_files(credentials, use, node)]
+        prepare = {"ExecStartPre": f"/usr/bin/install -d -m 0700 {LOGS}"}
+        service = program(
+            self.name, ("etcd.service",), {**prepare, **RESTART[self.topology.profile]}, "notify"
+        )
+        return [
+            File(f"{CFG}/{conf_of(self.name)}", options(variable_of(self.name), self.flags(node))),
+            service.file(self.unit),
+            *(self._hardened_files(credentials) if self.hardened else self._guide_files(credentials)),
+            ca_file(credentials, "kubernetes"),
+            ca_file(credentials, "etcd"),
+            ca_file(credentials, "front-proxy"),
+            secret(SA_KEY, credentials.service_account.private),
+            File(SA_PUB, credentials.service_account.public),
+            *pairs,
+        ]
+
+    def check_ready(self, machine: Machine) -> None:
+        """/readyz on the node's own address says 200; else the checks that fail are told."""
+        where = f"https://{machine.node.address}:{self.topology.networks.api_port}/readyz?verbose"
+        ask(machine, self.unit, _READYZ.format(curl=CURL, ca=CA_FILES["kubernetes"], url=where))
+
+    def flags(self, node: Node) -> dict[str, str]:
+        """Its command line."""
+        return {
+            "v": "2",
+            **self._network(node),
+            **self._identities(),
+            "allow-privileged": "true",
+            "enable-bootstrap-token-auth": "true",
+            "enable-aggregator-routing": "true",
+            "audit-log-path": f"{LOGS}/k8s-audit.log",
+            "audit-log-maxage": "30",
+            "audit-log-maxbackup": "3",
+            "audit-log-maxsize": "100",
+            **(HARDENED if self.hardened else GUIDE),
+        }
+
+    def _network(self, node: Node) -> dict[str, str]:
+        networks = self.topology.networks
+        # Every address, so that loopback is served too; but a balancer on the same machine needs its own.
+        shared = Role.LOAD_BALANCER in node.roles or not self.hardened
+        return {
+            "etcd-servers": ",".join(client_url(member) for member in self.topology.of(Role.ETCD)),
+            "bind-address": str(node.address) if shared else "0.0.0.0",
+            "secure-port": str(networks.api_port),
+            "advertise-address": str(node.address),
+            "service-cluster-ip-range": str(networks.services),
+            "service-node-port-range": "{}-{}".format(*networks.node_ports),
+            "kubelet-preferred-address-types": "InternalIP",
+        }
+
+    def _identities(self) -> dict[str, str]:
+        serving, etcd = paths("kubernetes"), paths("apiserver-etcd-client")
+        kubelet, front = paths("apiserver-kubelet-client"), paths("front-proxy-client")
+        return {
+            "tls-cert-file": serving[0],
+            "tls-private-key-file": serving[1],
+            "client-ca-file": CA_FILES["kubernetes"],
+            "kubelet-client-certificate": kubelet[0],
+            "kubelet-client-key": kubelet[1],
+            "etcd-cafile": CA_FILES["etcd"],
+            "etcd-certfile": etcd[0],
+            "etcd-keyfile": etcd[1],
+            "service-account-issuer": f"https://kubernetes.default.svc.{self.topology.networks.domain}",
+            "service-account-key-file": SA_PUB,
+            "service-account-signing-key-file": SA_KEY,
+            "requestheader-client-ca-file": CA_FILES["front-proxy"],
+            "requestheader-allowed-names": "front-proxy",
+            "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+            "requestheader-group-headers": "X-Remote-Group",
+            "requestheader-username-headers": "X-Remote-User",
+            "proxy-client-cert-file": front[0],
+            "proxy-client-key-file": front[1],
+        }
+
+    def _hardened_files(self, credentials: Credentials) -> list[File]:
+        return [
+            File(AUTHENTICATION, render("authentication-config.yml.j2")),
+            secret(ENCRYPTION, render("encryption-config.yml.j2", key=credentials.encryption_key)),
+            File(AUDIT, render("audit-policy.yml.j2")),
+        ]
+
+    def _guide_files(self, credentials: Credentials) -> list[File]:
+        token = credentials.bootstrap_token.text
+        return [secret(TOKENS, f'{token},kubelet-bootstrap,10001,"system:node-bootstrapper"\n')]
+
+
+# `curl -f` would hide which checks fail, and a failing body still holds lines that say ok.
+_READYZ = """\
+answer=$({curl} -w '%{{http_code}}' --cacert {ca} '{url}')
+case "$answer" in *200) exit 0;; esac
+printf '%s\\n' "$answer" | grep -v '^\\[+]'
+exit 1
+"""

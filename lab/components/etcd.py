@@ -1,0 +1,103 @@
+"""etcd: a member on every node of that role, each started with the same list of peers."""
+
+from lab.components.base import Component
+from lab.components.readiness import ask
+from lab.components.rendering import ETCD, RESTART, Service, ca_file, environment, pair_files
+from lab.machine import File, Machine, Platform
+from lab.pki import CA_FILES, Credentials, paths
+from lab.topology import Node, Role, Topology
+
+CLIENT_PORT, PEER_PORT = 2379, 2380
+DATA = "/var/lib/etcd/default.etcd"
+MUTUAL = {"client-cert-auth": "true", "peer-client-cert-auth": "true"}
+USES = ("etcd-server", "etcd-peer", "etcd-gateway", "etcd-client")
+
+
+class Etcd(Component):
+    """A static bootstrap.  The names in ``joining`` are added to a cluster that runs already."""
+
+    name = "etcd"
+    unit = "etcd.service"
+
+    def __init__(self, topology: Topology, platform: Platform, joining: frozenset[str] = frozenset()) -> None:
+        super().__init__(topology, platform)
+        self.joining = joining
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Every member."""
+        return self.topology.of(Role.ETCD)
+
+    def files(self, node: Node, credentials: Credentials) -> list[File]:
+        """Its configuration, unit and certificates."""
+        pairs = [file for use in USES for file in pair_files(credentials, use, node)]
+        return [
+            File(f"{ETCD}/cfg/etcd.conf", environment(self._settings(node))),
+            self._service().file(self.unit),
+            ca_file(credentials, "etcd"),
+            *pairs,
+        ]
+
+    def check_ready(self, machine: Machine) -> None:
+        """A proposal of this member is committed, which takes a quorum."""
+        own = client_url(machine.node)
+        ask(machine, self.unit, f"{etcdctl()} --endpoints={own} --command-timeout=10s endpoint health")
+
+    def _settings(self, node: Node) -> dict[str, str]:
+        own, loopback = client_url(node), f"https://127.0.0.1:{CLIENT_PORT}"
+        members = (f"{self.topology.etcd_name(each)}={peer_url(each)}" for each in self.nodes())
+        return {
+            "ETCD_NAME": self.topology.etcd_name(node),
+            "ETCD_DATA_DIR": DATA,
+            "ETCD_LISTEN_PEER_URLS": peer_url(node),
+            "ETCD_LISTEN_CLIENT_URLS": f"{own},{loopback}" if self.hardened else own,
+            "ETCD_INITIAL_ADVERTISE_PEER_URLS": peer_url(node),
+            "ETCD_ADVERTISE_CLIENT_URLS": own,
+            "ETCD_INITIAL_CLUSTER": ",".join(members),
+            "ETCD_INITIAL_CLUSTER_TOKEN": "etcd-cluster",
+            "ETCD_INITIAL_CLUSTER_STATE": "existing" if node.name in self.joining else "new",
+        }
+
+    def _service(self) -> Service:
+        flags = " ".join(f"--{flag}={value}" for flag, value in self._tls().items())
+        return Service(
+            "Etcd Server",
+            (f"{ETCD}/bin/etcd {flags}",),
+            type="notify",
+            settings={
+                "EnvironmentFile": f"{ETCD}/cfg/etcd.conf",
+                **RESTART[self.topology.profile],
+                "LimitNOFILE": "65536",
+            },
+        )
+
+    def _tls(self) -> dict[str, str]:
+        server, peer, gateway = paths("etcd-server"), paths("etcd-peer"), paths("etcd-gateway")
+        flags = {
+            "cert-file": server[0],
+            "key-file": server[1],
+            "client-cert-file": gateway[0],
+            "client-key-file": gateway[1],
+            "peer-cert-file": peer[0],
+            "peer-key-file": peer[1],
+            "trusted-ca-file": CA_FILES["etcd"],
+            "peer-trusted-ca-file": CA_FILES["etcd"],
+            "logger": "zap",
+        }
+        # Having CAs, etcd asks for certificates without these two as well; auditors look for them.
+        return flags | (MUTUAL if self.hardened else {})
+
+
+def client_url(node: Node) -> str:
+    """Where clients reach the member."""
+    return f"https://{node.address}:{CLIENT_PORT}"
+
+
+def peer_url(node: Node) -> str:
+    """Where the other members reach the member."""
+    return f"https://{node.address}:{PEER_PORT}"
+
+
+def etcdctl() -> str:
+    """The command with an administrator's certificate, as it runs on a member; endpoints are to be added."""
+    cert, key = paths("etcd-client")
+    return f"{ETCD}/bin/etcdctl --cacert={CA_FILES['etcd']} --cert={cert} --key={key}"

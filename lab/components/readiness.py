@@ -1,0 +1,34 @@
+"""Asking a component on its machine, in one round trip, with its unit's last words if it is not ready."""
+
+from lab.machine import Machine
+from lab.wait import NotYet
+
+SECONDS = (
+    30  # for a probe in a guest that computes twenty times slower; probes have shorter limits of their own
+)
+CURL = "curl --noproxy '*' -sS -m 10"
+
+
+def ask(machine: Machine, unit: str, probe: str) -> None:
+    """Run the shell command ``probe`` on the machine; `NotYet` unless it ends with status 0.
+
+    `NotYet` then carries what the probe printed, the state of the unit and the end of its journal.
+    """
+    result = machine.run("sh", "-c", _ASK, unit, probe, timeout=SECONDS)
+    if result.timed_out:
+        raise NotYet(f"{unit}: no answer within {SECONDS} s to `{probe}`")
+    if not result.ok:
+        raise NotYet(_one_line(result.stdout + result.stderr))
+
+
+def _one_line(text: str) -> str:
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip()) or "(no output)"
+
+
+_ASK = """\
+seen=$(eval "$1" 2>&1) && exit 0
+printf '%s\\n' "$seen" | tail -n 5
+printf '%s ' "$0" $(systemctl show -p ActiveState -p SubState -p NRestarts "$0"); echo
+journalctl -u "$0" -n 3 -o cat --no-pager
+exit 1
+"""
