@@ -1,0 +1,245 @@
+"""The root file system of every machine: Debian, the programs, and the container images imported.
+
+Two layers, each built once and kept by what it is made of: the Debian base (packages and recipe) and,
+on it, one root per set of programs.  Both are shared by all labs of this user.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock
+
+from lab.errors import LabError
+from lab.wait import NotYet, wait_until
+
+RECIPE = 4  # raised when this file makes something else of the same inputs
+PACKAGES = (
+    "systemd systemd-sysv dbus udev iproute2 iptables nftables openssh-server python3-minimal "
+    "ca-certificates procps kmod nginx-light libnginx-mod-stream haproxy conntrack ipset ethtool socat "
+    "curl runc jq dnsutils iputils-ping tcpdump netcat-openbsd openssl busybox-static psmisc"
+).split()
+LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/i18n/*")
+NOT_STARTED = ("nginx", "haproxy", "ssh", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer")
+UNIQUE_PER_MACHINE = ("etc/hostname", "etc/resolv.conf", "etc/machine-id", "var/lib/dbus/machine-id")
+PLACES = {
+    "opt/etcd/bin": ("etcd", "etcdctl", "etcdutl"),
+    "opt/kubernetes/bin": (
+        "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl",
+    ),
+    "opt/cni/bin": ("bridge", "ptp", "host-local", "loopback", "portmap"),
+    "usr/local/bin": ("containerd", "containerd-shim-runc-v2", "ctr", "crictl"),
+    "opt/flannel/bin": ("flanneld",),
+}  # fmt: skip
+LINKS = {"usr/bin/kubectl": "/opt/kubernetes/bin/kubectl", "usr/local/bin/etcdctl": "/opt/etcd/bin/etcdctl"}
+BASE_TIMEOUT, STEP_TIMEOUT = 1200.0, 300.0
+
+Report = Callable[[str], None]
+
+
+def base_key(suite: str) -> str:
+    """What the Debian base is made of, as a short hash."""
+    return _hash([RECIPE, suite, os.uname().machine, PACKAGES, LEFT_OUT])
+
+
+def root_key(suite: str, programs: Mapping[str, Path], images: Sequence[Path]) -> str:
+    """What a whole root is made of, as a short hash."""
+    content = {name: _file_hash(path) for name, path in sorted(programs.items()) if name in _placed()}
+    return _hash([base_key(suite), content, [_file_hash(path) for path in images], PLACES, LINKS])
+
+
+def build_root(
+    cache: Path, programs: Mapping[str, Path], images: Sequence[Path], report: Report = lambda _: None
+) -> Path:
+    """A squashfs of the root for these programs and container images; built unless the cache has it."""
+    suite = debian_suite()
+    folder = cache / "roots" / root_key(suite, programs, images)
+    finished = folder / "root.squashfs"
+    if finished.exists():
+        return finished
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not finished.exists():
+            base = build_base(cache, suite, report)
+            with _working_folder(cache) as work:
+                report("root: programs and container images")
+                _assemble(work / "root", base, programs, images)
+                _pack(work / "root", work / "root.squashfs")
+                folder.mkdir(exist_ok=True)
+                (work / "root.squashfs").rename(finished)
+    return finished
+
+
+def build_base(cache: Path, suite: str, report: Report = lambda _: None) -> Path:
+    """A tar of the Debian base; built from the mirrors this machine is configured for."""
+    finished = cache / "bases" / f"{suite}-{base_key(suite)}.tar"
+    finished.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(finished.with_suffix(".lock")):
+        if not finished.exists():
+            report(f"root: Debian {suite}, {len(PACKAGES)} packages and what they need")
+            with _working_folder(cache) as work:
+                _run(*_mmdebstrap(suite, work / "base.tar"), timeout=BASE_TIMEOUT)
+                (work / "base.tar").rename(finished)
+    return finished
+
+
+def debian_suite() -> str:
+    """The release this host runs; the machines run the same, from the same mirrors."""
+    release = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+    )
+    suite = release.get("VERSION_CODENAME", "").strip('"')
+    if not suite or not shutil.which("apt-get"):
+        raise LabError(
+            "the machines' root is built from Debian packages, and this host has no apt sources",
+            remedy="build it once on a Debian or Ubuntu host and copy its cache folder `thwlab artifacts list` names",
+        )
+    return suite
+
+
+def _mmdebstrap(suite: str, target: Path) -> list[str]:
+    sources = [*sorted(Path("/etc/apt/sources.list.d").glob("*.sources"))]
+    sources += [*sorted(Path("/etc/apt/sources.list.d").glob("*.list"))]
+    if (legacy := Path("/etc/apt/sources.list")).exists():
+        sources.append(legacy)
+    return [
+        "mmdebstrap",
+        "--variant=minbase",
+        f"--include={','.join(PACKAGES)}",
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
+        "--aptopt=Acquire::Retries 3",
+        suite,
+        str(target),
+        *(str(path) for path in sources if _is_debian_source(path)),
+    ]
+
+
+def _is_debian_source(path: Path) -> bool:
+    """Only the distribution's own archives: a third party's would bring other packages, or none."""
+    text = path.read_text(errors="replace")
+    return "debian" in text or "ubuntu" in text
+
+
+def _assemble(root: Path, base: Path, programs: Mapping[str, Path], images: Sequence[Path]) -> None:
+    root.mkdir()
+    _run("tar", "-xpf", str(base), "-C", str(root), "--numeric-owner", "--exclude=./dev/*")
+    for folder, names in PLACES.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if name in programs:
+                shutil.copyfile(programs[name], root / folder / name)
+                (root / folder / name).chmod(0o755)
+    for link, target in LINKS.items():
+        (root / link).symlink_to(target)
+    for unit in NOT_STARTED:
+        name = unit if "." in unit else f"{unit}.service"
+        (root / "etc/systemd/system" / name).symlink_to("/dev/null")
+    _enable_networkd(root)
+    _import_images(root, programs, images)
+    _forget_identity(root)
+
+
+def _enable_networkd(root: Path) -> None:
+    wanted = root / "etc/systemd/system/multi-user.target.wants"
+    wanted.mkdir(parents=True, exist_ok=True)
+    (wanted / "systemd-networkd.service").symlink_to("/lib/systemd/system/systemd-networkd.service")
+
+
+def _forget_identity(root: Path) -> None:
+    for path in UNIQUE_PER_MACHINE:
+        (root / path).unlink(missing_ok=True)
+    (root / "etc/machine-id").touch()
+    (root / "etc/resolv.conf").touch()
+    for key in (root / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()
+
+
+def _import_images(root: Path, programs: Mapping[str, Path], images: Sequence[Path]) -> None:
+    """Let a containerd of this host fill the root's own folder, so that machines start with the images."""
+    if not images:
+        return
+    with tempfile.TemporaryDirectory(prefix="thwlab-") as short:
+        socket = Path(short) / "s"
+        config = Path(short) / "config.toml"
+        config.write_text(
+            f'version = 3\nroot = "{root}/var/lib/containerd"\nstate = "{short}/state"\n'
+            f'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", '
+            f'"io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri"]\n[grpc]\naddress = "{socket}"\n'
+        )
+        with _daemon(str(programs["containerd"]), "--config", str(config), log=Path(short) / "log"):
+            wait_until("containerd to listen", partial(_check_socket, socket), timeout=30, every=0.05)
+            for image in images:
+                _run(str(programs["ctr"]), "-a", str(socket), "-n", "k8s.io", "images", "import", str(image))
+
+
+def _check_socket(socket: Path) -> None:
+    if not socket.is_socket():
+        raise NotYet(f"no {socket}")
+
+
+@contextmanager
+def _daemon(*argv: str, log: Path) -> Iterator[None]:
+    """Run a program beside the body, in a mount namespace of its own, and end it in order afterwards."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "--", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def _pack(root: Path, target: Path) -> None:
+    _run(
+        "mksquashfs", str(root), str(target), "-noappend", "-no-progress", "-quiet",
+        "-comp", "zstd", "-Xcompression-level", "1",
+    )  # fmt: skip
+
+
+@contextmanager
+def _working_folder(cache: Path) -> Iterator[Path]:
+    """A folder beside the results, so that they can be renamed into place; removed whatever happens."""
+    (cache / "work").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache / "work") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def _run(*argv: str, timeout: float = STEP_TIMEOUT) -> None:
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
+        )
+    except FileNotFoundError as error:
+        raise LabError(f"{argv[0]} is not installed", remedy="thwlab doctor --fix") from error
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"`{' '.join(argv)}` did not end within {timeout:.0f}s") from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace")[-1500:]
+        raise LabError(f"`{' '.join(argv)}` exited {done.returncode}: {said}")
+
+
+def _placed() -> frozenset[str]:
+    return frozenset(name for names in PLACES.values() for name in names)
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,201 @@
+"""The daemon behind a lab: one that runs already, or a private one that lives and dies with the lab."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.providers.incus import enclosure
+from lab.providers.incus.api import Api
+from lab.wait import NotYet, wait_until
+
+log = logging.getLogger(__name__)
+PROGRAMS = ("incusd", "lxd")
+RUNNING_SOCKETS = (
+    "/var/lib/incus/unix.socket",
+    "/run/incus/unix.socket",
+    "/var/snap/lxd/common/lxd/unix.socket",
+    "/var/lib/lxd/unix.socket",
+)
+START_TIMEOUT = 30.0
+END_TIMEOUT = 10.0
+
+
+def running_socket() -> Path | None:
+    """The socket of a daemon that runs already and may be used by this user, if there is one."""
+    for variable, suffix in (("INCUS_SOCKET", ""), ("INCUS_DIR", "unix.socket"), ("LXD_DIR", "unix.socket")):
+        if value := os.environ.get(variable):
+            return Path(value) / suffix if suffix else Path(value)
+    usable = (Path(path) for path in RUNNING_SOCKETS)
+    return next((path for path in usable if path.is_socket() and os.access(path, os.R_OK | os.W_OK)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateDaemon:
+    """An Incus or LXD daemon of this lab's own, in its own namespaces and cgroup."""
+
+    lab: str
+    directory: Path
+    program: str
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.directory / "unix.socket"
+
+    @property
+    def network(self) -> Path:
+        """The lab's network namespace."""
+        return Path(f"/run/netns/thwlab-{self.lab}")
+
+    def start(self) -> None:
+        """Have it running and answering; harmless when it is."""
+        if self.is_running():
+            return
+        self.end()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _check("ip", "netns", "add", self.network.name)
+        _check("ip", "-n", self.network.name, "link", "set", "lo", "up")
+        logfile = self.directory / "daemon.log"
+        argv = [self.program, "--group", _group(), "--logfile", str(logfile)]
+        starter = [sys.executable, "-I", enclosure.__file__, self.lab, str(logfile), "--", *argv]
+        _check(*starter, env={**_clean_environment(), **_directories(self.directory)})
+        wait_until(f"{self.program} to answer", self._check_answers, timeout=START_TIMEOUT, every=0.05)
+
+    def is_running(self) -> bool:
+        """Whether it answers on its socket."""
+        try:
+            self._check_answers()
+        except NotYet:
+            return False
+        return True
+
+    def end(self) -> None:
+        """End every process in the lab's network, then remove namespace and cgroups; harmless when none."""
+        wait_until("the lab's processes to end", partial(_kill_all, self.network), timeout=END_TIMEOUT)
+        if self.network.exists():
+            _check("ip", "netns", "delete", self.network.name)
+        wait_until("the lab's cgroups to empty", partial(_remove_cgroups, self.lab), timeout=END_TIMEOUT)
+
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """The command line that runs `argv` in the lab's network, with everything else of this host."""
+        return ["nsenter", f"--net={self.network}", "--", *argv]
+
+    def _check_answers(self) -> None:
+        if not self.socket.is_socket():
+            raise NotYet(_tail(self.directory / "daemon.log"))
+        api = Api(self.socket, "default")
+        try:
+            api.get("/1.0", timeout=5)
+        except LabError as error:
+            raise NotYet(f"{error}\n{_tail(self.directory / 'daemon.log')}") from error
+        finally:
+            api.close()
+
+
+def members(network: Path) -> Iterator[int]:
+    """Processes of this host whose network namespace is the given one; the lab's, by membership."""
+    try:
+        wanted = network.stat().st_ino
+    except FileNotFoundError:
+        return
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                if (process / "ns/net").stat().st_ino == wanted:
+                    yield int(process.name)
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+
+
+def cgroups(lab: str) -> list[Path]:
+    """The lab's cgroup in every hierarchy of this host that has one."""
+    groups = (Path(point) / f"thwlab-{lab}" for point in enclosure.cgroup_mounts())
+    return [group for group in groups if group.is_dir()]
+
+
+def _kill_all(network: Path) -> None:
+    found = list(members(network))
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    if found:
+        raise NotYet(f"{len(found)} processes are still in {network.name}")
+
+
+def _remove_cgroups(lab: str) -> None:
+    for top in cgroups(lab):
+        for group in sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True):
+            _rmdir(group)
+        _rmdir(top)
+
+
+def _rmdir(group: Path) -> None:
+    try:
+        group.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _end_members_of(group)
+        raise NotYet(f"{group}: {error.strerror}") from error
+
+
+def _end_members_of(group: Path) -> None:
+    try:
+        pids = (group / "cgroup.procs").read_text().split()
+    except OSError:
+        return
+    for pid in pids:
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _directories(directory: Path) -> dict[str, str]:
+    return {"LXD_DIR": str(directory), "INCUS_DIR": str(directory)}
+
+
+def _clean_environment() -> dict[str, str]:
+    """This environment less proxies and other daemons' settings: lab traffic knows neither."""
+    foreign = ("INCUS_SOCKET", "LXD_SOCKET")
+    kept = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k not in foreign}
+    extra = ":/usr/sbin:/sbin:/usr/libexec/incus:/opt/incus/bin"
+    return {**kept, "PATH": kept.get("PATH", "/usr/bin:/bin") + extra}
+
+
+def _group() -> str:
+    return "root"
+
+
+def _tail(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")[-600:].strip() or "its log is empty"
+    except FileNotFoundError:
+        return "it has no log yet"
+
+
+def _check(*argv: str, env: dict[str, str] | None = None) -> None:
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, timeout=30, env=env, stdin=subprocess.DEVNULL, check=False
+        )
+    except FileNotFoundError as error:
+        raise LabError(f"{argv[0]} is not installed", remedy="thwlab doctor --fix") from error
+    if done.returncode != 0:
+        raise LabError(f"`{' '.join(argv)}` exited {done.returncode}: {done.stderr.decode(errors='replace')}")
+
+
+def installed_program() -> str | None:
+    """The daemon program of this host, Incus before LXD."""
+    path = _clean_environment()["PATH"]
+    return next((program for program in PROGRAMS if shutil.which(program, path=path)), None)

@@ -1,0 +1,69 @@
+"""A machine that is an Incus or LXD instance."""
+
+from functools import partial
+
+from lab.machine import Machine, Result
+from lab.providers.incus.api import Api
+from lab.providers.incus.execute import execute
+from lab.topology import Node
+from lab.wait import NotYet, wait_until
+
+BOOT_TIMEOUT = 60.0
+STOP_TIMEOUT = 60
+
+
+class IncusMachine(Machine):
+    """An instance of the lab's project; all of it goes through the daemon's API."""
+
+    def __init__(self, node: Node, api: Api) -> None:
+        super().__init__(node)
+        self._api = api
+        self._path = f"/1.0/instances/{node.name}"
+
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:  # noqa: D102
+        return execute(self._api, self.name, argv, stdin=stdin, timeout=timeout)
+
+    def pull_plug(self) -> None:
+        """Take the interface away, then kill; the interface comes back for the next boot."""
+        nic = self._api.get(self._path)["devices"]["eth0"]
+        self._devices({"eth0": {"type": "none"}})
+        self._state("stop", force=True)
+        self._devices({"eth0": nic})
+
+    def boot(self) -> None:  # noqa: D102
+        if self._status() == "Stopped":
+            self._state("start")
+        self.await_boot()
+
+    def reboot(self) -> None:  # noqa: D102
+        self._state("stop", force=False)
+        self.boot()
+
+    def pause(self) -> None:  # noqa: D102
+        if self._status() != "Frozen":
+            self._state("freeze")
+
+    def resume(self) -> None:  # noqa: D102
+        if self._status() == "Frozen":
+            self._state("unfreeze")
+
+    def await_boot(self) -> None:
+        """Return once the machine's systemd takes jobs and its planned address is up."""
+        wait_until(f"{self.name} to boot", partial(_check_booted, self), timeout=BOOT_TIMEOUT, every=0.1)
+
+    def _status(self) -> str:
+        return str(self._api.get(self._path)["status"])
+
+    def _state(self, action: str, *, force: bool = False) -> None:
+        wish = {"action": action, "force": force, "timeout": STOP_TIMEOUT}
+        self._api.do("PUT", f"{self._path}/state", wish, timeout=STOP_TIMEOUT + 10)
+
+    def _devices(self, devices: dict[str, dict[str, str]]) -> None:
+        self._api.do("PATCH", self._path, {"devices": devices})
+
+
+def _check_booted(machine: IncusMachine) -> None:
+    script = 'systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q . || exit 1'
+    seen = machine.run("sh", "-c", script, "sh", str(machine.node.address), timeout=5)
+    if not seen.ok:
+        raise NotYet(seen.stderr.strip() or f"no {machine.node.address} on any interface yet")
