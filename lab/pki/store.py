@@ -1,7 +1,6 @@
 """Credentials on this host: one file each, 0600, in a folder of 0700; made once and read ever after."""
 
 import base64
-import binascii
 import re
 import secrets
 import shlex
@@ -11,25 +10,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.x509.oid import NameOID
+from cryptography.x509 import InvalidVersion
 from filelock import FileLock, Timeout
 
 from lab.errors import LabError
 from lab.pki.credentials import Authority, Credentials, Pair, Token
-from lab.pki.issuing import issue, key_pair, new_ca, new_key, opened
+from lab.pki.fitness import RENEW_WITHIN, unfit
+from lab.pki.issuing import BACKDATE, LEAF_LIFE, issue, key_pair, new_ca, new_key, opened
 from lab.pki.uses import Planned, planned
 from lab.topology import Topology
 
 T = TypeVar("T")
-RENEW_WITHIN = timedelta(days=7)
 TOKEN_LIFE = timedelta(hours=24)
 TOKEN_LEFT = timedelta(hours=1)  # a bring-up that starts with this much left still ends in time
 LOCK_SECONDS = 30
 _KEY_BEGINS = b"-----BEGIN EC PRIVATE KEY-----"
 _ALPHABET = string.ascii_lowercase + string.digits
 _TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16}) (\S+)\n")
+_LASTING = {f"{name}-ca.pem" for name in get_args(Authority)} | {"service-account.key", "encryption-key"}
+_CLOCK = "set this host's clock, for instance timedatectl set-ntp true, and try again"
 _AGAIN = "thwlab down, then thwlab up: the lab is made anew with new credentials"
 
 
@@ -84,11 +84,11 @@ def _load(topology: Topology, directory: Path, now: datetime) -> Credentials:
 
 
 def _authority(path: Path, name: str, now: datetime) -> Pair:
-    pair = _kept(path, lambda: _joined(new_ca(name, now)), _pair)
+    pair = _kept(path, lambda: _joined(new_ca(name, now)), _ca_pair)
     certificate = opened(pair)
     if certificate.not_valid_before_utc > now:
         begin = certificate.not_valid_before_utc
-        raise LabError(f"{path} is not valid before {begin}, and this host's clock says {now}", remedy="date")
+        raise LabError(f"{path} is not valid before {begin}, and this host's clock says {now}", remedy=_CLOCK)
     if certificate.not_valid_after_utc - now < RENEW_WITHIN:
         raise LabError(f"the CA in {path} ends at {certificate.not_valid_after_utc}", remedy=_AGAIN)
     return pair
@@ -96,58 +96,27 @@ def _authority(path: Path, name: str, now: datetime) -> Pair:
 
 def _leaf(directory: Path, plan: Planned, ca: Pair, now: datetime, reissued: dict[str, str]) -> Pair:
     path = directory / f"{plan.name}.pem"
-    kept = _read(path, _pair, remedy=f"rm {shlex.quote(str(path))}, then thwlab up: it is issued again")
-    reason = _unfit(opened(kept), plan, opened(ca), now) if kept else ""
+    kept = _read(path, _pair)
+    reason = unfit(opened(kept), plan, opened(ca), now) if kept else ""
     if kept and not reason:
         return kept
-    pair = issue(ca, cn=plan.cn, o=plan.use.o, sans=plan.sans, usages=plan.use.usages)
+    pair = _issued(plan, ca, now)
     _write(path, _joined(pair))
     if reason:
         reissued[plan.name] = reason
     return pair
 
 
-def _unfit(certificate: x509.Certificate, plan: Planned, ca: x509.Certificate, now: datetime) -> str:
-    """Why the certificate cannot stay, or nothing."""
-    try:
-        certificate.verify_directly_issued_by(ca)
-    except (InvalidSignature, ValueError):
-        return f"it is not by the {plan.use.authority} CA of this lab"
-    if certificate.not_valid_before_utc > now:
-        return f"it is not valid before {certificate.not_valid_before_utc}"
-    if certificate.not_valid_after_utc - now < RENEW_WITHIN:
-        return f"it ends at {certificate.not_valid_after_utc}"
-    return _difference(certificate, plan)
-
-
-def _difference(certificate: x509.Certificate, plan: Planned) -> str:
-    facts = {
-        "CN": (_subject(certificate, NameOID.COMMON_NAME), plan.cn),
-        "O": (_subject(certificate, NameOID.ORGANIZATION_NAME), plan.use.o),
-        "names": (_sans(certificate), sorted(plan.sans)),
-        "usages": (_usages(certificate), sorted(usage.value.dotted_string for usage in plan.use.usages)),
-    }
-    return "; ".join(f"{what} {has}, planned {wants}" for what, (has, wants) in facts.items() if has != wants)
-
-
-def _subject(certificate: x509.Certificate, part: x509.ObjectIdentifier) -> str:
-    return ",".join(str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(part))
-
-
-def _sans(certificate: x509.Certificate) -> list[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return sorted(str(name.value) for name in names)
-
-
-def _usages(certificate: x509.Certificate) -> list[str]:
-    try:
-        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return []
-    return sorted(usage.dotted_string for usage in usages)
+def _issued(plan: Planned, ca: Pair, now: datetime) -> Pair:
+    return issue(
+        ca,
+        cn=plan.cn,
+        o=plan.use.o,
+        sans=plan.sans,
+        usages=plan.use.usages,
+        not_before=now - BACKDATE,
+        not_after=now + LEAF_LIFE,
+    )
 
 
 def _token(path: Path, now: datetime, reissued: dict[str, str]) -> Token:
@@ -195,18 +164,28 @@ def _pair(content: bytes) -> Pair:
     return pair
 
 
+def _ca_pair(content: bytes) -> Pair:
+    pair = _pair(content)
+    certificate = opened(pair)
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except InvalidSignature:
+        raise ValueError("the CA did not sign itself") from None
+    return pair
+
+
 def _joined(pair: Pair) -> bytes:
     """Certificate and key in one file, so that a crash never leaves one without the other."""
     return pair.cert + pair.key
 
 
 def _end(path: Path) -> datetime:
-    pair = _read(path, _pair, remedy=_AGAIN)
+    pair = _read(path, _pair)
     return opened(pair).not_valid_after_utc if pair else datetime.max.replace(tzinfo=UTC)
 
 
 def _kept(path: Path, make: Callable[[], bytes], parse: Callable[[bytes], T]) -> T:
-    found = _read(path, parse, remedy=_AGAIN)
+    found = _read(path, parse)
     if found is not None:
         return found
     content = make()
@@ -214,15 +193,21 @@ def _kept(path: Path, make: Callable[[], bytes], parse: Callable[[bytes], T]) ->
     return parse(content)
 
 
-def _read(path: Path, parse: Callable[[bytes], T], *, remedy: str) -> T | None:
+def _read(path: Path, parse: Callable[[bytes], T]) -> T | None:
     """What the file says, None if there is none; tightens its mode if somebody loosened it."""
     try:
         path.chmod(0o600)
         return parse(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, UnsupportedAlgorithm, binascii.Error) as error:
-        raise LabError(f"{path} is damaged: {error}", remedy=remedy) from error
+    except (ValueError, UnsupportedAlgorithm, InvalidVersion) as error:
+        raise LabError(f"{path} is damaged: {error}", remedy=_remedy(path)) from error
+
+
+def _remedy(path: Path) -> str:
+    if path.name in _LASTING:  # machines and stored objects depend on it
+        return _AGAIN
+    return f"rm {shlex.quote(str(path))}, then thwlab up: it is made again"
 
 
 def _write(path: Path, content: bytes) -> None:
