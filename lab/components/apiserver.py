@@ -55,10 +55,9 @@ class ApiServer(Component):
     def files(self, node: Node, credentials: Credentials) -> list[File]:
         """Flags, unit, what the flags point to, and the certificates of its four uses."""
         pairs = [file for use in USES for file in pair_files(credentials, use, node)]
-        prepare = {"ExecStartPre": f"/usr/bin/install -d -m 0700 {LOGS}"}
-        service = program(
-            self.name, ("etcd.service",), {**prepare, **RESTART[self.topology.profile]}, "notify"
-        )
+        settings = {"ExecStartPre": f"/usr/bin/install -d -m 0700 {LOGS}", **RESTART[self.topology.profile]}
+        # Not after etcd.service: the other members serve it when the one on its own machine is lost.
+        service = program(self.name, (), settings, "notify")
         return [
             File(f"{CFG}/{conf_of(self.name)}", options(variable_of(self.name), self.flags(node))),
             service.file(self.unit),

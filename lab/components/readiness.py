@@ -9,14 +9,14 @@ SECONDS = (
 CURL = "curl --noproxy '*' -sS -m 10"
 
 
-def ask(machine: Machine, unit: str, probe: str) -> None:
+def ask(machine: Machine, unit: str | None, probe: str) -> None:
     """Run the shell command ``probe`` on the machine; `NotYet` unless it ends with status 0.
 
-    `NotYet` then carries what the probe printed, the state of the unit and the end of its journal.
+    `NotYet` then carries what the probe printed, and of a unit its state and the end of its journal.
     """
-    result = machine.run("sh", "-c", _ASK, unit, probe, timeout=SECONDS)
+    result = machine.run("sh", "-c", _ASK, unit or "", probe, timeout=SECONDS)
     if result.timed_out:
-        raise NotYet(f"{unit}: no answer within {SECONDS} s to `{probe}`")
+        raise NotYet(f"{unit or machine.name}: no answer within {SECONDS} s to `{probe}`")
     if not result.ok:
         raise NotYet(_one_line(result.stdout + result.stderr))
 
@@ -28,6 +28,7 @@ def _one_line(text: str) -> str:
 _ASK = """\
 seen=$(eval "$1" 2>&1) && exit 0
 printf '%s\\n' "$seen" | tail -n 5
+[ -n "$0" ] || exit 1
 printf '%s ' "$0" $(systemctl show -p ActiveState -p SubState -p NRestarts "$0"); echo
 journalctl -u "$0" -n 3 -o cat --no-pager
 exit 1

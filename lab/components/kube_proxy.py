@@ -1,0 +1,54 @@
+"""kube-proxy: Services, on every worker."""
+
+from lab.components.base import Component
+from lab.components.control_plane import client_config, conf_of, program, variable_of
+from lab.components.readiness import CURL, ask
+from lab.components.rendering import CFG, RESTART, ca_file, options, pair_files, render
+from lab.machine import File, Machine
+from lab.pki import Credentials
+from lab.topology import Node, Role
+
+CONFIG = f"{CFG}/kube-proxy-config.yml"
+HEALTH_PORT, METRICS_PORT = 10256, 10249
+
+
+class KubeProxy(Component):
+    """Its node name is the kubelet's, or it would take local endpoints for remote ones."""
+
+    name = "kube-proxy"
+    unit = "kube-proxy.service"
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Wherever pods run."""
+        return self.topology.of(Role.WORKER)
+
+    def files(self, node: Node, credentials: Credentials) -> list[File]:
+        """Flags, unit, configuration, and its identity."""
+        service = program(self.name, ("thwlab-node.service",), RESTART[self.topology.profile])
+        flags = options(variable_of(self.name), {"v": "2", "config": CONFIG})
+        return [
+            File(f"{CFG}/{conf_of(self.name)}", flags),
+            service.file(self.unit),
+            File(CONFIG, self._config(node)),
+            client_config(self.topology.api_url, self.name),
+            ca_file(credentials, "kubernetes"),
+            *pair_files(credentials, self.name, node),
+        ]
+
+    def check_ready(self, machine: Machine) -> None:
+        """Its health endpoint says that the rules are as new as the Services it knows."""
+        ask(machine, self.unit, f"{CURL} -f http://127.0.0.1:{HEALTH_PORT}/healthz")
+
+    def _config(self, node: Node) -> bytes:
+        networks = self.topology.networks
+        return render(
+            "kube-proxy-config.yml.j2",
+            node=node,
+            mode=self.topology.proxy_mode.value,
+            container=self.platform.container,
+            kubeconfig=f"{CFG}/{self.name}.kubeconfig",
+            # The guide's own mistake: with the Services' range every packet of a pod is masqueraded.
+            cluster_cidr=networks.pods if self.hardened else networks.services,
+            health=f"127.0.0.1:{HEALTH_PORT}",
+            metrics=f"{'127.0.0.1' if self.hardened else '0.0.0.0'}:{METRICS_PORT}",
+        )
