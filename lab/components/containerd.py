@@ -38,7 +38,7 @@ class Containerd(Component):
 
     def check_ready(self, machine: Machine) -> None:
         """Its CRI answers, and has the image without which no pod starts."""
-        crictl = f"crictl --timeout 10s --runtime-endpoint {SOCKET} --image-endpoint {SOCKET}"
+        crictl = f"/usr/local/bin/crictl --timeout 10s --runtime-endpoint {SOCKET} --image-endpoint {SOCKET}"
         ask(machine, self.unit, f"{crictl} version && {crictl} inspecti -q {self._pause} >/dev/null")
 
     @property

@@ -41,7 +41,7 @@ class Kubelet(Component):
             File(f"{CFG}/{conf_of(self.name)}", options(variable_of(self.name), self.flags(node))),
             program(self.name, after, RESTART[self.topology.profile]).file(self.unit),
             File(CONFIG, self._config()),
-            # No name server: pods that take the node's would ask nobody, rather than the host's or themselves.
+            # No name server: pods that take the node's ask nobody, rather than themselves in a loop.
             File(RESOLV_CONF, b"options timeout:1 attempts:1\n"),
             secret(BOOTSTRAP, bootstrap),
             ca_file(credentials, "kubernetes"),
