@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from lab.pki.credentials import Authority
 from lab.pki.issuing import Usage
-from lab.topology import Node, Role, Topology
+from lab.topology import Node, Profile, Role, Topology
 
 ETCD_SSL = "/opt/etcd/ssl"
 KUBERNETES_SSL = "/opt/kubernetes/ssl"
@@ -78,12 +78,14 @@ USES = (
     Use("user", "kubernetes", CLIENT, HOST, "", "k8s-user", o="system:masters"),
 )  # fmt: skip
 
-SECRETS: Mapping[Role, frozenset[str]] = MappingProxyType(
+# The guide's apiserver reads the token from a file, and encrypts nothing.
+CONTROL_PLANE_SECRETS: Mapping[Profile, frozenset[str]] = MappingProxyType(
     {
-        Role.CONTROL_PLANE: frozenset({"kubernetes-ca-key", "service-account", "encryption-key"}),
-        Role.WORKER: frozenset({"bootstrap-token"}),
+        Profile.HARDENED: frozenset({"kubernetes-ca-key", "service-account", "encryption-key"}),
+        Profile.GUIDE: frozenset({"kubernetes-ca-key", "service-account", "bootstrap-token"}),
     }
 )
+WORKER_SECRETS = frozenset({"bootstrap-token"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,9 @@ def planned(topology: Topology) -> Iterator[Planned]:
 def grants(topology: Topology, node: Node) -> frozenset[str]:
     """Everything secret a node gets: uses of certificates, and keys and tokens of its roles."""
     uses = (plan.use.name for plan in planned(topology) if plan.node == node.name)
-    return frozenset(uses).union(*(SECRETS.get(role, ()) for role in node.roles))
+    control_plane = CONTROL_PLANE_SECRETS[topology.profile] if Role.CONTROL_PLANE in node.roles else ()
+    worker = WORKER_SECRETS if Role.WORKER in node.roles else ()
+    return frozenset(uses).union(control_plane, worker)
 
 
 def paths(use: str) -> tuple[str, str]:

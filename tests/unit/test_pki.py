@@ -30,7 +30,7 @@ from lab.pki import (
 )
 from lab.pki.credentials import Authority
 from lab.pki.uses import planned
-from lab.topology import Node, Role
+from lab.topology import Node, Profile, Role
 
 PLAN = guide_topology()
 MASTER1, LB, WORKER1 = PLAN.node("k8s-master1"), PLAN.node("k8s-lb"), PLAN.node("k8s-worker1")
@@ -85,6 +85,11 @@ def usages(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]:
 )
 def test_a_machine_gets_what_its_roles_need_and_no_more(node: str, expected: set[str]) -> None:
     assert grants(PLAN, PLAN.node(node)) == expected
+
+
+def test_the_guides_apiservers_hold_the_token_and_no_encryption_key() -> None:
+    granted = grants(replace(PLAN, profile=Profile.GUIDE), MASTER1)
+    assert granted ^ grants(PLAN, MASTER1) == {"bootstrap-token", "encryption-key"}
 
 
 def test_a_load_balancer_alone_gets_nothing_secret() -> None:
