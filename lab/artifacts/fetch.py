@@ -86,7 +86,8 @@ def fetch(
     chosen = () if offline else default_sources(cache) if sources is None else sources
     if offline:
         _insist_all_cached(wanted, cache)
-    run = _Run(cache, wanted, chosen, report)
+    missing = frozenset(item.name for item in wanted if _cached(cache, item)[0] is None)
+    run = _Run(cache, wanted, missing, chosen, report)
     return Programs([run.have(number) for number in range(len(wanted))])
 
 
@@ -123,6 +124,7 @@ class _Run:
 
     cache: Cache
     wanted: Sequence[Item]
+    missing: frozenset[str]
     sources: Sequence[Source]
     report: Report
 
@@ -165,11 +167,17 @@ class _Run:
         return origin
 
     def _tell(self, number: int, phase: str, *, done: float | None = None, spent: float = 0.0) -> None:
-        own = 0.0 if done == 1.0 else max(0.0, self.wanted[number].build_seconds - spent)
-        rest = sum(
-            item.build_seconds for item in self.wanted[number + 1 :] if _cached(self.cache, item)[0] is None
-        )
-        self.report(Progress(str(self.wanted[number]), number + 1, len(self.wanted), phase, done, own + rest))
+        item, total = self.wanted[number], len(self.wanted)
+        rest = sum(later.build_seconds for later in self.wanted[number + 1 :] if later.name in self.missing)
+        left = rest + time_left(item.build_seconds, spent, done)
+        self.report(Progress(str(item), number + 1, total, phase, done, left))
+
+
+def time_left(typical: float, spent: float, done: float | None) -> float:
+    """Seconds left of one entry: by the part that is done where that is known, else by what is typical."""
+    if done:
+        return spent * (1 - done) / done
+    return max(0.0, typical - spent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab.artifacts import network, toolchain
 from lab.artifacts.catalogue import Build, Item, package_name
-from lab.artifacts.source import Beat, SourceFailed
+from lab.artifacts.source import Beat, SourceFailed, Unreachable
 
 # What would make a build depend on the user's shell; the module proxy is theirs to set and stays.
 THEIRS = {"GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOEXPERIMENT", "CGO_CFLAGS", "CGO_LDFLAGS"}
@@ -25,13 +25,15 @@ KNOWN_FAILURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GoModules:
     """`go install` in a pinned module directory.  A build uses all cores, so run one at a time."""
 
     root: Path
     deadline: float = 5400.0
+    connect: float = 3.0
     name: str = "Go modules"
+    _asked: str | None = None
 
     def offers(self, item: Item) -> bool:
         """Whether the catalogue says how to build the item."""
@@ -46,6 +48,8 @@ class GoModules:
         go = toolchain.find(self.root, toolchain.needed_by(item.build.directory / "go.mod"))
         log = self.root / "logs" / f"build-{item.name}-{item.version}.log"
         env = environment(item.build, into, go.policy, os.environ)
+        if self._unreachable(go.path, env):
+            env["GOPROXY"] = "off"  # what is on disk is enough, or Go says at once what is missing
         self._run(install_command(go.path, item.build), item.build.directory, env, log, beat)
         _rename(item.build, into)
         return f"{item.build.directory.parent.name}/{item.build.directory.name} by Go modules with {go}"
@@ -68,7 +72,13 @@ class GoModules:
         if status is None:
             raise SourceFailed(f"`{shlex.join(argv)}` did not end within {self.deadline:.0f}s\n{_tail(log)}")
         if status != 0:
-            raise _failure(argv, status, log)
+            raise _failure(argv, status, log, self._asked or "")
+
+    def _unreachable(self, go: Path, env: Mapping[str, str]) -> str:
+        """Why the module proxy cannot be reached, empty if it can; asked once for a run."""
+        if self._asked is None:
+            self._asked = _why_no_proxy(module_proxy(go, env), env, self.connect)
+        return self._asked
 
 
 def install_command(go: Path, build: Build) -> list[str]:
@@ -88,6 +98,26 @@ def environment(build: Build, gobin: Path, policy: str, user: Mapping[str, str])
         "CGO_ENABLED": "1" if build.cgo else "0",
     }
     return {name: value for name, value in user.items() if name not in THEIRS} | ours
+
+
+def module_proxy(go: Path, env: Mapping[str, str]) -> str:
+    """The address Go asks for modules first; empty if that is none, or the next one would do as well."""
+    done = subprocess.run(
+        [go, "env", "GOPROXY"], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    chosen = done.stdout.strip()
+    first = chosen.partition(",")[0]
+    return first if first.startswith(("https://", "http://")) and "|" not in chosen else ""
+
+
+def _why_no_proxy(url: str, env: Mapping[str, str], timeout: float) -> str:
+    if not url:
+        return ""
+    try:
+        network.insist_reachable(url, timeout=timeout, environ=env)
+    except Unreachable as error:
+        return str(error)
+    return ""
 
 
 def _await(process: subprocess.Popen[bytes], deadline: float, beat: Callable[[], None]) -> int | None:
@@ -127,12 +157,11 @@ def _tail(log: Path, lines: int = 15) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def _failure(argv: Sequence[str], status: int, log: Path) -> SourceFailed:
-    """The end of the log, and the remedy where the cause is a known one."""
+def _failure(argv: Sequence[str], status: int, log: Path, unreachable: str) -> SourceFailed:
+    """The end of the log, with what was unreachable, and the remedy where the cause is a known one."""
     seen = _tail(log)
     remedy = next((cure for sign, cure in KNOWN_FAILURES.items() if sign in seen), f"read {log}")
-    proxy = network.proxy_for("https://proxy/", os.environ)
-    note = f"\nproxy in use: {proxy}" if proxy and ("proxyconnect" in seen or "dial tcp" in seen) else ""
+    note = f"\n{unreachable}" if unreachable else ""
     return SourceFailed(f"`{shlex.join(argv)}` exited {status}:\n{seen}{note}", remedy=remedy)
 
 

@@ -22,6 +22,7 @@ from lab.artifacts.source import Beat, SourceFailed, Unreachable
 CHUNK = 1 << 18
 MOST_SUMS = 1 << 20
 MOST_REDIRECTS = 5
+BEAT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class Releases:
         for number, download in enumerate(item.downloads, start=1):
             name = urlsplit(download.url).path.rpartition("/")[2]
             phase = f"downloading {name} ({number} of {len(item.downloads)})"
-            self._one(download, name, into, partial(_beat, beat, phase))
+            before, each = (number - 1) / len(item.downloads), 1 / len(item.downloads)
+            self._one(download, name, into, partial(_beat, beat, phase, before, each))
         return self._based(item.downloads[0].url)
 
     def _one(self, download: Download, name: str, into: Path, beat: Callable[[float | None], None]) -> None:
@@ -191,15 +193,17 @@ def _text(response: httpx2.Response, url: str) -> str:
 
 def _save(response: httpx2.Response, path: Path, whole: float, beat: Callable[[float | None], None]) -> str:
     """Write the body to a file, hash it on the way, and return the hash."""
-    end, digest, got = time.monotonic() + whole, hashlib.sha256(), 0
+    end, told, digest, got = time.monotonic() + whole, 0.0, hashlib.sha256(), 0
     size = int(response.headers.get("content-length", 0))
     with path.open("wb") as stream:
         for chunk in response.iter_raw(CHUNK):
             stream.write(chunk)
             digest.update(chunk)
             got += len(chunk)
-            beat(got / size if size else None)
-            if time.monotonic() > end:
+            if (now := time.monotonic()) - told > BEAT:
+                told = now
+                beat(got / size if size else None)
+            if now > end:
                 raise SourceFailed(f"{response.url}: only {got} bytes within {whole:.0f}s")
     return digest.hexdigest()
 
@@ -226,8 +230,9 @@ def _extract(archive: tarfile.TarFile, member: str, path: Path) -> None:
             stream.write(chunk)
 
 
-def _beat(beat: Callable[[Beat], None], phase: str, done: float | None) -> None:
-    beat(Beat(phase, done))
+def _beat(beat: Callable[[Beat], None], phase: str, before: float, each: float, done: float | None) -> None:
+    """Tell the part of one file that is done as a part of all files."""
+    beat(Beat(phase, None if done is None else before + each * done))
 
 
 def _said(error: httpx2.HTTPError) -> str:
