@@ -11,14 +11,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
 
+from lab.artifacts.fetch import Programs
+from lab.artifacts.images import agnhost_image, coredns_image, pause_image
 from lab.errors import LabError
+from lab.topology import Versions
 from lab.wait import NotYet, wait_until
 
 RECIPE = 4  # raised when this file makes something else of the same inputs
@@ -50,18 +54,15 @@ def base_key(suite: str) -> str:
     return _hash([RECIPE, suite, os.uname().machine, PACKAGES, LEFT_OUT])
 
 
-def root_key(suite: str, programs: Mapping[str, Path], images: Sequence[Path]) -> str:
+def root_key(suite: str, programs: Programs, versions: Versions) -> str:
     """What a whole root is made of, as a short hash."""
-    content = {name: _file_hash(path) for name, path in sorted(programs.items()) if name in _placed()}
-    return _hash([base_key(suite), content, [_file_hash(path) for path in images], PLACES, LINKS])
+    return _hash([base_key(suite), programs.digest(), asdict(versions), PLACES, LINKS])
 
 
-def build_root(
-    cache: Path, programs: Mapping[str, Path], images: Sequence[Path], report: Report = lambda _: None
-) -> Path:
-    """A squashfs of the root for these programs and container images; built unless the cache has it."""
+def build_root(cache: Path, programs: Programs, versions: Versions, report: Report = lambda _: None) -> Path:
+    """A squashfs of the root for these programs, their images imported; built unless the cache has it."""
     suite = debian_suite()
-    folder = cache / "roots" / root_key(suite, programs, images)
+    folder = cache / "roots" / root_key(suite, programs, versions)
     finished = folder / "root.squashfs"
     if finished.exists():
         return finished
@@ -71,7 +72,7 @@ def build_root(
             base = build_base(cache, suite, report)
             with _working_folder(cache) as work:
                 report("root: programs and container images")
-                _assemble(work / "root", base, programs, images)
+                _assemble(work, base, programs, versions)
                 _pack(work / "root", work / "root.squashfs")
                 folder.mkdir(exist_ok=True)
                 (work / "root.squashfs").rename(finished)
@@ -100,7 +101,7 @@ def debian_suite() -> str:
     if not suite or not shutil.which("apt-get"):
         raise LabError(
             "the machines' root is built from Debian packages, and this host has no apt sources",
-            remedy="build it once on a Debian or Ubuntu host and copy its cache folder `thwlab artifacts list` names",
+            remedy="build it once on a Debian or Ubuntu host and copy that cache folder here",
         )
     return suite
 
@@ -128,7 +129,8 @@ def _is_debian_source(path: Path) -> bool:
     return "debian" in text or "ubuntu" in text
 
 
-def _assemble(root: Path, base: Path, programs: Mapping[str, Path], images: Sequence[Path]) -> None:
+def _assemble(work: Path, base: Path, programs: Programs, versions: Versions) -> None:
+    root = work / "root"
     root.mkdir()
     _run("tar", "-xpf", str(base), "-C", str(root), "--numeric-owner", "--exclude=./dev/*")
     for folder, names in PLACES.items():
@@ -143,7 +145,7 @@ def _assemble(root: Path, base: Path, programs: Mapping[str, Path], images: Sequ
         name = unit if "." in unit else f"{unit}.service"
         (root / "etc/systemd/system" / name).symlink_to("/dev/null")
     _enable_networkd(root)
-    _import_images(root, programs, images)
+    _import_images(root, programs, _write_images(work, root, programs, versions))
     _forget_identity(root)
 
 
@@ -162,10 +164,16 @@ def _forget_identity(root: Path) -> None:
         key.unlink()
 
 
-def _import_images(root: Path, programs: Mapping[str, Path], images: Sequence[Path]) -> None:
+def _write_images(work: Path, root: Path, programs: Programs, versions: Versions) -> list[Path]:
+    paths = [work / f"{name}.tar" for name in ("pause", "coredns", "agnhost")]
+    pause_image(paths[0], versions, programs)
+    coredns_image(paths[1], versions, programs)
+    agnhost_image(paths[2], versions, programs, root)
+    return paths
+
+
+def _import_images(root: Path, programs: Programs, images: Sequence[Path]) -> None:
     """Let a containerd of this host fill the root's own folder, so that machines start with the images."""
-    if not images:
-        return
     with tempfile.TemporaryDirectory(prefix="thwlab-") as short:
         socket = Path(short) / "s"
         config = Path(short) / "config.toml"
@@ -232,14 +240,5 @@ def _run(*argv: str, timeout: float = STEP_TIMEOUT) -> None:
         raise LabError(f"`{' '.join(argv)}` exited {done.returncode}: {said}")
 
 
-def _placed() -> frozenset[str]:
-    return frozenset(name for names in PLACES.values() for name in names)
-
-
 def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,151 @@
+"""The stage graph: what needs what, run in parallel, asked for by name."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from lab.errors import ClusterError, LabError, WaitExpired
+from lab.laboratory import Laboratory
+from lab.topology import Role, Topology
+from lab.wait import NotYet
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A step of bring-up: what it needs, on machines of which roles, and what is true afterwards."""
+
+    name: str
+    truth: str
+    act: Callable[[Laboratory], None] = field(repr=False)
+    needs: tuple[str, ...] = ()
+    roles: frozenset[Role] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a stage went; `error` is None if its truth holds."""
+
+    stage: str
+    seconds: float
+    error: BaseException | None = None
+
+
+class StageFailed(ClusterError):
+    """A stage of the cluster under test did not come up."""
+
+
+class Blocked(LabError):
+    """A stage was not tried because one it needs had failed before; names that one."""
+
+
+Report = Callable[[str, Outcome | None], None]
+"""Called with a stage's name when it starts (None) and when it ended."""
+
+
+def _silent(_: str, __: Outcome | None) -> None:
+    return
+
+
+class Bringup:
+    """Brings stages up on request.  The first failure is the answer to every later question."""
+
+    def __init__(self, lab: Laboratory, stages: Sequence[Stage], report: Report = _silent) -> None:
+        self.lab = lab
+        self.stages = {stage.name: stage for stage in stages}
+        self.outcomes: dict[str, Outcome] = {}
+        self._report = report
+
+    def require(self, *names: str) -> None:
+        """Have these stages true, and what they need.  Raises the failure of the first that is not."""
+        wanted = ancestors(self.stages, names)
+        self._create_machines(wanted)
+        self._run([stage for stage in self.stages.values() if stage.name in wanted])
+        for name in names:
+            self._insist(name)
+
+    def _create_machines(self, wanted: Collection[str]) -> None:
+        names = machines_for(self.lab.topology, (self.stages[name] for name in wanted))
+        lacking = [name for name in names if name not in self.lab.machines]
+        if not lacking:
+            return
+        self._report("machines", None)
+        start = time.monotonic()
+        self.lab.provider.create(self.lab.topology, lacking)
+        self.lab.machines.update(self.lab.provider.attach(self.lab.topology))
+        self._finish(Outcome("machines", time.monotonic() - start))
+
+    def _run(self, todo: Sequence[Stage]) -> None:
+        waiting = [stage for stage in todo if stage.name not in self.outcomes]
+        running: dict[Future[Outcome], Stage] = {}
+        with ThreadPoolExecutor(max_workers=max(1, len(waiting))) as pool:
+            while waiting or running:
+                for stage in [s for s in waiting if self._is_ready(s)]:
+                    waiting.remove(stage)
+                    running[pool.submit(self._attempt, stage)] = stage
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    del running[future]
+                    self._finish(future.result())
+
+    def _is_ready(self, stage: Stage) -> bool:
+        return all(need in self.outcomes for need in stage.needs)
+
+    def _attempt(self, stage: Stage) -> Outcome:
+        broken = next((need for need in stage.needs if self.outcomes[need].error), None)
+        if broken:
+            return Outcome(
+                stage.name, 0.0, Blocked(f"{stage.name} was not tried, it needs {self._root(broken)}")
+            )
+        self._report(stage.name, None)
+        start = time.monotonic()
+        try:
+            stage.act(self.lab)
+        except BaseException as error:  # noqa: BLE001 - it is handed to whoever asks for the stage
+            return Outcome(stage.name, time.monotonic() - start, _as_failure(stage, error))
+        return Outcome(stage.name, time.monotonic() - start)
+
+    def _finish(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.stage] = outcome
+        self._report(outcome.stage, outcome)
+
+    def _root(self, name: str) -> str:
+        """The stage whose own failure blocks this one."""
+        while isinstance(self.outcomes[name].error, Blocked):
+            name = next(need for need in self.stages[name].needs if self.outcomes[need].error)
+        return name
+
+    def _insist(self, name: str) -> None:
+        if error := self.outcomes[name].error:
+            raise error
+
+
+def ancestors(stages: Mapping[str, Stage], names: Iterable[str]) -> frozenset[str]:
+    """These stages and all they need, however far."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in stages:
+            raise LabError(f"there is no stage {name!r}; the stages are {', '.join(stages)}")
+        if name not in found:
+            found.add(name)
+            left += stages[name].needs
+    return frozenset(found)
+
+
+def machines_for(topology: Topology, stages: Iterable[Stage]) -> list[str]:
+    """The machines that these stages work on, in the order of the plan."""
+    roles = {role for stage in stages for role in stage.roles}
+    return [node.name for node in topology.nodes if node.roles & roles]
+
+
+def _as_failure(stage: Stage, error: BaseException) -> BaseException:
+    """Whatever kept a component from serving is the cluster's failure; the laboratory's stay its own."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.derive([_as_failure(stage, each) for each in error.exceptions])
+    if isinstance(error, WaitExpired | NotYet | ClusterError):
+        failure = StageFailed(f"stage {stage.name}: {error}")
+        failure.__cause__ = error
+        return failure
+    return error

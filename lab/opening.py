@@ -1,0 +1,96 @@
+"""From a plan to a lab one can work on: programs, image, provider, state."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.artifacts.cache import Cache
+from lab.artifacts.fetch import Progress, fetch
+from lab.artifacts.rootfs import build_root
+from lab.errors import ConfigError, LabError
+from lab.laboratory import Laboratory
+from lab.providers.incus import IncusProvider
+from lab.providers.incus.image import Image, image_of
+from lab.state import StateFolder, boot_id, state_root
+from lab.topology import Cni, Topology
+
+Report = Callable[[str], None]
+DAEMONS = ("auto", "running", "private", "incusd", "lxd")
+
+
+def prepare_image(topology: Topology, report: Report) -> Image:
+    """The machines' image; builds whatever the cache lacks of programs, base and root."""
+    cache = Cache()
+    also = ("flannel",) if topology.cni is Cni.FLANNEL else ()
+    programs = fetch(topology.versions, cache, report=lambda p: report(_told(p)), also=also)
+    return image_of(build_root(cache.root, programs, topology.versions, report))
+
+
+def state_of(name: str) -> StateFolder:
+    """The folder of the lab with this name, whether it exists or not."""
+    return StateFolder(state_root() / name)
+
+
+def provider_of(word: str, name: str, image: Image | None = None) -> IncusProvider:
+    """The provider a user named: `auto`, `incus`, or `incus:` and which daemon."""
+    kind, _, daemon = word.partition(":")
+    if kind not in ("auto", "incus") or (daemon or "auto") not in DAEMONS:
+        known = "auto, incus, " + ", ".join(f"incus:{each}" for each in DAEMONS[1:])
+        raise ConfigError("--lab-provider", [f"{word!r} is no provider here; there are {known}"])
+    return IncusProvider(name, state_root() / name, image=image, daemon=daemon or "auto")
+
+
+def open_lab(topology: Topology, word: str, report: Report) -> Laboratory:
+    """A lab to bring stages up in: attached to if it runs with this plan, else about to be created.
+
+    Writes down the intent; creates no machine.
+    """
+    state = state_of(topology.name)
+    _refuse_another(state, topology)
+    provider = provider_of(word, topology.name)
+    missing = provider.preflight(topology)
+    if missing:
+        lines = [f"{each.what}: {each.remedy}" for each in missing]
+        raise LabError("\n  - ".join(["this host cannot run the lab:", *lines]), remedy="thwlab doctor --fix")
+    provider = provider_of(word, topology.name, prepare_image(topology, report))
+    state.intend(word, topology.digest())
+    lab = Laboratory(topology, provider, state)
+    lab.machines.update(provider.attach(topology))
+    return lab
+
+
+def remove_lab(name: str) -> bool:
+    """Remove everything the lab ever created; False if there was nothing to remove."""
+    state = state_of(name)
+    if not state.path.exists():
+        return False
+    with state.locked():
+        intent = state.intent()
+        provider_of(intent.provider if intent else "auto", name).destroy()
+        state.forget()
+    return True
+
+
+def _refuse_another(state: StateFolder, topology: Topology) -> None:
+    intent = state.intent()
+    if intent is None:
+        return
+    if intent.boot != boot_id():
+        raise LabError(
+            f"lab {state.name} was built before this host's last boot and its machines are gone",
+            remedy="thwlab down, then thwlab up",
+        )
+    if intent.digest != topology.digest():
+        raise LabError(
+            f"lab {state.name} runs with another plan than {topology.origin}",
+            remedy="thwlab down removes that lab; or give yours another name",
+        )
+
+
+def _told(progress: Progress) -> str:
+    left = f", about {progress.seconds_left:.0f} s left" if progress.seconds_left else ""
+    return f"programs: {progress.item} ({progress.number}/{progress.total}) {progress.phase}{left}"
+
+
+def cache_root() -> Path:
+    """Where verified programs and images are kept for all labs of this user."""
+    return Cache().root

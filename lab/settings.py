@@ -1,0 +1,99 @@
+"""What a user may choose, where each value came from, and in which order the places are asked."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lab.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One choice: `--lab-NAME`, `LAB_NAME`, ini `lab_NAME`, then the default."""
+
+    name: str
+    default: str
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def option(self) -> str:
+        """On the command line."""
+        return f"--lab-{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """In the environment."""
+        return "LAB_" + self.name.upper().replace("-", "_")
+
+    @property
+    def ini(self) -> str:
+        """In pytest's ini file."""
+        return "lab_" + self.name.replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """A value and where it came from."""
+
+    value: str
+    origin: str
+
+
+SETTINGS = (
+    Setting("provider", "auto", "what the machines are: auto, incus, incus:private, incus:running, …"),
+    Setting("config", "", "the plan, a YAML file; empty: the guide's five machines"),
+    Setting("name", "", "the lab's name, if not the plan's; labs of different names run side by side"),
+    Setting("versions", "", "a row of versions.yaml or a Kubernetes version: 1.37, 1.36.3, …"),
+    Setting("profile", "", "hardened or guide, if not the plan's", ("", "hardened", "guide")),
+    Setting(
+        "keep",
+        "",
+        "what happens to a lab this run created; empty: never in CI, else on-failure",
+        ("", "never", "on-failure", "always"),
+    ),
+    Setting("reuse", "yes", "attach to a lab that already runs with the same plan", ("yes", "no")),
+    Setting("artifacts", "artifacts", "the folder below which each run keeps records, logs and results"),
+    Setting("run", "", "this run's folder; empty: a new one, named by date and time"),
+)
+
+
+def resolve(
+    options: Mapping[str, str | None], inis: Mapping[str, str], environ: Mapping[str, str] | None = None
+) -> dict[str, Effective]:
+    """Every setting's effective value: option, environment, ini, default.  All mistakes at once."""
+    env = os.environ if environ is None else environ
+    found = {s.name: _effective(s, options.get(s.name), env, inis) for s in SETTINGS}
+    problems = _problems(found, env)
+    if problems:
+        raise ConfigError("the lab's settings", problems)
+    return found
+
+
+def _effective(
+    setting: Setting, option: str | None, env: Mapping[str, str], inis: Mapping[str, str]
+) -> Effective:
+    if option is not None:
+        return Effective(option, setting.option)
+    if setting.variable in env:
+        return Effective(env[setting.variable], setting.variable)
+    if inis.get(setting.name):
+        return Effective(inis[setting.name], f"ini {setting.ini}")
+    return Effective(setting.default, "default")
+
+
+def _problems(found: Mapping[str, Effective], env: Mapping[str, str]) -> list[str]:
+    known = {setting.variable for setting in SETTINGS}
+    wrong = [
+        f"{found[s.name].origin}: {found[s.name].value!r} is none of {', '.join(c or '(empty)' for c in s.choices)}"
+        for s in SETTINGS
+        if s.choices and found[s.name].value not in s.choices
+    ]
+    strange = sorted(name for name in env if name.startswith("LAB_") and name not in known)
+    return wrong + [f"{name} is no setting; there are {', '.join(sorted(known))}" for name in strange]
+
+
+def keep_policy(found: Mapping[str, Effective], environ: Mapping[str, str] | None = None) -> str:
+    """never, on-failure or always."""
+    env = os.environ if environ is None else environ
+    return found["keep"].value or ("never" if env.get("CI") == "true" else "on-failure")

@@ -1,0 +1,99 @@
+"""What a lab keeps on this host: its folder, its lock, and what was intended before it was done."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+from lab.errors import LabError
+
+SCHEMA = 1
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is about to exist; written before the first machine is."""
+
+    name: str
+    provider: str
+    digest: str
+    boot: str
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """One lab's folder, 0700, and the only place where it keeps anything on this host."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The lab's name."""
+        return self.path.name
+
+    def intend(self, provider: str, digest: str) -> None:
+        """Write down what is about to be created."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        part = self.path / "lab.json.part"
+        part.write_text(json.dumps(asdict(Intent(self.name, provider, digest, boot_id()))))
+        part.replace(self.path / "lab.json")
+
+    def intent(self) -> Intent | None:
+        """What was intended, or None if nothing was."""
+        try:
+            return Intent(**json.loads((self.path / "lab.json").read_text()))
+        except FileNotFoundError:
+            return None
+        except (json.JSONDecodeError, TypeError) as error:
+            raise LabError(
+                f"{self.path / 'lab.json'} is not this version's: {error}",
+                remedy=f"thwlab down --name {self.name}",
+            ) from error
+
+    def forget(self) -> None:
+        """The lab is gone; its secrets go too."""
+        for path in sorted(self.path.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        if self.path.exists():
+            self.path.rmdir()
+
+    @contextmanager
+    def locked(self, timeout: float = 900) -> Iterator[None]:
+        """One process at a time builds or removes this lab; the lock ends with its process."""
+        lock = self.path.parent / f".{self.name}.lock"
+        lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(lock, timeout=timeout):
+                yield
+        except filelock.Timeout as error:
+            raise LabError(
+                f"another process has held {lock} for {timeout:.0f}s",
+                remedy=f"`fuser {lock}` shows which; let it finish or end it",
+            ) from error
+
+
+def boot_id() -> str:
+    """This boot of this host; a lab of an earlier one has no machines any more."""
+    return BOOT_ID.read_text().strip() if BOOT_ID.exists() else "unknown"
+
+
+def state_root() -> Path:
+    """Where labs keep their state: below /var/lib for root, else in the user's own state folder."""
+    if override := os.environ.get("THWLAB_STATE"):
+        return Path(override)
+    return Path("/var/lib/thwlab") if os.geteuid() == 0 else Path(platformdirs.user_state_dir("thwlab"))
+
+
+def labs() -> list[StateFolder]:
+    """Every lab this host knows of."""
+    root = state_root()
+    found = sorted(path for path in root.iterdir() if path.is_dir()) if root.exists() else []
+    return [StateFolder(path) for path in found]
