@@ -1,8 +1,15 @@
 """The plan: machines, roles, addresses, networks, versions.  Frozen data, read once."""
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
+from typing import TypeAlias
+
+VIRTUALBOX_NAT = IPv4Network("10.0.2.0/24")
+Facts: TypeAlias = dict[tuple[str, ...], str]
 
 
 class Role(StrEnum):
@@ -91,6 +98,11 @@ class Versions:
     flannel: str
     agnhost: str
     pause: str
+    skewed: tuple[tuple[str, str], ...] = ()
+
+    def of(self, program: str) -> str:
+        """The version of one of Kubernetes' programs; all are `kubernetes` unless the plan skews one."""
+        return dict(self.skewed).get(program, self.kubernetes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +149,78 @@ class Topology:
     def etcd_name(self, node: Node) -> str:
         """The member's name, numbered in the order of the plan as in the guide: etcd-1, etcd-2, …"""
         return f"etcd-{self.of(Role.ETCD).index(node) + 1}"
+
+    def digest(self) -> str:
+        """SHA-256 over all that is planned, whatever file it came from and however that is written."""
+        plain = [[".".join(path), value] for path, value in sorted(facts(self).items())]
+        return hashlib.sha256(json.dumps(plain, ensure_ascii=True).encode()).hexdigest()
+
+
+def facts(topology: Topology) -> Facts:
+    """Every planned value as text, under the path it has in a plan file.  Pure."""
+    return {
+        ("name",): topology.name,
+        **_network_facts(topology.networks),
+        ("machines",): ", ".join(node.name for node in topology.nodes),
+        **{path: value for node in topology.nodes for path, value in _node_facts(node)},
+        **_version_facts(topology.versions),
+        ("profile",): topology.profile,
+        ("load-balancer",): topology.load_balancer,
+        ("cni",): topology.cni,
+        ("proxy-mode",): topology.proxy_mode,
+        ("addons",): ", ".join(topology.addons) or "(none)",
+        ("api-server",): str(topology.api_address),
+    }
+
+
+def differences(old: Topology, new: Topology) -> list[str]:
+    """What another plan would change, one line for each value; empty if the digests are equal.  Pure."""
+    before, after = facts(old), facts(new)
+    names = ({node.name for node in plan.nodes} for plan in (old, new))
+    gone_or_new = set.symmetric_difference(*names)
+    return [
+        f"{'.'.join(path)}: {before.get(path, '(none)')} -> {after.get(path, '(none)')}"
+        for path in {**before, **after}
+        if before.get(path) != after.get(path) and not gone_or_new.intersection(path[1:2])
+    ]
+
+
+def overlaps_nat(topology: Topology) -> list[str]:
+    """The planned networks that VirtualBox's own NAT would hide from its machines.  Pure."""
+    nets = topology.networks
+    named = {"nodes": nets.nodes, "pods": nets.pods, "services": nets.services}
+    return [
+        f"{name} {network} overlaps {VIRTUALBOX_NAT}, which VirtualBox uses for NAT in every machine"
+        for name, network in named.items()
+        if network.overlaps(VIRTUALBOX_NAT)
+    ]
+
+
+def _network_facts(networks: Networks) -> Facts:
+    first, last = networks.node_ports
+    return {
+        ("network", "cidr"): str(networks.nodes),
+        ("network", "pods"): str(networks.pods),
+        ("network", "services"): str(networks.services),
+        ("network", "dns"): str(networks.dns),
+        ("network", "domain"): networks.domain,
+        ("network", "node-ports"): f"{first}-{last}",
+        ("network", "api-port"): str(networks.api_port),
+    }
+
+
+def _node_facts(node: Node) -> Iterator[tuple[tuple[str, ...], str]]:
+    at = ("machines", node.name)
+    yield (*at, "address"), str(node.address)
+    yield (*at, "roles"), ", ".join(role for role in Role if role in node.roles)
+    yield (*at, "memory"), f"{node.memory_mib}MiB"
+    yield (*at, "cpus"), str(node.cpus)
+    if node.place is not None:
+        yield (*at, "place"), node.place
+
+
+def _version_facts(versions: Versions) -> Facts:
+    pinned = {f.name.replace("_", "-"): getattr(versions, f.name) for f in fields(versions)}
+    named: dict[str, str] = {**pinned, **dict(versions.skewed)}
+    named.pop("skewed", None)
+    return {("versions", name): version for name, version in named.items()}
