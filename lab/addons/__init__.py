@@ -1,0 +1,1 @@
+"""Objects that live in the cluster: their manifests, and how one proves that they serve."""

@@ -1,0 +1,53 @@
+"""CoreDNS: names for Services, on two workers if there are two."""
+
+from collections.abc import Sequence
+
+from lab.addons.base import Addon, Manifest, rendered
+from lab.kubeapi import KubeApi
+from lab.machine import Machine
+from lab.pki import Credentials
+from lab.topology import Role
+from lab.wait import NotYet
+
+DEPLOYMENT = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+QUERY_SECONDS = 20
+
+
+class CoreDns(Addon):
+    """Ready when every replica is, and every worker gets the right answer through the Service."""
+
+    name = "coredns"
+    ready_timeout = 180
+
+    @property
+    def replicas(self) -> int:
+        """Two, each on a worker of its own, so that the loss of one worker leaves one."""
+        return max(1, min(2, len(self.topology.of(Role.WORKER))))
+
+    def manifests(self, credentials: Credentials) -> list[Manifest]:
+        """Identity, configuration, Deployment, disruption budget and Service."""
+        return rendered(
+            "coredns.yaml.j2",
+            networks=self.topology.networks,
+            replicas=self.replicas,
+            version=self.topology.versions.coredns,
+            hardened=self.hardened,
+        )
+
+    def check_ready(self, api: KubeApi, workers: Sequence[Machine]) -> None:
+        """A name is resolved from each worker by UDP and by TCP; a Running pod would prove nothing."""
+        available = api.get(DEPLOYMENT).get("status", {}).get("availableReplicas", 0)
+        if available < self.replicas:
+            raise NotYet(f"{available} of {self.replicas} CoreDNS pods are available")
+        for machine in workers:
+            self._resolve(machine)
+
+    def _resolve(self, machine: Machine) -> None:
+        networks = self.topology.networks
+        name, right = f"kubernetes.default.svc.{networks.domain}", str(networks.kubernetes_service)
+        for way in ("+notcp", "+tcp"):
+            dig = ("dig", "+short", "+time=3", "+tries=1", way, f"@{networks.dns}", name)
+            answer = machine.run(*dig, timeout=QUERY_SECONDS)
+            if not answer.ok or answer.stdout.split() != [right]:
+                said = " ".join((answer.stdout + answer.stderr).split()) or "nothing"
+                raise NotYet(f"{machine.name}: `{' '.join(dig)}` said {said}, not {right}")
