@@ -1,0 +1,192 @@
+"""Readiness as the machine tells it: the real shell lines, with stand-ins for the programs they call."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from component_files import CONTAINER, POD_CIDRS, VM, everything
+from fixed import fixed_credentials, guide_topology
+
+from lab.components.apiserver import ApiServer
+from lab.components.base import Component, install, place
+from lab.components.cni import CniFlannel, CniRouted
+from lab.components.kubelet import Kubelet
+from lab.components.nginx import Nginx
+from lab.components.readiness import ask
+from lab.components.scheduler import Scheduler
+from lab.errors import WaitExpired
+from lab.machine import File, Machine, Result
+from lab.topology import Node
+from lab.wait import NotYet
+
+PLAN = guide_topology()
+
+
+class Here(Machine):
+    """Runs commands on this host, with ``programs`` (name: shell body) before all others in the path."""
+
+    def __init__(self, node: Node, folder: Path, **programs: str) -> None:
+        super().__init__(node)
+        self.folder, self.calls, self.files = folder, [], {}
+        stand_ins = {
+            "systemctl": "echo ActiveState=failed; echo NRestarts=7",
+            "journalctl": "echo last words",
+        }
+        for name, body in (stand_ins | programs).items():
+            path = folder / name
+            path.write_text(f"#!/bin/sh\n{body}\n")
+            path.chmod(0o755)
+
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
+        self.calls.append(argv)
+        env = {"PATH": f"{self.folder}:{os.environ['PATH']}"}
+        done = subprocess.run(argv, input=stdin, capture_output=True, env=env, timeout=10)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def apply(self, files: list[File], *, timeout: float = 60) -> frozenset[str]:
+        changed = frozenset(f.path for f in files if self.files.get(f.path) != f)
+        self.files |= {f.path: f for f in files}
+        return changed
+
+    def _never(self) -> None:
+        raise NotImplementedError
+
+    pull_plug = boot = reboot = pause = resume = _never
+
+
+class Silent(Here):
+    """Answers nothing before the deadline."""
+
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
+        return Result(None)
+
+
+def master(folder: Path, **programs: str) -> Here:
+    return Here(PLAN.node("k8s-master1"), folder, **programs)
+
+
+def worker(folder: Path, **programs: str) -> Here:
+    return Here(PLAN.node("k8s-worker1"), folder, **programs)
+
+
+def test_a_good_answer_is_silence(tmp_path: Path) -> None:
+    ask(master(tmp_path), "etcd.service", "echo fine")
+
+
+def test_not_yet_tells_answer_state_and_last_words_in_one_round_trip(tmp_path: Path) -> None:
+    machine = master(tmp_path)
+    with pytest.raises(NotYet, match=r"sick \| etcd.service ActiveState=failed NRestarts=7 \| last words"):
+        ask(machine, "etcd.service", "echo sick; false")
+    assert len(machine.calls) == 1
+
+
+def test_without_a_unit_nobody_is_asked_for_its_journal(tmp_path: Path) -> None:
+    with pytest.raises(NotYet, match="^sick$"):
+        ask(master(tmp_path), None, "echo sick; false")
+
+
+def test_no_answer_before_the_deadline_is_not_yet(tmp_path: Path) -> None:
+    with pytest.raises(NotYet, match="no answer within"):
+        ask(Silent(PLAN.nodes[0], tmp_path), "etcd.service", "true")
+
+
+def test_an_apiserver_is_ready_when_it_says_200(tmp_path: Path) -> None:
+    curl = r"printf '[+]ping ok\nreadyz check passed\n200'"
+    ApiServer(PLAN, CONTAINER).check_ready(master(tmp_path, curl=curl))
+
+
+def test_an_apiserver_that_fails_names_the_checks_and_not_those_that_pass(tmp_path: Path) -> None:
+    curl = r"printf '[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n500'"
+    with pytest.raises(NotYet, match=r"^\[-]etcd failed") as seen:
+        ApiServer(PLAN, CONTAINER).check_ready(master(tmp_path, curl=curl))
+    assert "ping ok" not in str(seen.value)
+
+
+def test_an_apiserver_that_refuses_is_not_ready(tmp_path: Path) -> None:
+    curl = "echo 'curl: (7) refused' >&2; printf 000; exit 7"
+    with pytest.raises(NotYet, match="refused"):
+        ApiServer(PLAN, CONTAINER).check_ready(master(tmp_path, curl=curl))
+
+
+def test_an_apiserver_is_asked_at_its_own_address(tmp_path: Path) -> None:
+    curl = f'echo "$@" >{tmp_path}/asked; printf 200'
+    ApiServer(PLAN, CONTAINER).check_ready(master(tmp_path, curl=curl))
+    assert "https://192.168.100.11:6443/readyz?verbose" in (tmp_path / "asked").read_text()
+
+
+def test_nginx_that_runs_but_does_not_listen_is_not_ready(tmp_path: Path) -> None:
+    machine = Here(PLAN.node("k8s-lb"), tmp_path, systemctl="echo active", bash="echo refused; exit 1")
+    with pytest.raises(NotYet, match="refused"):
+        Nginx(PLAN, CONTAINER).check_ready(machine)
+
+
+def test_a_missing_route_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotYet, match=r"no route to 10\.10\.1\.0/24"):
+        CniRouted(PLAN, CONTAINER, POD_CIDRS).check_ready(worker(tmp_path, ip="true"))
+
+
+def test_every_route_there_is_ready(tmp_path: Path) -> None:
+    ip = "echo 10.10.1.0/24 via 192.168.100.22 dev eth0"
+    CniRouted(PLAN, CONTAINER, POD_CIDRS).check_ready(worker(tmp_path, ip=ip))
+
+
+def test_a_crash_loop_ends_the_wait_with_its_cause(tmp_path: Path) -> None:
+    scheduler = Scheduler(PLAN, CONTAINER)
+    scheduler.patience = 0
+    with pytest.raises(WaitExpired, match="kube-scheduler on k8s-master1.*last words"):
+        install(scheduler, [master(tmp_path, curl="exit 7")], fixed_credentials())
+
+
+def test_an_emulated_machine_gets_more_time() -> None:
+    assert Kubelet(PLAN, VM).start_timeout > Kubelet(PLAN, CONTAINER).start_timeout
+
+
+def verbs(machine: Here) -> list[str]:
+    """What systemctl was told, one entry per call to the machine."""
+    return [" ".join(argv[3:]) if argv[0] == "sh" else " ".join(argv) for argv in machine.calls]
+
+
+def test_the_second_time_nothing_is_restarted(tmp_path: Path) -> None:
+    machine, kubelet = worker(tmp_path, systemctl="true"), Kubelet(PLAN, CONTAINER)
+    assert [place(kubelet, machine, fixed_credentials()) for _ in range(2)] == [True, False]
+    assert verbs(machine) == ["kubelet.service restart", "systemctl start --no-block kubelet.service"]
+
+
+def test_a_new_configuration_reloads_nginx_and_a_new_unit_restarts_it(tmp_path: Path) -> None:
+    machine, nginx = Here(PLAN.node("k8s-lb"), tmp_path, systemctl="true"), Nginx(PLAN, CONTAINER)
+    place(nginx, machine, fixed_credentials())
+    del machine.files["/etc/nginx/nginx.conf"]
+    place(nginx, machine, fixed_credentials())
+    assert verbs(machine) == ["nginx.service restart", "nginx.service reload-or-restart"]
+
+
+def test_files_without_a_unit_touch_no_unit(tmp_path: Path) -> None:
+    machine = master(tmp_path)
+    hosts = everything(PLAN, CONTAINER)[0]
+    assert place(hosts, machine, fixed_credentials())
+    assert machine.calls == []
+
+
+def test_flannels_answer_becomes_a_cni_configuration(tmp_path: Path) -> None:
+    (tmp_path / "subnet.env").write_text("FLANNEL_SUBNET=10.10.3.1/24\nFLANNEL_MTU=1450\n")
+    files = CniFlannel(PLAN, CONTAINER).files(PLAN.node("k8s-worker1"), fixed_credentials())
+    script = next(file.content.decode() for file in files if file.path.endswith("flannel-conflist"))
+    script = script.replace("/run/flannel", str(tmp_path)).replace("/etc/cni/net.d", str(tmp_path))
+    subprocess.run(["/bin/sh", "-c", script], check=True, timeout=10)
+    made = (tmp_path / "10-thwlab.conflist").read_text()
+    assert '"subnet": "10.10.3.0/24"' in made
+    assert '"mtu": 1450' in made
+
+
+def scripts(component: Component) -> list[bytes]:
+    every = (component.files(node, fixed_credentials()) for node in component.nodes())
+    return [file.content for files in every for file in files if file.mode == 0o755]
+
+
+@pytest.mark.parametrize("platform", [CONTAINER, VM], ids=["container", "vm"])
+def test_every_script_is_a_shell_script(platform) -> None:
+    found = [text for component in everything(PLAN, platform) for text in scripts(component)]
+    assert found
+    for text in found:
+        subprocess.run(["/bin/sh", "-n"], input=text, check=True, timeout=10)
