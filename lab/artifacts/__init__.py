@@ -2,5 +2,5 @@
 
 Reading order: `catalogue` (what there is), `cache` (where it is kept), `source` (what a source promises),
 `network` (is a host within reach), `release` and `gomodules` (the two sources), `fetch` (all of it together),
-`images` (container images around static programs).
+`elf` (what a dynamic program needs), `images` (container images around programs).
 """

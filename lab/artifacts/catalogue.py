@@ -155,7 +155,7 @@ def _download(release: ReleaseEntry, version: str, arch: str, program: str) -> D
 def _build(name: str, modules: ModulesEntry, versions: Versions) -> Build:
     directory = modules.directory or name
     version: str = getattr(versions, catalogue()[directory].version)
-    major, minor = version.split(".")[:2]
+    major, minor, *_ = [*version.split("."), ""]
     return Build(
         directory=HERE / "gomod" / directory / version,
         packages=modules.packages,

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from lab.artifacts.cache import Cache, Corrupt, Entry, Key
-from lab.artifacts.catalogue import Item, items
+from lab.artifacts.catalogue import Item, items, optional_entries
 from lab.artifacts.gomodules import GoModules
 from lab.artifacts.release import Releases
 from lab.artifacts.source import Beat, Source, SourceFailed
@@ -217,6 +217,7 @@ def _problem(cache: Cache, key: Key) -> str:
     return ""
 
 
-def gc(cache: Cache, keep: Collection[Versions], *, also: Collection[str] = ()) -> list[Key]:
-    """Remove what none of these versions needs; returns what went."""
+def gc(cache: Cache, keep: Collection[Versions]) -> list[Key]:
+    """Remove what none of these versions can need, optional entries counted as needed; returns what went."""
+    also = optional_entries()
     return cache.gc({key_of(item) for versions in keep for item in items(versions, also=also)})

@@ -7,42 +7,48 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from lab.artifacts.catalogue import machine_arch
+from lab.artifacts.elf import closure, inside
 from lab.topology import Versions
 
 EPOCH = "1970-01-01T00:00:00Z"
 APPLETS = (
-    "sh",
-    "ash",
-    "cat",
-    "echo",
-    "env",
-    "grep",
-    "hostname",
-    "id",
-    "ip",
-    "kill",
-    "ls",
-    "mkdir",
-    "mktemp",
-    "nc",
+    *(
+        "sh",
+        "cat",
+        "date",
+        "echo",
+        "env",
+        "grep",
+        "head",
+        "hostname",
+        "id",
+        "ip",
+        "kill",
+        "ls",
+        "mkdir",
+        "mktemp",
+    ),
+    *(
+        "nc",
+        "netstat",
+        "nslookup",
+        "ping",
+        "ps",
+        "rm",
+        "sed",
+        "seq",
+        "sleep",
+        "stat",
+        "tail",
+        "tee",
+        "telnet",
+    ),
+    *("test", "timeout", "touch", "tr", "traceroute", "true", "wc", "wget"),
 )
-MORE_APPLETS = (
-    "nslookup",
-    "ping",
-    "ps",
-    "rm",
-    "sed",
-    "sleep",
-    "stat",
-    "tail",
-    "tee",
-    "test",
-    "touch",
-    "true",
-    "wget",
-)
+CLIENTS = ("/usr/bin/dig", "/usr/bin/curl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,10 @@ def write_image(
     digest = hashlib.sha256(config).hexdigest()
     manifest = [{"Config": f"{digest}.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]
     members = {"manifest.json": _json(manifest), f"{digest}.json": config, "layer.tar": layer}
-    path.write_bytes(_tar([(_entry(name, 0o644), content) for name, content in members.items()]))
+    fresh = path.with_name(f".{path.name}.fresh")
+    with fresh.open("wb") as stream:
+        _tar(stream, [(_entry(name, 0o644), content) for name, content in members.items()])
+    fresh.rename(path)
     return f"sha256:{digest}"
 
 
@@ -89,7 +98,9 @@ def layer_of(image: Image) -> bytes:
     entries += [(_link(name, target), b"") for name, target in sorted(image.links.items())]
     for name, source in sorted(image.files.items()):
         entries.append((_entry(name.lstrip("/"), source.stat().st_mode & 0o777), source.read_bytes()))
-    return _tar(entries)
+    stream = io.BytesIO()
+    _tar(stream, entries)
+    return stream.getvalue()
 
 
 def config_of(image: Image, layer_sha256: str, arch: str) -> dict[str, object]:
@@ -123,19 +134,15 @@ def coredns_image(path: Path, versions: Versions, programs: Mapping[str, Path]) 
     return write_image(path, reference, {"/coredns": programs["coredns"]}, ["/coredns"])
 
 
-def agnhost_image(
-    path: Path,
-    versions: Versions,
-    programs: Mapping[str, Path],
-    root: Path,
-    extra: Mapping[str, Path] | None = None,
-) -> str:
-    """Kubernetes' own test image, with a shell and network clients from `root`'s static busybox."""
+def agnhost_image(path: Path, versions: Versions, programs: Mapping[str, Path], root: Path) -> str:
+    """Kubernetes' own test image: with a shell and network clients from a Debian `root`.
+
+    /bin/busybox (static) must be there; `CLIENTS` come along, with their libraries, as far as they are.
+    """
     reference = f"registry.k8s.io/e2e-test-images/agnhost:{versions.agnhost}"
-    files = {"/agnhost": programs["agnhost"], "/bin/busybox": root / "bin/busybox", **(extra or {})}
-    links = {
-        f"/bin/{applet}": "busybox" for applet in (*APPLETS, *MORE_APPLETS) if f"/bin/{applet}" not in files
-    }
+    clients = closure(root, [name for name in CLIENTS if (root / name.lstrip("/")).exists()])
+    files = {**clients, "/agnhost": programs["agnhost"], "/bin/busybox": inside(root, "/bin/busybox")}
+    links = {f"/bin/{applet}": "busybox" for applet in APPLETS}
     return write_image(path, reference, files, ["/agnhost"], ["pause"], links=links)
 
 
@@ -157,13 +164,11 @@ def _link(name: str, target: str) -> tarfile.TarInfo:
     return info
 
 
-def _tar(entries: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
-    stream = io.BytesIO()
+def _tar(stream: IO[bytes], entries: Sequence[tuple[tarfile.TarInfo, bytes]]) -> None:
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for info, content in entries:
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
 
 
 def _json(document: object) -> bytes:

@@ -184,7 +184,7 @@ def _insist_ok(url: str, response: httpx2.Response) -> None:
 
 def _text(response: httpx2.Response, url: str) -> str:
     content = b""
-    for chunk in response.iter_raw(CHUNK):
+    for chunk in response.iter_raw():
         content += chunk
         if len(content) > MOST_SUMS:
             raise SourceFailed(f"{url} is longer than {MOST_SUMS} bytes, so it is no list of hashes")
@@ -196,7 +196,7 @@ def _save(response: httpx2.Response, path: Path, whole: float, beat: Callable[[f
     end, told, digest, got = time.monotonic() + whole, 0.0, hashlib.sha256(), 0
     size = int(response.headers.get("content-length", 0))
     with path.open("wb") as stream:
-        for chunk in response.iter_raw(CHUNK):
+        for chunk in response.iter_raw():
             stream.write(chunk)
             digest.update(chunk)
             got += len(chunk)
