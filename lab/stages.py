@@ -1,39 +1,99 @@
 """The stages of a cluster built the hard way, in the order of the guide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from ipaddress import IPv4Network
+from typing import Any
 
+from lab.addons import serving_csrs
+from lab.addons.base import apply, await_ready
+from lab.addons.catalogue import access, chosen
 from lab.bringup import Stage
+from lab.components.admin import Admin
 from lab.components.apiserver import ApiServer
-from lab.components.base import Component, install
+from lab.components.base import Component, install, place
+from lab.components.base import await_ready as await_component
+from lab.components.catalogue import balancer, pod_network
+from lab.components.containerd import Containerd
 from lab.components.controller_manager import ControllerManager
 from lab.components.etcd import Etcd
-from lab.components.nginx import Nginx
+from lab.components.kube_proxy import KubeProxy
+from lab.components.kubelet import Kubelet
+from lab.components.node_prep import Hosts, NodePrep
 from lab.components.scheduler import Scheduler
+from lab.kubeapi import Refused
 from lab.laboratory import Laboratory
+from lab.machine import Machine, on_each
+from lab.pki import CA_FILES
 from lab.topology import Role, Topology
+from lab.wait import NotYet, wait_until
 
 Act = Callable[[Laboratory], None]
+CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+JOIN_TIMEOUT = 120.0
+KUBELET_PORT = 10250
+ETCD = frozenset({Role.ETCD})
+BALANCER = frozenset({Role.LOAD_BALANCER})
+MASTERS = frozenset({Role.CONTROL_PLANE})
+WORKERS = frozenset({Role.WORKER})
+ADMINS = frozenset({Role.ADMIN})
 
 
 def stages_for(topology: Topology) -> list[Stage]:
-    """The stages this plan needs; a stage that others need stands before them."""
-    return [
-        Stage("etcd", "every member commits", _install(Etcd), roles=frozenset({Role.ETCD})),
-        Stage(
-            "load-balancer", "the balancer accepts", _install(Nginx), roles=frozenset({Role.LOAD_BALANCER})
-        ),
-        Stage(
-            "apiserver", "each says readyz", _install(ApiServer), ("etcd",), frozenset({Role.CONTROL_PLANE})
-        ),
+    """The stages this plan needs, in an order in which each stands after those it needs."""
+    every = [
+        Stage("hosts", "each machine knows the others by name", _install(Hosts)),
+        Stage("etcd", "every member commits", _install(Etcd), ("hosts",), ETCD),
+        Stage("load-balancer", "the balancer accepts", _install_balancer, ("hosts",), BALANCER),
+        Stage("apiserver", "every apiserver says readyz", _install(ApiServer), ("etcd",), MASTERS),
+        Stage("access", "the first kubelet may come", _apply_access, ("apiserver",), MASTERS),
         Stage(
             "control-plane",
-            "controllers",
-            _install(ControllerManager, Scheduler),
-            ("apiserver",),
-            frozenset({Role.CONTROL_PLANE}),
+            "controllers and schedulers answer, and the API does through its address",
+            _control_plane,
+            ("apiserver", "load-balancer"),
+            MASTERS,
+        ),
+        Stage("admin", "kubectl works on the admin machine", _install(Admin), ("control-plane",), ADMINS),
+        Stage("runtime", "workers can run containers", _install(NodePrep, Containerd), ("hosts",), WORKERS),
+        Stage(
+            "nodes",
+            "kubelets joined by their token and serve with certificates of the cluster's CA",
+            _join,
+            ("runtime", "access", "control-plane"),
+            WORKERS,
+        ),
+        Stage(
+            "network", "every node is Ready and knows the way to every pod", _pod_network, ("nodes",), WORKERS
+        ),
+        Stage("proxy", "Services are translated on every worker", _install(KubeProxy), ("nodes",), WORKERS),
+        *(
+            Stage(
+                _name_of(addon.name),
+                f"{addon.name} serves",
+                partial(_addon, addon.name),
+                ("network", "proxy"),
+            )
+            for addon in chosen(topology)
         ),
     ]
+    return [_without(stage, topology) for stage in every if _has_machines(stage, topology)]
+
+
+def _name_of(addon: str) -> str:
+    return {"coredns": "dns"}.get(addon, addon)
+
+
+def _has_machines(stage: Stage, topology: Topology) -> bool:
+    return not stage.roles or any(topology.of(role) for role in stage.roles)
+
+
+def _without(stage: Stage, topology: Topology) -> Stage:
+    """The stage less its need of a balancer where the plan has none."""
+    if topology.balancer or "load-balancer" not in stage.needs:
+        return stage
+    needs = tuple(need for need in stage.needs if need != "load-balancer")
+    return Stage(stage.name, stage.truth, stage.act, needs, stage.roles)
 
 
 def _install(*kinds: type[Component]) -> Act:
@@ -43,4 +103,133 @@ def _install(*kinds: type[Component]) -> Act:
 def _install_all(kinds: tuple[type[Component], ...], lab: Laboratory) -> None:
     for kind in kinds:
         component = kind(lab.topology, lab.provider.platform)
-        install(component, lab.at(component.nodes()), lab.credentials)
+        install(component, _there(lab, component), lab.credentials)
+
+
+def _there(lab: Laboratory, component: Component) -> list[Machine]:
+    """The component's machines, as far as somebody has asked for them."""
+    return [lab.machines[node.name] for node in component.nodes() if node.name in lab.machines]
+
+
+def _install_balancer(lab: Laboratory) -> None:
+    component = balancer(lab.topology, lab.provider.platform)
+    install(component, _there(lab, component), lab.credentials)
+
+
+def _apply_access(lab: Laboratory) -> None:
+    for addon in access(lab.topology):
+        apply(addon, lab.api(_first_master(lab)), lab.credentials)
+
+
+def _control_plane(lab: Laboratory) -> None:
+    components = [kind(lab.topology, lab.provider.platform) for kind in (ControllerManager, Scheduler)]
+    masters = lab.of(Role.CONTROL_PLANE)
+    for component in components:
+        on_each(masters, lambda m, c=component: place(c, m, lab.credentials))  # type: ignore[misc]
+    for component in components:
+        on_each(masters, lambda m, c=component: await_component(c, m))  # type: ignore[misc]
+    wait_until("the API to answer at its address", lambda: lab.api().text("/readyz"), timeout=60)
+
+
+def _first_master(lab: Laboratory) -> str:
+    return lab.topology.of(Role.CONTROL_PLANE)[0].name
+
+
+def _join(lab: Laboratory) -> None:
+    kubelet = Kubelet(lab.topology, lab.provider.platform)
+    workers = lab.of(Role.WORKER)
+    on_each(workers, lambda machine: place(kubelet, machine, lab.credentials))
+    wait_until(
+        "the kubelets to serve with certificates", lambda: _check_joined(lab, workers), timeout=JOIN_TIMEOUT
+    )
+    on_each(workers, lambda machine: await_component(kubelet, machine))
+
+
+def _check_joined(lab: Laboratory, workers: list[Machine]) -> None:
+    """Approve what may be approved; then every kubelet must show a certificate for its own address."""
+    kept_back = _approve(lab)
+    try:
+        on_each(workers, _check_serving)
+    except NotYet as seen:
+        raise NotYet(f"{seen}{kept_back}") from seen
+    except BaseExceptionGroup as group:
+        raise NotYet("; ".join(str(each) for each in group.exceptions) + kept_back) from group
+
+
+def _approve(lab: Laboratory) -> str:
+    """Approve every serving request that is as planned; what is kept back, and why, as text."""
+    api = lab.api(_first_master(lab))
+    kept = []
+    for request in filter(serving_csrs.pending, api.items(CSRS)):
+        name = request["metadata"]["name"]
+        if reason := serving_csrs.approvable(request, lab.topology):
+            kept.append(
+                f"; CSR {name} ({request['spec']['signerName']}) is kept pending: {reason}; "
+                f"`kubectl certificate approve {name}` would approve it"
+            )
+        else:
+            _decide(lab, request)
+    return "".join(kept)
+
+
+def _decide(lab: Laboratory, request: Mapping[str, Any]) -> None:
+    try:
+        lab.api(_first_master(lab)).put(
+            f"{CSRS}/{request['metadata']['name']}/approval", serving_csrs.approved(request)
+        )
+    except Refused as error:
+        if error.status != 409:  # somebody decided in between
+            raise
+
+
+def _check_serving(machine: Machine) -> None:
+    url = f"https://{machine.node.address}:{KUBELET_PORT}/healthz"
+    argv = (
+        "curl",
+        "--noproxy",
+        "*",
+        "-sS",
+        "-m",
+        "5",
+        "-o",
+        "/dev/null",
+        "--cacert",
+        CA_FILES["kubernetes"],
+        url,
+    )
+    seen = machine.run(*argv, timeout=15)
+    if not seen.ok:
+        said = machine.run("journalctl", "-u", "kubelet", "-n", "1", "-o", "cat", timeout=10).stdout.strip()
+        raise NotYet(f"{machine.name}: {seen.stderr.strip()}; kubelet's last line: {said}")
+
+
+def _pod_network(lab: Laboratory) -> None:
+    cidrs = wait_until("every node to get its pod range", lambda: _pod_cidrs(lab), timeout=60)
+    for component in pod_network(lab.topology, lab.provider.platform, cidrs):
+        install(component, _there(lab, component), lab.credentials)
+    wait_until("every node to be Ready", lambda: _check_ready(lab), timeout=90)
+
+
+def _pod_cidrs(lab: Laboratory) -> dict[str, IPv4Network]:
+    given = {n["metadata"]["name"]: n["spec"].get("podCIDR") for n in lab.api().items("/api/v1/nodes")}
+    lacking = [node.name for node in lab.topology.of(Role.WORKER) if not given.get(node.name)]
+    if lacking:
+        raise NotYet(f"no podCIDR yet for {', '.join(lacking)}; nodes: {given}")
+    return {name: IPv4Network(cidr) for name, cidr in given.items()}
+
+
+def _check_ready(lab: Laboratory) -> None:
+    unready = [
+        f"{node['metadata']['name']}: {condition.get('message', '')}"
+        for node in lab.api().items("/api/v1/nodes")
+        for condition in node["status"]["conditions"]
+        if condition["type"] == "Ready" and condition["status"] != "True"
+    ]
+    if unready:
+        raise NotYet("; ".join(unready))
+
+
+def _addon(name: str, lab: Laboratory) -> None:
+    addon = next(each for each in chosen(lab.topology) if each.name == name)
+    apply(addon, lab.api(), lab.credentials)
+    await_ready(addon, lab.api(), lab.of(Role.WORKER))
