@@ -23,7 +23,11 @@ _CHOICES = {"enum": "expected", "literal_error": "expected", "union_tag_invalid"
 
 
 def described(model: type[BaseModel], error: ErrorDetails, hints: Mapping[str, str]) -> str:
-    """One mistake as a sentence without its place; `hints` explains words that are not supported."""
+    """One mistake as a sentence without its place.
+
+    `hints` has, for a word that people try,
+    the name that was meant or why it is not supported.
+    """
     kind, path = error["type"], error["loc"]
     if kind == "extra_forbidden":
         what = f"unknown key {_quoted(path[-1])}{_inside(path[:-1])}"
@@ -52,9 +56,10 @@ def keys_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
 
 
 def _not_known(what: str, word: str, valid: Sequence[str], hints: Mapping[str, str]) -> str:
-    if hint := hints.get(word.lower()):
+    hint = hints.get(word.lower(), "")
+    if " " in hint:
         return f"{what}: {hint}"
-    close = nearest(word, valid)
+    close = hint if hint in valid else nearest(word, valid)
     meant = f"; did you mean {_quoted(close)}?" if close else ""
     return f"{what}{meant} (valid: {', '.join(valid) or 'none'})"
 

@@ -81,8 +81,9 @@ def _planned(document: Document) -> Plan:
     strictyaml.refuse(document.source, problems if file is None else ())
     draft = Draft(_there(file), wrong)
     release, mismatches = _release(draft)
-    found = [*findings(draft), *mismatches]
-    strictyaml.refuse(document.source, [*problems, *(document.problem(path, text) for path, text in found)])
+    problems += [document.problem(path, text) for path, text in [*findings(draft), *mismatches]]
+    in_file = any(problem.line for problem in problems)
+    strictyaml.refuse(document.source if in_file else "the choice of options", problems)
     return Plan(_topology(draft, _there(release), document.source), document)
 
 

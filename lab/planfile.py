@@ -26,7 +26,6 @@ _NO_VIP = "no virtual address moves between machines here; name one machine's ad
 _NO_REGISTRY = "no registry is needed: images are built from verified programs and imported; remove it"
 _NO_VOLUME = "machines have no data volumes, etcd's data lies on their own disk; remove it"
 _NO_CLOCK = "no time server is needed: machines share their host's clock or keep their own; remove it"
-_ONE_OF_ROLES = "(valid: " + ", ".join(Role) + ")"
 HINTS = {
     **dict.fromkeys(("registry", "registries", "harbor"), _NO_REGISTRY),
     **dict.fromkeys(("vip", "virtual-ip", "virtual-address", "keepalived", "kube-vip"), _NO_VIP),
@@ -34,15 +33,9 @@ HINTS = {
     **dict.fromkeys(("ntp", "chrony", "time-server"), _NO_CLOCK),
     "ipvs": "kube-proxy's ipvs mode is deprecated and not supported; write iptables or nftables",
     "userspace": "kube-proxy has no userspace mode any more; write iptables or nftables",
-    **dict.fromkeys(
-        ("master", "masters", "controlplane", "control_plane", "controller"),
-        f"did you mean 'control-plane'? {_ONE_OF_ROLES}",
-    ),
-    **dict.fromkeys(("node", "minion"), f"did you mean 'worker'? {_ONE_OF_ROLES}"),
-    **dict.fromkeys(
-        ("lb", "ex-lb", "loadbalancer", "proxy"),
-        f"did you mean 'load-balancer'? {_ONE_OF_ROLES}",
-    ),
+    **dict.fromkeys(("master", "masters", "controlplane", "control_plane", "controller"), "control-plane"),
+    **dict.fromkeys(("node", "minion"), "worker"),
+    **dict.fromkeys(("lb", "ex-lb", "proxy"), "load-balancer"),
 }
 
 

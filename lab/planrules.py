@@ -223,12 +223,20 @@ def api_server(draft: Draft) -> Iterator[Finding]:
             )
         return
     valid = [*draft.with_role(Role.LOAD_BALANCER), *masters]
-    if wish is not None and draft.roles_known and api_machine(draft, wish) not in valid:
+    if wish is not None and _is_no_api(draft, wish, valid):
         yield (
             ("api-server",),
             f"api-server {wish[:60]} is no control plane or load balancer of this plan, and a virtual address"
-            f" is not supported; write the address of one of {', '.join(valid) or 'them'}",
+            f" is not supported; write the address of one of {', '.join(valid) or 'its machines'}",
         )
+
+
+def _is_no_api(draft: Draft, wish: str, valid: list[str]) -> bool:
+    """Whether that is certain, whatever else is wrong with the plan."""
+    machine = api_machine(draft, wish)
+    if machine is None:
+        return not any(draft.is_wrong("machines", name, "address") for name in draft.machines)
+    return draft.roles_known and machine not in valid
 
 
 def api_machine(draft: Draft, wish: str) -> str | None:

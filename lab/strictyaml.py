@@ -139,7 +139,7 @@ def refuse(source: str, problems: Iterable[Problem]) -> None:
 def validate(document: Document, model: type[M], hints: Mapping[str, str] | None = None) -> M:
     """The document as its typed model; raises `ConfigError` with every problem, also those of reading.
 
-    `hints` tells what to say about words that people try and that are not supported.
+    `hints` has, for words that people try, the name that was meant or why there is none.
     """
     _, problems, _ = examine(document, model, hints)
     refuse(document.source, problems)
