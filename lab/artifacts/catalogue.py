@@ -132,7 +132,7 @@ def _item(name: str, entry: CatalogueEntry, versions: Versions, arch: str) -> It
         programs=entry.programs,
         build_seconds=entry.build_seconds,
         downloads=_downloads(entry, version, arch) if entry.release else (),
-        build=_build(name, entry.modules, versions) if entry.modules else None,
+        build=_build(name, entry.modules, version, versions) if entry.modules else None,
     )
 
 
@@ -152,12 +152,12 @@ def _download(release: ReleaseEntry, version: str, arch: str, program: str) -> D
     return Download(url, filled(release.sums), release.sha256.get(url, ""), members)
 
 
-def _build(name: str, modules: ModulesEntry, versions: Versions) -> Build:
+def _build(name: str, modules: ModulesEntry, version: str, versions: Versions) -> Build:
     directory = modules.directory or name
-    version: str = getattr(versions, catalogue()[directory].version)
+    pinned: str = getattr(versions, catalogue()[directory].version)
     major, minor, *_ = [*version.split("."), ""]
     return Build(
-        directory=HERE / "gomod" / directory / version,
+        directory=HERE / "gomod" / directory / pinned,
         packages=modules.packages,
         ldflags=modules.ldflags.format(version=version, major=major, minor=minor),
         tags=modules.tags,

@@ -147,7 +147,7 @@ class _Run:
             try:
                 return self.cache.put(key_of(item), partial(self._deliver, number, source))
             except SourceFailed as error:
-                reasons.append(f"{source.name}: {error}")
+                reasons.append(f"{source.name}: {error}".replace("\n", "\n    "))
                 self._tell(number, f"{source.name} failed: {error}")
         raise LabError(
             "\n  - ".join([f"{item} ({item.arch}) cannot be had:", *reasons]),

@@ -73,6 +73,7 @@ def test_agnhost_is_built_from_the_kubernetes_modules_and_never_downloaded() -> 
     agnhost = next(item for item in items(NEWEST) if item.name == "agnhost")
     assert agnhost.build
     assert agnhost.build.directory.parts[-2:] == ("kubernetes", "1.37.2")
+    assert agnhost.build.ldflags == "-X main.Version=2.66.1"
     assert (agnhost.version, agnhost.downloads) == ("2.66.1", ())
 
 
