@@ -36,6 +36,7 @@ class ModulesEntry(Described):
 
     packages: dict[str, str]
     directory: str = ""
+    part_of: dict[str, str] = {}
     ldflags: str = ""
     tags: tuple[str, ...] = ()
     cgo: bool = False
@@ -154,7 +155,7 @@ def _download(release: ReleaseEntry, version: str, arch: str, program: str) -> D
 
 def _build(name: str, modules: ModulesEntry, version: str, versions: Versions) -> Build:
     directory = modules.directory or name
-    pinned: str = getattr(versions, catalogue()[directory].version)
+    pinned = modules.part_of.get(version) or getattr(versions, catalogue()[directory].version)
     major, minor, *_ = [*version.split("."), ""]
     return Build(
         directory=HERE / "gomod" / directory / pinned,

@@ -1,4 +1,5 @@
 import platform
+from dataclasses import replace
 
 import pydantic
 import pytest
@@ -75,6 +76,13 @@ def test_agnhost_is_built_from_the_kubernetes_modules_and_never_downloaded() -> 
     assert agnhost.build.directory.parts[-2:] == ("kubernetes", "1.37.2")
     assert agnhost.build.ldflags == "-X main.Version=2.66.1"
     assert (agnhost.version, agnhost.downloads) == ("2.66.1", ())
+
+
+def test_agnhost_comes_from_the_kubernetes_it_is_part_of_whichever_the_cluster_runs() -> None:
+    mixed = replace(NEWEST, kubernetes="1.36.3")
+    build = next(item for item in items(mixed) if item.name == "agnhost").build
+    assert build
+    assert build.directory.parts[-2:] == ("kubernetes", "1.37.2")
 
 
 def test_kubernetes_is_told_its_version_by_the_linker() -> None:
