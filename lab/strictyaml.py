@@ -124,7 +124,10 @@ def read_file(path: Path) -> Document:
 
 def shown(path: Path) -> str:
     """The path as it can be printed anywhere, relative to the working folder where it lies below."""
-    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    try:
+        short = path.relative_to(Path.cwd())
+    except (OSError, ValueError):  # the working folder is gone, or lies elsewhere
+        short = path
     return str(short).encode(errors="replace").decode()
 
 

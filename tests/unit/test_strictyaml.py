@@ -1,4 +1,5 @@
 import time
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from lab.errors import ConfigError
-from lab.strictyaml import Flag, Schema, Whole, load, read, read_file, validate
+from lab.strictyaml import Flag, Schema, Whole, load, read, read_file, shown, validate
 
 
 class Probe(Schema):
@@ -182,7 +183,7 @@ def test_an_override_is_named_in_place_of_a_line() -> None:
     assert document.data["version"] == "["
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "no.yaml", tmp_path, tmp_path / "a\0b"):
         with pytest.raises(ConfigError, match="cannot be read"):
             read_file(path)
@@ -227,3 +228,13 @@ def test_quoted_text_comes_back_as_written(data: dict[str, str]) -> None:
     printable = {k: v for k, v in data.items() if all(ord(c) < 0xFFFE and c != "\ufeff" for c in k + v)}
     text = "x: 1\n" + "".join(f"{quoted('k' + k)}: {quoted(v)}\n" for k, v in printable.items())
     assert load(text, "s.yaml").data == {"x": 1, **{"k" + k: v for k, v in printable.items()}}
+
+
+def test_a_path_can_be_printed_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    assert shown(gone / "p.yaml") == "p.yaml"
+    gone.rmdir()
+    assert shown(tmp_path / "p.yaml") == str(tmp_path / "p.yaml")
+    assert shown(Path("a\udcff.yaml")) == "a?.yaml"
