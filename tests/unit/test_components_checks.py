@@ -16,11 +16,12 @@ from lab.components.nginx import Nginx
 from lab.components.readiness import ask
 from lab.components.scheduler import Scheduler
 from lab.errors import WaitExpired
-from lab.machine import File, Machine, Result
+from lab.machine import File, Machine, Platform, Result
 from lab.topology import Node
 from lab.wait import NotYet
 
 PLAN = guide_topology()
+STAND_INS = {"systemctl": "echo ActiveState=failed; echo NRestarts=7", "journalctl": "echo last words"}
 
 
 class Here(Machine):
@@ -82,7 +83,7 @@ def test_not_yet_tells_answer_state_and_last_words_in_one_round_trip(tmp_path: P
 
 
 def test_without_a_unit_nobody_is_asked_for_its_journal(tmp_path: Path) -> None:
-    with pytest.raises(NotYet, match="^sick$"):
+    with pytest.raises(NotYet, match=r"^sick$"):
         ask(master(tmp_path), None, "echo sick; false")
 
 
@@ -134,7 +135,7 @@ def test_every_route_there_is_ready(tmp_path: Path) -> None:
 def test_a_crash_loop_ends_the_wait_with_its_cause(tmp_path: Path) -> None:
     scheduler = Scheduler(PLAN, CONTAINER)
     scheduler.patience = 0
-    with pytest.raises(WaitExpired, match="kube-scheduler on k8s-master1.*last words"):
+    with pytest.raises(WaitExpired, match=r"kube-scheduler on k8s-master1.*last words"):
         install(scheduler, [master(tmp_path, curl="exit 7")], fixed_credentials())
 
 
@@ -185,7 +186,7 @@ def scripts(component: Component) -> list[bytes]:
 
 
 @pytest.mark.parametrize("platform", [CONTAINER, VM], ids=["container", "vm"])
-def test_every_script_is_a_shell_script(platform) -> None:
+def test_every_script_is_a_shell_script(platform: Platform) -> None:
     found = [text for component in everything(PLAN, platform) for text in scripts(component)]
     assert found
     for text in found:
