@@ -58,21 +58,37 @@ class Bringup:
 
     def require(self, *names: str) -> None:
         """Have these stages true, and what they need.  Raises the failure of the first that is not."""
+        self.attempt(*names)
+        self.insist(*names)
+
+    def attempt(self, *names: str) -> None:
+        """Try these stages and what they need, as far as they were not tried yet; failures are kept."""
         wanted = ancestors(self.stages, names)
+        if all(name in self.outcomes for name in wanted):
+            return
         self._create_machines(wanted)
         self._run([stage for stage in self.stages.values() if stage.name in wanted])
+
+    def insist(self, *names: str) -> None:
+        """Raise the failure of the first of these stages that is not true."""
         for name in names:
-            self._insist(name)
+            if error := self.outcomes[name].error:
+                raise error
 
     def _create_machines(self, wanted: Collection[str]) -> None:
         names = machines_for(self.lab.topology, (self.stages[name] for name in wanted))
         lacking = [name for name in names if name not in self.lab.machines]
         if not lacking:
             return
+        self.insist(*(["machines"] if "machines" in self.outcomes else []))
         self._report("machines", None)
         start = time.monotonic()
-        self.lab.provider.create(self.lab.topology, lacking)
-        self.lab.machines.update(self.lab.provider.attach(self.lab.topology))
+        try:
+            self.lab.provider.create(self.lab.topology, lacking)
+            self.lab.machines.update(self.lab.provider.attach(self.lab.topology))
+        except (LabError, BaseExceptionGroup) as error:
+            self._finish(Outcome("machines", time.monotonic() - start, error))
+            raise
         self._finish(Outcome("machines", time.monotonic() - start))
 
     def _run(self, todo: Sequence[Stage]) -> None:
@@ -114,10 +130,6 @@ class Bringup:
         while isinstance(self.outcomes[name].error, Blocked):
             name = next(need for need in self.stages[name].needs if self.outcomes[need].error)
         return name
-
-    def _insist(self, name: str) -> None:
-        if error := self.outcomes[name].error:
-            raise error
 
 
 def ancestors(stages: Mapping[str, Stage], names: Iterable[str]) -> frozenset[str]:

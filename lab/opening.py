@@ -59,15 +59,27 @@ def open_lab(topology: Topology, word: str, report: Report) -> Laboratory:
 
 
 def remove_lab(name: str) -> bool:
-    """Remove everything the lab ever created; False if there was nothing to remove."""
+    """Remove everything the lab ever created; False if there was nothing to remove.
+
+    Works from what the kernel and the daemon list, so a lost state folder or a killed run hides nothing.
+    """
     state = state_of(name)
-    if not state.path.exists():
-        return False
     with state.locked():
+        provider = provider_of(_word(state), name)
+        there = state.path.exists() or provider.is_there()
+        if there:
+            provider.destroy()
+            state.forget()
+    return there
+
+
+def _word(state: StateFolder) -> str:
+    """The provider the lab was made with; a state file that cannot be read is no reason to leave a lab."""
+    try:
         intent = state.intent()
-        provider_of(intent.provider if intent else "auto", name).destroy()
-        state.forget()
-    return True
+    except LabError:
+        return "auto"
+    return intent.provider if intent else "auto"
 
 
 def _refuse_another(state: StateFolder, topology: Topology) -> None:

@@ -47,6 +47,10 @@ class Provider(ABC):
         """The machines that exist, by name."""
 
     @abstractmethod
+    def is_there(self) -> bool:
+        """Whether anything of this lab exists, by the provider's own listing."""
+
+    @abstractmethod
     def destroy(self) -> None:
         """Remove everything this lab ever created, also after a SIGKILL; harmless when there is nothing."""
 

@@ -77,6 +77,10 @@ class PrivateDaemon:
             return False
         return True
 
+    def is_there(self) -> bool:
+        """Whether anything of it is left on this host: files, network namespace or cgroups."""
+        return self.directory.exists() or self.network.exists() or bool(cgroups(self.lab))
+
     def end(self) -> None:
         """End every process in the lab's network, then remove namespace and cgroups; harmless when none."""
         wait_until("the lab's processes to end", partial(_kill_all, self.network), timeout=END_TIMEOUT)

@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from websockets.exceptions import WebSocketException
@@ -91,7 +91,7 @@ def _connected(api: Api, operation: Json, deadline: float) -> Iterator[dict[str,
         try:
             for name, secret in operation["metadata"]["fds"].items():
                 path = f"/1.0/operations/{operation['id']}/websocket?secret={secret}"
-                socket = unix_connect(
+                connecting = unix_connect(
                     str(api.socket),
                     f"ws://daemon{path}",
                     open_timeout=max(0.1, deadline - time.monotonic()),
@@ -101,7 +101,7 @@ def _connected(api: Api, operation: Json, deadline: float) -> Iterator[dict[str,
                     ping_interval=None,
                     proxy=None,
                 )
-                sockets[name] = stack.enter_context(closing(socket))
+                sockets[name] = stack.enter_context(connecting)
         except TimeoutError:
             yield None
             return

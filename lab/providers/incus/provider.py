@@ -17,7 +17,7 @@ from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider
 from lab.providers.incus import forward
 from lab.providers.incus.api import Api, Upload, ignoring
-from lab.providers.incus.daemon import PrivateDaemon, installed_program, running_socket
+from lab.providers.incus.daemon import PROGRAMS, PrivateDaemon, installed_program, running_socket
 from lab.providers.incus.image import Image
 from lab.providers.incus.machine import IncusMachine
 from lab.topology import Node, Topology
@@ -55,7 +55,8 @@ class IncusProvider(Provider):
     def private(self) -> PrivateDaemon | None:
         """The lab's own daemon, or None where the running one is used."""
         directory = self.state / "incus"
-        if self._wanted in ("auto", "running") and not directory.exists() and running_socket():
+        ours = directory.exists() or PrivateDaemon(self.lab, directory, "").is_there()
+        if self._wanted in ("auto", "running") and not ours and running_socket():
             return None
         if self._wanted == "running":
             raise LabError(
@@ -63,9 +64,9 @@ class IncusProvider(Provider):
                 remedy="systemctl start incus, or --lab-provider=incus:private as root",
             )
         program = self._wanted if self._wanted in ("incusd", "lxd") else installed_program()
-        if program is None:
+        if program is None and not ours:
             raise LabError("neither incusd nor lxd is installed", remedy="thwlab doctor --fix")
-        return PrivateDaemon(self.lab, directory, program)
+        return PrivateDaemon(self.lab, directory, program or PROGRAMS[0])
 
     @cached_property
     def api(self) -> Api:
@@ -121,13 +122,18 @@ class IncusProvider(Provider):
         there = {i["name"] for i in self.api.get("/1.0/instances", query_recursion=1)}
         return {node.name: self._machine(node) for node in topology.nodes if node.name in there}
 
+    def is_there(self) -> bool:
+        """See `Provider.is_there`."""
+        if self.private:
+            return self.private.is_there()
+        return running_socket() is not None and self.api.exists(f"/1.0/projects/{self.project}")
+
     def destroy(self) -> None:
         """See `Provider.destroy`."""
         if self.private:
             self.private.end()
-            shutil.rmtree(
-                self.private.directory, ignore_errors=False
-            ) if self.private.directory.exists() else None
+            if self.private.directory.exists():
+                shutil.rmtree(self.private.directory)
             return
         if self.api.exists(f"/1.0/projects/{self.project}"):
             self._empty_project()

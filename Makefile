@@ -1,0 +1,47 @@
+# make e2e   from nothing to a verified cluster, and everything removed again
+# make test  the same set-up, then linters, unit tests and e2e tests; what CI runs
+# Options: ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+ARGS ?=
+VENV ?= $(CURDIR)/.venv
+STAMP := $(VENV)/.installed
+RUN := $(shell date +%Y%m%d-%H%M%S)-$(shell echo $$PPID)
+export LAB_RUN ?= $(RUN)
+export PYTHONDONTWRITEBYTECODE = 1
+JUNIT = --junitxml=artifacts/$(LAB_RUN)
+PYTEST := "$(VENV)/bin/python" -m pytest -p no:randomly
+
+.PHONY: e2e test unit lint host setup clean
+
+e2e: host
+	$(PYTEST) -m e2e $(JUNIT)/junit-e2e.xml $(ARGS)
+
+test: lint unit
+	@"$(VENV)/bin/python" -m lab.doctor --can-host || { [ "$$CI" != true ] && exit 0 || exit 1; }; \
+	"$(VENV)/bin/python" -m lab.doctor --can-host --quiet || exit 0; \
+	$(MAKE) --no-print-directory e2e
+
+unit: setup
+	$(PYTEST) tests/unit $(JUNIT)/junit-unit.xml
+
+lint: setup
+	"$(VENV)/bin/ruff" check .
+	"$(VENV)/bin/ruff" format --check .
+	"$(VENV)/bin/mypy"
+
+# What the lab needs of this host. As root in CI it is installed, else the plan is shown and asked for.
+host: setup
+	"$(VENV)/bin/thwlab" doctor --fix
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	"$(PYTHON)" -m venv "$(VENV)" || { echo 'if venv is missing: apt-get install python3-venv' >&2; exit 1; }
+	"$(VENV)/bin/python" -m pip install --quiet --editable '.[dev]'
+	touch "$(STAMP)"
+
+clean:
+	rm -rf "$(VENV)" artifacts .mypy_cache .ruff_cache .pytest_cache

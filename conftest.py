@@ -1,0 +1,1 @@
+"""Nothing but this: the fixtures come from the plugin, registered by the package's entry point."""

@@ -1,0 +1,37 @@
+"""The tables at the end of a run: how long each stage took, and what was proven part by part."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+from lab.bringup import Outcome
+
+MARKS = {"passed": "proven", "failed": "FAILED", "error": "ERROR", "skipped": "skipped"}
+
+
+def stage_table(outcomes: Iterable[Outcome]) -> list[str]:
+    """One line per stage, in the order in which they ended."""
+    return [
+        f"{'FAILED' if outcome.error else 'ok':8} stage {outcome.stage:16} {outcome.seconds:6.1f} s"
+        for outcome in outcomes
+    ]
+
+
+def proven(reports: Iterable[pytest.TestReport]) -> list[str]:
+    """One line per test file of the lab: its outcomes and its seconds."""
+    counts: dict[str, Counter[str]] = {}
+    seconds: Counter[str] = Counter()
+    for report in reports:
+        part = report.nodeid.split("::")[0]
+        seconds[part] += report.duration  # type: ignore[assignment]
+        if report.when == "call" or report.outcome != "passed":
+            kind = "error" if report.failed and report.when != "call" else report.outcome
+            counts.setdefault(part, Counter())[kind] += 1
+    return [_line(part, counts[part], seconds[part]) for part in sorted(counts)]
+
+
+def _line(part: str, found: Counter[str], seconds: float) -> str:
+    worst = next(kind for kind in ("failed", "error", "passed", "skipped") if found[kind])
+    detail = ", ".join(f"{number} {kind}" for kind, number in found.items())
+    return f"{MARKS[worst]:8} {part:44} {seconds:6.1f} s  {detail}"
