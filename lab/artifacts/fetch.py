@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +39,12 @@ class Programs(Mapping[str, Path]):
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = tuple(entries)
         self._entry_of = {name: entry for entry in entries for name in entry.files}
+
+    def replaced(self, program: str, entry: Entry) -> "Programs":
+        """The same programs, but this one from another entry."""
+        other = Programs(self.entries)
+        other._entry_of = {**self._entry_of, program: entry}
+        return other
 
     def __getitem__(self, name: str) -> Path:
         return self._entry_of[name].path(name)
@@ -82,13 +88,23 @@ def fetch(
     `also` names optional entries, such as flannel.  Offline, only the cache is asked.  Raises one `LabError`
     with the reason of every source as soon as an entry cannot be had from any.
     """
-    wanted = items(versions, also=also)
+    wanted = [*items(versions, also=also), *_skewed_items(versions)]
     chosen = () if offline else default_sources(cache) if sources is None else sources
     if offline:
         _insist_all_cached(wanted, cache)
     missing = frozenset(item.name for item in wanted if _cached(cache, item)[0] is None)
     run = _Run(cache, wanted, missing, chosen, report)
-    return Programs([run.have(number) for number in range(len(wanted))])
+    entries = [run.have(number) for number in range(len(wanted))]
+    programs = Programs(entries[: len(entries) - len(versions.skewed)])
+    for (program, _), entry in zip(versions.skewed, entries[len(programs.entries) :], strict=True):
+        programs = programs.replaced(program, entry)
+    return programs
+
+
+def _skewed_items(versions: Versions) -> list[Item]:
+    """For each program whose version the plan sets apart, the entry of Kubernetes it comes from."""
+    apart = (replace(versions, kubernetes=version, skewed=()) for _, version in versions.skewed)
+    return [item for other in apart for item in items(other) if item.name == "kubernetes"]
 
 
 def key_of(item: Item) -> Key:
