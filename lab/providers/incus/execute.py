@@ -89,7 +89,9 @@ def _connected(api: Api, operation: Json, deadline: float) -> Iterator[dict[str,
     with ExitStack() as stack:
         sockets = {}
         try:
-            for name, secret in operation["metadata"]["fds"].items():
+            # The command starts with its third stream and may be over before a control socket opened last.
+            fds = operation["metadata"]["fds"]
+            for name, secret in sorted(fds.items(), key=lambda fd: fd[0] != "control"):
                 path = f"/1.0/operations/{operation['id']}/websocket?secret={secret}"
                 connecting = unix_connect(
                     str(api.socket),
