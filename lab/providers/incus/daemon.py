@@ -55,6 +55,10 @@ class PrivateDaemon:
         """The lab's network namespace."""
         return Path(f"/run/netns/thwlab-{self.lab}")
 
+    @property
+    def _log(self) -> Path:
+        return self.directory / "daemon.log"
+
     def start(self) -> None:
         """Have it running and answering; harmless when it is."""
         if self.is_running():
@@ -63,11 +67,10 @@ class PrivateDaemon:
         self.directory.mkdir(parents=True, exist_ok=True)
         _check("ip", "netns", "add", self.network.name)
         _check("ip", "-n", self.network.name, "link", "set", "lo", "up")
-        logfile = self.directory / "daemon.log"
-        argv = [self.program, "--group", _group(), "--logfile", str(logfile)]
-        starter = [sys.executable, "-I", enclosure.__file__, self.lab, str(logfile), "--", *argv]
+        argv = [self.program, "--group", _group(), "--logfile", str(self._log)]
+        starter = [sys.executable, "-I", enclosure.__file__, self.lab, str(self._log), "--", *argv]
         _check(*starter, env={**_clean_environment(), **_directories(self.directory)})
-        wait_until(f"{self.program} to answer", self._check_answers, timeout=START_TIMEOUT, every=0.05)
+        wait_until(f"{self.program} to answer", self._check_starting, timeout=START_TIMEOUT, every=0.05)
 
     def is_running(self) -> bool:
         """Whether it answers on its socket."""
@@ -92,14 +95,19 @@ class PrivateDaemon:
         """The command line that runs `argv` in the lab's network, with everything else of this host."""
         return ["nsenter", f"--net={self.network}", "--", *argv]
 
+    def _check_starting(self) -> None:
+        if not any(members(self.network)):
+            raise LabError(f"{self.program} ended at once; its last words: {_tail(self._log)}")
+        self._check_answers()
+
     def _check_answers(self) -> None:
         if not self.socket.is_socket():
-            raise NotYet(_tail(self.directory / "daemon.log"))
+            raise NotYet(_tail(self._log))
         api = Api(self.socket, "default")
         try:
             api.get("/1.0", timeout=5)
         except LabError as error:
-            raise NotYet(f"{error}\n{_tail(self.directory / 'daemon.log')}") from error
+            raise NotYet(f"{error}\n{_tail(self._log)}") from error
         finally:
             api.close()
 

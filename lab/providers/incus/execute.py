@@ -1,19 +1,23 @@
 """Run a command in an instance through the daemon's websockets, with a deadline that holds."""
 
 import json
+import logging
 import math
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, unix_connect
 
-from lab.errors import LabError
+from lab.errors import LabError, WaitExpired
 from lab.machine import OUTPUT_CAP, Result
-from lab.providers.incus.api import Api, Json, NoAnswer
+from lab.providers.incus.api import Api, ApiError, Json, NoAnswer
+from lab.wait import NotYet, wait_until
 
 ENVIRONMENT = {
     "PATH": "/opt/kubernetes/bin:/opt/etcd/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -22,8 +26,14 @@ ENVIRONMENT = {
     "SYSTEMD_PAGER": "",
     "SYSTEMD_COLORS": "0",
 }
+MARK = "THWLAB_COMMAND"  # in the environment of all that a command starts, so that none of it is lost
 DRAIN = 2.0  # seconds granted to output still on its way when the command has ended
+GRACE = 1.0  # seconds granted to the machine to end what the deadline cut
+KILLED = 128 + 9
 CHUNK = 1 << 16
+# A stream that is shut in the middle of a message is no news to anybody.
+_QUIET = logging.getLogger(f"{__name__}.streams")
+_QUIET.setLevel(logging.CRITICAL + 1)
 
 
 @dataclass
@@ -45,77 +55,166 @@ class _Stream:
             return
 
 
+@dataclass
+class _Running:
+    """A command of the daemon's and the four sockets to it."""
+
+    operation: str
+    sockets: dict[str, ClientConnection]
+
+    def kill(self) -> None:
+        """Ask the daemon to end the command's own process; nobody waits for an answer."""
+        with suppress(WebSocketException, OSError):
+            self.sockets["control"].send(json.dumps({"command": "signal", "signal": 9}))
+
+    def shut(self) -> None:
+        """Wake whoever reads or writes; a polite close would wait for a writer that is stuck."""
+        for each in self.sockets.values():
+            with suppress(OSError):
+                each.socket.shutdown(socket.SHUT_RDWR)
+
+
 def execute(api: Api, instance: str, argv: tuple[str, ...], *, stdin: bytes, timeout: float) -> Result:
-    """Run `argv` as root; at the deadline the command is killed and what it printed comes back."""
+    """Run `argv` as root; at the deadline it ends with all it started, and what it printed comes back.
+
+    A command that had ended by then, and only left somebody behind who held its output open, keeps its
+    status; `leftover` names who that was.
+    """
     start = time.monotonic()
+    command = _Command(api, instance, argv, start + timeout, secrets.token_hex(8))
     try:
-        operation = api.begin("POST", f"/1.0/instances/{instance}/exec", _request(argv), timeout=timeout)
-    except NoAnswer:
+        with command.started() as running:
+            return _carried_out(command, running, stdin, start)
+    except (NoAnswer, WaitExpired):
         return Result(None, seconds=time.monotonic() - start)
-    with _connected(api, operation, start + timeout) as sockets:
-        if sockets is None:
-            return Result(None, seconds=time.monotonic() - start)
-        out, err = _Stream(sockets["1"]), _Stream(sockets["2"])
-        workers = [
-            _started(out.drain),
-            _started(err.drain),
-            _started(lambda: _feed(sockets["0"], stdin)),
-        ]
-        done = _await(api, operation["id"], start + timeout)
-        if done is None:
-            _kill(sockets["control"])
-            done_late = _await(api, operation["id"], time.monotonic() + 0.5)
-            workers = workers if done_late else []
-        for worker in workers[:2]:
-            worker.join(timeout=DRAIN)
-    status, said = _status(done)
-    seconds = time.monotonic() - start
-    return Result(status, bytes(out.kept), bytes(err.kept) + said, seconds, out.cut + err.cut)
 
 
-def _request(argv: tuple[str, ...]) -> Json:
-    return {
-        "command": list(argv),
-        "environment": ENVIRONMENT,
-        "wait-for-websocket": True,
-        "interactive": False,
-        "cwd": "/root",
-    }
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """What is to be run, where, and until when."""
 
+    api: Api
+    instance: str
+    argv: tuple[str, ...]
+    deadline: float
+    mark: str = ""
 
-@contextmanager
-def _connected(api: Api, operation: Json, deadline: float) -> Iterator[dict[str, ClientConnection] | None]:
-    """The four sockets of a running command, or None if they did not open in time."""
-    with ExitStack() as stack:
-        sockets = {}
+    @property
+    def left(self) -> float:
+        return max(0.05, self.deadline - time.monotonic())
+
+    @contextmanager
+    def started(self) -> Iterator[_Running]:
+        """The command, running; `WaitExpired` if the machine took none before the deadline."""
+        with ExitStack() as stack:
+            what = f"{self.instance} to take a command"
+            yield wait_until(what, lambda: self._start(stack), timeout=self.left, every=0.1)
+
+    def _start(self, stack: ExitStack) -> _Running:
+        path = f"/1.0/instances/{self.instance}/exec"
         try:
-            # The command starts with its third stream and may be over before a control socket opened last.
-            fds = operation["metadata"]["fds"]
-            for name, secret in sorted(fds.items(), key=lambda fd: fd[0] != "control"):
-                path = f"/1.0/operations/{operation['id']}/websocket?secret={secret}"
-                connecting = unix_connect(
-                    str(api.socket),
-                    f"ws://daemon{path}",
-                    open_timeout=max(0.1, deadline - time.monotonic()),
-                    close_timeout=0.2,
-                    compression=None,
-                    max_size=None,
-                    ping_interval=None,
-                    proxy=None,
-                )
-                sockets[name] = stack.enter_context(connecting)
-        except TimeoutError:
-            yield None
-            return
-        except (OSError, WebSocketException) as error:
-            raise LabError(f"the daemon did not open a command's streams: {error}") from error
-        yield sockets
+            operation = self.api.begin("POST", path, self._request(), timeout=self.left)
+        except ApiError as error:
+            if "frozen" in str(error):
+                raise NotYet(str(error)) from error
+            raise
+        with ExitStack() as opened:
+            sockets = _connected(self.api, operation, self.deadline, opened)
+            stack.push(opened.pop_all())
+        return _Running(operation["id"], sockets)
+
+    def _request(self) -> Json:
+        return {
+            "command": list(self.argv),
+            "environment": {**ENVIRONMENT, **({MARK: self.mark} if self.mark else {})},
+            "wait-for-websocket": True,
+            "interactive": False,
+            "cwd": "/root",
+        }
 
 
-def _started(work: object) -> threading.Thread:
+def _carried_out(command: _Command, running: _Running, stdin: bytes, start: float) -> Result:
+    out, err = _Stream(running.sockets["1"]), _Stream(running.sockets["2"])
+    readers = [_thread(out.drain), _thread(err.drain)]
+    _thread(lambda: _feed(running.sockets["0"], stdin))
+    leftover: tuple[str, ...] | None = ()
+    done = _await(command.api, running.operation, command.deadline)
+    if done is None:
+        running.kill()
+        leftover = _end_all(command)
+        late = (
+            _await(command.api, running.operation, time.monotonic() + GRACE) if leftover is not None else None
+        )
+        status, said = _status(late)
+        _join(readers, DRAIN if late else 0.0)
+        running.shut()
+        status = None if status == KILLED else status
+    else:
+        status, said = _status(done)
+        _join(readers, DRAIN)
+    seconds = time.monotonic() - start
+    kept = bytes(out.kept), bytes(err.kept) + said
+    return Result(status, *kept, seconds, out.cut + err.cut, leftover or ())
+
+
+def _end_all(command: _Command) -> tuple[str, ...] | None:
+    """Kill what still runs of a command, by its mark; the command lines of what was found.
+
+    None from a machine that does not answer; there it happens once it does.
+    """
+    argv = ("sh", "-c", _END_ALL, f"{MARK}={command.mark}")
+    killer = _Command(command.api, command.instance, argv, time.monotonic() + GRACE)
+    try:
+        with killer.started() as running:
+            out = _Stream(running.sockets["1"])
+            reader = _thread(out.drain)
+            done = _await(killer.api, running.operation, killer.deadline)
+            _join([reader], DRAIN if done else 0.0)
+            running.shut()
+    except (NoAnswer, WaitExpired):
+        return None
+    return tuple(bytes(out.kept).decode(errors="replace").splitlines()) if done else None
+
+
+def _connected(api: Api, operation: Json, deadline: float, stack: ExitStack) -> dict[str, ClientConnection]:
+    """The four sockets of a command; it starts once the last of them is open.
+
+    The control socket comes first: a quick command would be over before it, were it the last.  The daemon
+    gives a loaded host five seconds for all of them, and has started nothing when it refuses one.
+    """
+    fds = operation["metadata"]["fds"]
+    sockets = {}
+    try:
+        for name in sorted(fds, key=lambda name: name != "control"):
+            path = f"/1.0/operations/{operation['id']}/websocket?secret={fds[name]}"
+            connecting = unix_connect(
+                str(api.socket),
+                f"ws://daemon{path}",
+                open_timeout=max(0.1, deadline - time.monotonic()),
+                close_timeout=0.2,
+                compression=None,
+                max_size=None,
+                ping_interval=None,
+                proxy=None,
+                logger=_QUIET,
+            )
+            sockets[name] = stack.enter_context(connecting)
+    except (TimeoutError, InvalidStatus) as error:
+        raise NotYet(f"the daemon did not open a command's streams: {error}") from error
+    except (OSError, WebSocketException) as error:
+        raise LabError(f"the daemon did not open a command's streams: {error}") from error
+    return sockets
+
+
+def _thread(work: object) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)  # type: ignore[arg-type]
     thread.start()
     return thread
+
+
+def _join(threads: list[threading.Thread], seconds: float) -> None:
+    for thread in threads:
+        thread.join(timeout=seconds)
 
 
 def _feed(socket: ClientConnection, stdin: bytes) -> None:
@@ -138,13 +237,6 @@ def _await(api: Api, operation: str, deadline: float) -> Json | None:
     return done if done["status_code"] >= 200 else None
 
 
-def _kill(control: ClientConnection) -> None:
-    try:
-        control.send(json.dumps({"command": "signal", "signal": 9}))
-    except (WebSocketException, OSError):
-        return
-
-
 def _status(done: Json | None) -> tuple[int | None, bytes]:
     if done is None:
         return None, b""
@@ -152,3 +244,15 @@ def _status(done: Json | None) -> tuple[int | None, bytes]:
     if ended is None:
         raise LabError(f"the daemon could not run the command: {done.get('err') or done['status']}")
     return int(ended), str(done.get("err") or "").encode()
+
+
+# Twice, for what was being started meanwhile.
+_END_ALL = """\
+for turn in 1 2; do
+  for found in $(grep -lszx -e "$0" /proc/[0-9]*/environ); do
+    process=${found%/environ}
+    tr '\\0' ' ' <"$process/cmdline" && echo
+    kill -9 "${process#/proc/}"
+  done 2>/dev/null
+done
+"""

@@ -2,9 +2,11 @@
 
 from functools import partial
 
+from lab.errors import LabError
 from lab.machine import Machine, Result
 from lab.providers.incus.api import Api
 from lab.providers.incus.execute import execute
+from lab.signatures import recognised
 from lab.topology import Node
 from lab.wait import NotYet, wait_until
 
@@ -31,7 +33,7 @@ class IncusMachine(Machine):
         self._devices({"eth0": nic})
 
     def boot(self) -> None:  # noqa: D102
-        if self._status() == "Stopped":
+        if self.status() == "Stopped":
             self._state("start")
         self.await_boot()
 
@@ -40,18 +42,27 @@ class IncusMachine(Machine):
         self.boot()
 
     def pause(self) -> None:  # noqa: D102
-        if self._status() != "Frozen":
+        if self.status() != "Frozen":
             self._state("freeze")
 
     def resume(self) -> None:  # noqa: D102
-        if self._status() == "Frozen":
+        if self.status() == "Frozen":
             self._state("unfreeze")
 
     def await_boot(self) -> None:
         """Return once the machine's systemd takes jobs and its planned address is up."""
         wait_until(f"{self.name} to boot", partial(_check_booted, self), timeout=BOOT_TIMEOUT, every=0.1)
 
-    def _status(self) -> str:
+    def last_words(self) -> str:
+        """The end of what it printed on its console."""
+        try:
+            said = self._api.raw(f"{self._path}/console").decode(errors="replace")
+        except LabError as error:
+            return str(error)
+        return "\n".join(line.strip() for line in said.splitlines() if line.strip())[-1500:]
+
+    def status(self) -> str:
+        """The daemon's word for it: Running, Stopped, Frozen, …"""
         return str(self._api.get(self._path)["status"])
 
     def _state(self, action: str, *, force: bool = False) -> None:
@@ -64,6 +75,22 @@ class IncusMachine(Machine):
 
 def _check_booted(machine: IncusMachine) -> None:
     script = 'systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q . || exit 1'
-    seen = machine.run("sh", "-c", script, "sh", str(machine.node.address), timeout=5)
+    try:
+        seen = machine.run("sh", "-c", script, "sh", str(machine.node.address), timeout=5)
+    except LabError as error:
+        if machine.status() != "Running":
+            raise _ended(machine) from error
+        raise NotYet(str(error)) from error
     if not seen.ok:
         raise NotYet(seen.stderr.strip() or f"no {machine.node.address} on any interface yet")
+
+
+def _ended(machine: IncusMachine) -> LabError:
+    """Why a machine that was started does not run; waiting longer would not help."""
+    said = machine.last_words()
+    known = recognised(said)
+    cause = f"{known.cause}\n" if known else ""
+    return LabError(
+        f"{machine.name} ended while it booted: {cause}{said}",
+        remedy=known.remedy if known else "thwlab doctor",
+    )
