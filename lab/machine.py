@@ -20,6 +20,7 @@ class Result:
     """How a command ended.  Bytes are kept as they came; text shows replacement marks.
 
     `status` is None when the deadline cut it; `cut` counts the bytes beyond `OUTPUT_CAP` that were dropped.
+    `leftover` names the processes that the deadline ended beside or after the command itself.
     """
 
     status: int | None
@@ -27,6 +28,7 @@ class Result:
     err: bytes = b""
     seconds: float = 0.0
     cut: int = 0
+    leftover: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
