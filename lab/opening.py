@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab.artifacts.cache import Cache
 from lab.artifacts.fetch import Progress, fetch
-from lab.artifacts.rootfs import build_root
+from lab.artifacts.rootfs import build_root, sweep
 from lab.errors import ConfigError, LabError
 from lab.laboratory import Laboratory
 from lab.providers.incus import IncusProvider
@@ -70,6 +70,7 @@ def remove_lab(name: str) -> bool:
         if there:
             provider.destroy()
             state.forget()
+    sweep(cache_root())
     return there
 
 

@@ -87,7 +87,7 @@ def build_base(cache: Path, suite: str, report: Report = lambda _: None) -> Path
         if not finished.exists():
             report(f"root: Debian {suite}, {len(PACKAGES)} packages and what they need")
             with _working_folder(cache) as work:
-                _run(*_mmdebstrap(suite, work / "base.tar"), timeout=BASE_TIMEOUT)
+                _run(*_mmdebstrap(suite, work / "base.tar"), timeout=BASE_TIMEOUT, tmpdir=work)
                 (work / "base.tar").rename(finished)
     return finished
 
@@ -198,7 +198,8 @@ def _daemon(*argv: str, log: Path) -> Iterator[None]:
     """Run a program beside the body, in a mount namespace of its own, and end it in order afterwards."""
     with log.open("wb") as out:
         process = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "--", *argv],
+            # It must not outlive us, not even a SIGKILL; the same PID all along, so the signal reaches it.
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--", *argv],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -219,17 +220,31 @@ def _pack(root: Path, target: Path) -> None:
 
 @contextmanager
 def _working_folder(cache: Path) -> Iterator[Path]:
-    """A folder beside the results, so that they can be renamed into place; removed whatever happens."""
+    """A folder beside the results, so that they can be renamed into place; removed whatever happens.
+
+    It is named by its process, so that the next build finds what a killed one left.
+    """
+    sweep(cache)
     (cache / "work").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache / "work") as folder:
+    with tempfile.TemporaryDirectory(dir=cache / "work", prefix=f"{os.getpid()}-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
-def _run(*argv: str, timeout: float = STEP_TIMEOUT) -> None:
+def sweep(cache: Path) -> list[Path]:
+    """Remove the working folders of builds whose process is gone; what was removed."""
+    folders = (cache / "work").glob("*-*") if (cache / "work").exists() else ()
+    stale = [path for path in folders if not Path(f"/proc/{path.name.split('-')[0]}").exists()]
+    for path in stale:
+        shutil.rmtree(path)
+    return stale
+
+
+def _run(*argv: str, timeout: float = STEP_TIMEOUT, tmpdir: Path | None = None) -> None:
+    env = {**os.environ, "TMPDIR": str(tmpdir)} if tmpdir else None
     try:
         done = subprocess.run(
-            argv, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
+            argv, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, env=env
         )
     except FileNotFoundError as error:
         raise LabError(f"{argv[0]} is not installed", remedy="thwlab doctor --fix") from error

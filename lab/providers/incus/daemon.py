@@ -90,6 +90,12 @@ class PrivateDaemon:
         if self.network.exists():
             _check("ip", "netns", "delete", self.network.name)
         wait_until("the lab's cgroups to empty", partial(_remove_cgroups, self.lab), timeout=END_TIMEOUT)
+        wait_until("the lab's disks to be released", self._check_released, timeout=END_TIMEOUT)
+
+    def _check_released(self) -> None:
+        """The kernel gives loop device and mounts back a moment after the last process has ended."""
+        if left := [*loop_devices(self.directory), *mounts(self.directory)]:
+            raise NotYet(f"still there: {', '.join(left)}")
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` in the lab's network, with everything else of this host."""
@@ -131,6 +137,25 @@ def cgroups(lab: str) -> list[Path]:
     """The lab's cgroup in every hierarchy of this host that has one."""
     groups = (Path(point) / f"thwlab-{lab}" for point in enclosure.cgroup_mounts())
     return [group for group in groups if group.is_dir()]
+
+
+def loop_devices(directory: Path) -> list[str]:
+    """Loop devices of this host whose file lies in the directory."""
+    found = []
+    for record in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            backing = record.read_text().strip()
+        except OSError:
+            continue  # detached while we looked
+        if backing.startswith(f"{directory}/"):
+            found.append(f"/dev/{record.parent.parent.name}")
+    return found
+
+
+def mounts(directory: Path) -> list[str]:
+    """Mounts of this host at or below the directory."""
+    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return [point for point in points if point == str(directory) or point.startswith(f"{directory}/")]
 
 
 def _kill_all(network: Path) -> None:
