@@ -90,6 +90,15 @@ class Bringup:
             self._finish(Outcome("machines", time.monotonic() - start, error))
             raise
         self._finish(Outcome("machines", time.monotonic() - start))
+        self._forget(lacking)
+
+    def _forget(self, created: Collection[str]) -> None:
+        """What was true of the machines before is not yet true of a new one."""
+        roles = {role for name in created for role in self.lab.topology.node(name).roles}
+        for stage in self.stages.values():
+            outcome = self.outcomes.get(stage.name)
+            if outcome and not outcome.error and (not stage.roles or stage.roles & roles):
+                del self.outcomes[stage.name]
 
     def _run(self, todo: Sequence[Stage]) -> None:
         waiting = [stage for stage in todo if stage.name not in self.outcomes]
