@@ -21,8 +21,8 @@ from lab.doctor.facts import Disk, Facts
 from lab.doctor.kernel import INSTANCES, KEYS
 from lab.doctor.programs import PROGRAMS
 from lab.errors import LabError
-from lab.opening import provider_of
 from lab.providers.incus.daemon import running_socket
+from lab.providers.incus.description import bridge_of
 from lab.state import StateFolder, boot_id, labs, state_root
 from lab.topology import Cni, Topology
 
@@ -132,7 +132,7 @@ def _limits(root: Path) -> Iterator[tuple[str, int]]:
 
 
 def _instances_in_use(processes: Path) -> int:
-    """How many inotify instances are with the user who would run the daemon; others' processes cannot be read."""
+    """How many inotify instances root has, who would run the daemon; others' are not counted."""
     folders = (p / "fd" for p in _children(processes) if p.name.isdigit() and _is_of_root(p))
     return sum(_links_to(fd) == "anon_inode:inotify" for folder in folders for fd in _children(folder))
 
@@ -182,11 +182,7 @@ def _disk(folder: Path) -> Disk | None:
 
 def _others(facts: Facts, name: str, provider: str) -> tuple[tuple[str, IPv4Network], ...]:
     """The host's networks less the lab's own bridge."""
-    try:
-        own = provider_of(provider, name).bridge
-    except LabError:
-        own = ""
-    return tuple((interface, net) for interface, net in facts.networks if interface != own)
+    return tuple((interface, net) for interface, net in facts.networks if interface != bridge_of(name))
 
 
 def _is_running(name: str) -> bool:

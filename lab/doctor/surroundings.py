@@ -1,11 +1,10 @@
 """Checks of what surrounds a lab: rights, disks, networks, leftovers, paths, environment.  Pure."""
 
 import shlex
-from collections.abc import Iterable
-from ipaddress import IPv4Network
 
 from lab.doctor.facts import Disk, Facts
 from lab.doctor.finding import Check, Finding, Verdict, good
+from lab.providers.subnets import free_network
 from lab.topology import Topology
 
 STATE_MIB = 3 * 1024  # five machines with a full cluster
@@ -148,16 +147,6 @@ def check_ipv4(facts: Facts, _: Topology) -> Finding:
         "to reach download sources that have no IPv6 address",
         "fetch elsewhere (`thwlab artifacts fetch`) and copy the cache, or set a proxy",
     )
-
-
-def free_network(prefix: int, busy: Iterable[IPv4Network]) -> IPv4Network | None:
-    """A private network of that size which overlaps none of these."""
-    taken = list(busy)
-    ranges = (IPv4Network("192.168.0.0/16"), IPv4Network("172.16.0.0/12"), IPv4Network("10.0.0.0/8"))
-    candidates = (
-        net for whole in ranges if whole.prefixlen <= prefix for net in whole.subnets(new_prefix=prefix)
-    )
-    return next((net for net in candidates if not any(net.overlaps(other) for other in taken)), None)
 
 
 def _space(disk: Disk) -> str:

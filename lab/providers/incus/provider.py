@@ -1,36 +1,34 @@
-"""The provider `incus`: system containers or virtual machines of an Incus or LXD daemon."""
+"""The provider `incus`: system containers of an Incus or LXD daemon."""
 
-import hashlib
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider
-from lab.providers.incus import forward
 from lab.providers.incus.api import Api, Upload, ignoring
 from lab.providers.incus.daemon import PROGRAMS, PrivateDaemon, installed_program, running_socket
+from lab.providers.incus.description import (
+    bridge_of,
+    instance_of,
+    network_of,
+    node_of,
+    placement,
+    pool_of,
+    project_of,
+)
 from lab.providers.incus.image import Image
 from lab.providers.incus.machine import IncusMachine
+from lab.providers.incus.reaching import Forwarders
+from lab.providers.subnets import free_network, networks_of_host
 from lab.topology import Node, Topology
 
-POOL_SIZE = "40GiB"  # a sparse file; a five-machine lab fills about 2 GiB of it
-MIB = 1024 * 1024
-CONTAINER_CONFIG = {
-    "security.privileged": "true",
-    "security.nesting": "true",
-}
-RAW_LXC = ("lxc.cap.drop=", "lxc.mount.auto=proc:rw sys:rw cgroup:rw")
-RAW_LXC_V1 = ("lxc.cgroup.devices.allow=a",)
-RAW_LXC_V2 = ("lxc.cgroup2.devices.allow=a",)
+NEEDED = (("ip", "iproute2"), ("nsenter", "util-linux"), ("mkfs.btrfs", "btrfs-progs"))
 
 
 class IncusProvider(Provider):
@@ -79,12 +77,7 @@ class IncusProvider(Provider):
     @property
     def project(self) -> str:
         """The project all of the lab's instances live in."""
-        return f"thwlab-{self.lab}"
-
-    @property
-    def bridge(self) -> str:
-        """The lab network's bridge, unique on a host that has several and short enough for the kernel."""
-        return "thwbr0" if self.private else "thw" + hashlib.sha256(self.lab.encode()).hexdigest()[:8]
+        return str(project_of(self.lab)["name"])
 
     # -- the contract ----------------------------------------------------------------------------
 
@@ -93,16 +86,30 @@ class IncusProvider(Provider):
         missing = []
         if installed_program() is None and running_socket() is None:
             missing.append(Missing("no Incus or LXD", "apt-get install lxd", ("lxd", "lxd-client")))
-        if running_socket() is None and os.geteuid() != 0:
+        elif running_socket() is None and os.geteuid() != 0:
             missing.append(Missing("no running daemon, and a private one needs root", "sudo -E thwlab up"))
-        for program, package in (
-            ("ip", "iproute2"),
-            ("nsenter", "util-linux"),
-            ("mkfs.btrfs", "btrfs-progs"),
-        ):
-            if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        for program, package in NEEDED:
+            if shutil.which(program, path=path) is None:
                 missing.append(Missing(f"no {program}", f"apt-get install {package}", (package,)))
-        return missing
+        return missing or self._subnet_taken(topology)
+
+    def _subnet_taken(self, topology: Topology) -> list[Missing]:
+        """With the running daemon the lab's network is this host's too, and must be nobody else's."""
+        if self.private:
+            return []
+        wanted, own = topology.networks.nodes, bridge_of(self.lab)
+        taken = {name: net for name, net in networks_of_host().items() if name != own}
+        free = free_network(
+            wanted.prefixlen, [*taken.values(), topology.networks.pods, topology.networks.services]
+        )
+        return [
+            Missing(
+                f"{wanted} overlaps {net} of {name}", f"another `network: cidr` in the plan, such as {free}"
+            )
+            for name, net in taken.items()
+            if net.overlaps(wanted)
+        ]
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`."""
@@ -137,7 +144,8 @@ class IncusProvider(Provider):
             return
         if self.api.exists(f"/1.0/projects/{self.project}"):
             self._empty_project()
-        ignoring(404, partial(self.api.do, "DELETE", f"/1.0/networks/{self.bridge}", query_project="default"))
+        for path in (f"networks/{bridge_of(self.lab)}", f"storage-pools/{pool_of(self.lab)['name']}"):
+            ignoring(404, partial(self.api.do, "DELETE", f"/1.0/{path}", query_project="default"))
 
     def snapshot(self, name: str) -> None:
         """See `Provider.snapshot`."""
@@ -162,18 +170,12 @@ class IncusProvider(Provider):
         return self.private.inside(argv) if self.private else list(argv)
 
     def reach(self, machine: str, port: int) -> tuple[str, int]:
-        """See `Provider.reach`."""
-        address = self._address_of(machine)
+        """See `Provider.reach`; with the running daemon the machine's own address is in reach."""
+        address = str(node_of(self.api.get(f"/1.0/instances/{machine}")).address)
         if self.private is None:
             return address, port
-        record = self.state / "forward" / f"{machine}-{port}"
-        if record.exists() and _is_ours(int(record.read_text().split()[0]), self.private.network):
-            return "127.0.0.1", int(record.read_text().split()[1])
-        record.parent.mkdir(exist_ok=True)
-        wanted = record.read_text().split()[1] if record.exists() else "0"
-        pid, listening = _forward(self.private.network, address, port, wanted)
-        record.write_text(f"{pid} {listening}\n")
-        return "127.0.0.1", listening
+        forwarders = Forwarders(self.state / "forward", self.private.network)
+        return "127.0.0.1", forwarders.port_to(machine, address, port)
 
     @property
     def platform(self) -> Platform:
@@ -192,28 +194,15 @@ class IncusProvider(Provider):
         """Daemon, pool, project, network and image: what every machine stands on."""
         if self.private:
             self.private.start()
-        config = {"features.images": "true", "features.profiles": "true", "features.storage.volumes": "true"}
-        self._unless(f"projects/{self.project}", "projects", {"name": self.project, "config": config})
-        pool = {"name": "thwlab", "driver": "btrfs", "config": {"size": POOL_SIZE}}
-        ignoring(409, lambda: self._unless("storage-pools/thwlab", "storage-pools", pool))
-        network = {
-            "name": self.bridge,
-            "type": "bridge",
-            "config": {
-                "ipv4.address": f"{topology.networks.gateway}/{topology.networks.nodes.prefixlen}",
-                "ipv4.nat": "false",
-                "ipv4.dhcp": "false",
-                "ipv6.address": "none",
-                "dns.mode": "none",
-            },
-        }
-        self._unless(f"networks/{self.bridge}", "networks", network)
+        self._unless("projects", project_of(self.lab))
+        self._unless("storage-pools", pool_of(self.lab), query_project="default")
+        self._unless("networks", network_of(topology), query_project="default")
         if self._image is not None and not self.api.exists(f"/1.0/images/{self._image.fingerprint}"):
             self._import(self._image)
 
-    def _unless(self, path: str, collection: str, body: dict[str, Any]) -> None:
-        if not self.api.exists(f"/1.0/{path}"):
-            self.api.do("POST", f"/1.0/{collection}", body, timeout=120)
+    def _unless(self, collection: str, body: dict[str, Any], **query: Any) -> None:
+        if not self.api.exists(f"/1.0/{collection}/{body['name']}"):
+            ignoring(409, partial(self.api.do, "POST", f"/1.0/{collection}", body, timeout=120, **query))
 
     def _import(self, image: Image) -> None:
         boundary = "thwlab-image-parts"
@@ -226,46 +215,27 @@ class IncusProvider(Provider):
 
     def _create_one(self, topology: Topology, there: Mapping[str, str], node: Node) -> None:
         if node.name not in there:
-            self.api.do("POST", "/1.0/instances", self._instance(topology, node), timeout=120, **_place(node))
+            self._create_instance(topology, node)
         if there.get(node.name) != "Running":
-            self.api.do(
-                "PUT", f"/1.0/instances/{node.name}/state", {"action": "start", "timeout": 60}, timeout=90
-            )
+            start = {"action": "start", "timeout": 60}
+            self.api.do("PUT", f"/1.0/instances/{node.name}/state", start, timeout=90)
 
-    def _instance(self, topology: Topology, node: Node) -> dict[str, Any]:
+    def _create_instance(self, topology: Topology, node: Node) -> None:
         if self._image is None:
             raise LabError("this lab was attached to without an image and cannot create machines")
-        raw = (*RAW_LXC, *(RAW_LXC_V1 if self.platform.cgroup == 1 else RAW_LXC_V2))
-        return {
-            "name": node.name,
-            "type": "container",
-            "source": {"type": "image", "fingerprint": self._image.fingerprint},
-            "profiles": [],
-            "config": {
-                **CONTAINER_CONFIG,
-                "raw.lxc": "\n".join(raw),
-                "user.thwlab.network": _networkd(topology, node),
-            },
-            "devices": {
-                "root": {"type": "disk", "path": "/", "pool": "thwlab"},
-                "eth0": {"type": "nic", "nictype": "bridged", "parent": self.bridge, "name": "eth0"},
-                "kmsg": {"type": "unix-char", "path": "/dev/kmsg", "source": "/dev/kmsg"},
-            },
-        }
+        wish = instance_of(topology, node, self._image.fingerprint, self.platform.cgroup)
+        self.api.do("POST", "/1.0/instances", wish, timeout=120, **placement(node))
 
     def _machine(self, node: Node) -> IncusMachine:
         return IncusMachine(node, self.api)
 
     def _all(self) -> list[Machine]:
         found = self.api.get("/1.0/instances", query_recursion=1)
-        return [self._machine(_node_of(instance)) for instance in found]
+        return [self._machine(node_of(instance)) for instance in found]
 
     def _snapshot_one(self, machine: str, name: str) -> None:
         path = f"/1.0/instances/{machine}/snapshots"
         self.api.do("POST", path, {"name": name, "stateful": False}, timeout=120)
-
-    def _address_of(self, machine: str) -> str:
-        return str(_node_of(self.api.get(f"/1.0/instances/{machine}")).address)
 
     def _empty_project(self) -> None:
         for instance in self.api.get("/1.0/instances", query_recursion=1):
@@ -276,45 +246,3 @@ class IncusProvider(Provider):
         for image in self.api.get("/1.0/images", query_recursion=1):
             self.api.do("DELETE", f"/1.0/images/{image['fingerprint']}")
         self.api.do("DELETE", f"/1.0/projects/{self.project}")
-
-
-def _networkd(topology: Topology, node: Node) -> str:
-    """A static address; the machine has no default route, so nothing in it can leave the lab."""
-    prefix = topology.networks.nodes.prefixlen
-    return (
-        "[Match]\nName=eth0\n[Network]\n"
-        f"Address={node.address}/{prefix}\nGateway={topology.networks.gateway}\n"
-        "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
-    )
-
-
-def _node_of(instance: Mapping[str, Any]) -> Node:
-    """As much of the plan as the daemon knows: name and address."""
-    address = instance["config"]["user.thwlab.network"].split("Address=")[1].split("/")[0]
-    return Node(instance["name"], IPv4Address(address), frozenset())
-
-
-def _place(node: Node) -> dict[str, Any]:
-    return {"query_target": node.place} if node.place else {}
-
-
-def _is_ours(pid: int, network: Path) -> bool:
-    try:
-        return Path(f"/proc/{pid}/ns/net").stat().st_ino == network.stat().st_ino
-    except (FileNotFoundError, PermissionError, ProcessLookupError):
-        return False
-
-
-def _forward(network: Path, address: str, port: int, listen: str) -> tuple[int, int]:
-    argv = [sys.executable, "-I", forward.__file__, str(network), address, str(port), listen]
-    process = subprocess.Popen(
-        argv,
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    line = process.stdout.readline() if process.stdout else b""
-    if not line:
-        raise LabError(f"cannot forward to {address}:{port}; `{' '.join(argv)}` ended at once")
-    return process.pid, int(line)

@@ -1,0 +1,54 @@
+"""Forwarders from this host's loopback to machines; one per machine and port, shared by all processes."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from lab.errors import LabError
+from lab.providers.incus import forward
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarders:
+    """Those of one lab; they live in its network namespace and end with it."""
+
+    records: Path
+    network: Path
+
+    def port_to(self, machine: str, address: str, port: int) -> int:
+        """The loopback port behind which the machine's port answers; the same as long as the lab lives."""
+        record = self.records / f"{machine}-{port}"
+        self.records.mkdir(exist_ok=True)
+        with filelock.FileLock(self.records / ".lock", timeout=30):
+            known = record.read_text().split() if record.exists() else []
+            if known and self._lives(int(known[0])):
+                return int(known[1])
+            pid, listening = self._start(address, port, known[1] if known else "0")
+            record.write_text(f"{pid} {listening}\n")
+            return listening
+
+    def _lives(self, pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/ns/net").stat().st_ino == self.network.stat().st_ino
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            return False
+
+    def _start(self, address: str, port: int, listen: str) -> tuple[int, int]:
+        argv = [sys.executable, "-I", forward.__file__, str(self.network), address, str(port), listen]
+        process = subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        line = process.stdout.readline() if process.stdout else b""
+        if not line:
+            raise LabError(
+                f"cannot forward to {address}:{port}: `{' '.join(argv)}` ended at once",
+                remedy=f"`ss -lptn 'sport = :{listen}'` shows who has the port" if listen != "0" else "",
+            )
+        return process.pid, int(line)
