@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 
+from lab.background import start
 from lab.errors import ClusterError, LabError, WaitExpired
 from lab.laboratory import Laboratory
 from lab.topology import Role, Topology
@@ -82,14 +84,14 @@ class Bringup:
             return
         self.insist(*(["machines"] if "machines" in self.outcomes else []))
         self._report("machines", None)
-        start = time.monotonic()
+        began = time.monotonic()
         try:
             self.lab.provider.create(self.lab.topology, lacking)
             self.lab.machines.update(self.lab.provider.attach(self.lab.topology))
-        except (LabError, BaseExceptionGroup) as error:
-            self._finish(Outcome("machines", time.monotonic() - start, error))
+        except Exception as error:
+            self._finish(Outcome("machines", time.monotonic() - began, error))
             raise
-        self._finish(Outcome("machines", time.monotonic() - start))
+        self._finish(Outcome("machines", time.monotonic() - began))
         self._forget(lacking)
 
     def _forget(self, created: Collection[str]) -> None:
@@ -103,32 +105,31 @@ class Bringup:
     def _run(self, todo: Sequence[Stage]) -> None:
         waiting = [stage for stage in todo if stage.name not in self.outcomes]
         running: dict[Future[Outcome], Stage] = {}
-        with ThreadPoolExecutor(max_workers=max(1, len(waiting))) as pool:
-            while waiting or running:
-                for stage in [s for s in waiting if self._is_ready(s)]:
-                    waiting.remove(stage)
-                    running[pool.submit(self._attempt, stage)] = stage
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    del running[future]
-                    self._finish(future.result())
+        while waiting or running:
+            for stage in [s for s in waiting if self._is_ready(s)]:
+                waiting.remove(stage)
+                running[start(partial(self._attempt, stage), stage.name)] = stage
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                del running[future]
+                self._finish(future.result())
 
     def _is_ready(self, stage: Stage) -> bool:
         return all(need in self.outcomes for need in stage.needs)
 
     def _attempt(self, stage: Stage) -> Outcome:
-        broken = next((need for need in stage.needs if self.outcomes[need].error), None)
+        broken = next(filter(self._has_failed, stage.needs), None)
         if broken:
             return Outcome(
                 stage.name, 0.0, Blocked(f"{stage.name} was not tried, it needs {self._root(broken)}")
             )
         self._report(stage.name, None)
-        start = time.monotonic()
+        began = time.monotonic()
         try:
             stage.act(self.lab)
         except BaseException as error:  # noqa: BLE001 - it is handed to whoever asks for the stage
-            return Outcome(stage.name, time.monotonic() - start, _as_failure(stage, error))
-        return Outcome(stage.name, time.monotonic() - start)
+            return Outcome(stage.name, time.monotonic() - began, _as_failure(stage, error))
+        return Outcome(stage.name, time.monotonic() - began)
 
     def _finish(self, outcome: Outcome) -> None:
         self.outcomes[outcome.stage] = outcome
@@ -137,8 +138,12 @@ class Bringup:
     def _root(self, name: str) -> str:
         """The stage whose own failure blocks this one."""
         while isinstance(self.outcomes[name].error, Blocked):
-            name = next(need for need in self.stages[name].needs if self.outcomes[need].error)
+            name = next(need for need in self.stages[name].needs if self._has_failed(need))
         return name
+
+    def _has_failed(self, name: str) -> bool:
+        outcome = self.outcomes.get(name)
+        return outcome is not None and outcome.error is not None
 
 
 def ancestors(stages: Mapping[str, Stage], names: Iterable[str]) -> frozenset[str]:

@@ -3,11 +3,12 @@
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
+from lab.background import start
 from lab.errors import CommandFailed, CommandTimedOut
 from lab.topology import Node
 
@@ -139,8 +140,7 @@ class Machine(ABC):
 
 def on_each(machines: Sequence[Machine], act: Callable[[Machine], T]) -> dict[str, T]:
     """Act on all machines at once.  Every one is tried; the failures come back together."""
-    with ThreadPoolExecutor(max_workers=max(1, len(machines))) as pool:
-        tasks = {machine.name: pool.submit(act, machine) for machine in machines}
+    tasks = {machine.name: start(partial(act, machine), machine.name) for machine in machines}
     failures = [error for task in tasks.values() if (error := task.exception())]
     if len(failures) == 1:
         raise failures[0]

@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -116,9 +115,9 @@ class IncusProvider(Provider):
         self._ground(topology)
         there = {i["name"]: i["status"] for i in self.api.get("/1.0/instances", query_recursion=1)}
         nodes = [topology.node(name) for name in names]
-        with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
-            list(pool.map(partial(self._create_one, topology, there), nodes))
-        on_each([self._machine(node) for node in nodes], IncusMachine.await_boot)  # type: ignore[arg-type]
+        machines = [self._machine(node) for node in nodes]
+        on_each(machines, lambda machine: self._create_one(topology, there, machine.node))
+        on_each(machines, IncusMachine.await_boot)  # type: ignore[arg-type]
 
     def attach(self, topology: Topology) -> Mapping[str, Machine]:
         """See `Provider.attach`."""
