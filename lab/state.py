@@ -67,11 +67,14 @@ class StateFolder:
 
     @contextmanager
     def locked(self, timeout: float = 900) -> Iterator[None]:
-        """One process at a time builds or removes this lab; the lock ends with its process."""
+        """One process at a time builds or removes this lab; the lock ends with its process.
+
+        A thread that holds it may take it again, as whoever removes a lab to build it anew does.
+        """
         lock = self.path.parent / f".{self.name}.lock"
         lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(lock, timeout=timeout):
+            with filelock.FileLock(lock, is_singleton=True).acquire(timeout=timeout):
                 yield
         except filelock.Timeout as error:
             raise LabError(
