@@ -31,10 +31,11 @@ def _mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") 
     )
 
 
-def cgroup_mounts() -> dict[str, tuple[str, str]]:
+def cgroup_mounts(mountinfo: str | None = None) -> dict[str, tuple[str, str]]:
     """Mount point of each cgroup hierarchy on this host: to (file system, options that name it)."""
+    text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
     found = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in text.splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         if kind == "cgroup2":
