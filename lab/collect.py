@@ -3,13 +3,13 @@
 import logging
 import tarfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.machine import Machine
+from lab.machine import Machine, on_each
+from lab.ownership import adopt_all, make_folder
 
 log = logging.getLogger(__name__)
 SECONDS = 30.0
@@ -39,11 +39,8 @@ def collect(machines: Mapping[str, Machine], folder: Path) -> list[str]:
 
     Never raises for a machine that is dead, paused or silent: its absence is part of the picture.
     """
-    if not machines:
-        return []
-    with ThreadPoolExecutor(max_workers=len(machines)) as pool:
-        missing = list(pool.map(partial(_collect_one, folder), machines.values()))
-    return [each for each in missing if each]
+    missing = on_each(list(machines.values()), partial(_collect_one, folder))
+    return [each for each in missing.values() if each]
 
 
 def _collect_one(folder: Path, machine: Machine) -> str:
@@ -54,11 +51,12 @@ def _collect_one(folder: Path, machine: Machine) -> str:
     if not done.ok:
         how = f"no answer within {SECONDS:.0f}s" if done.timed_out else done.stderr[-300:]
         return f"{machine.name}: {how}"
-    target = folder / machine.name
-    target.mkdir(parents=True, exist_ok=True)
+    target = make_folder(folder / machine.name)
     try:
         with tarfile.open(fileobj=BytesIO(done.out)) as tar:
             tar.extractall(target, filter="data")
     except tarfile.TarError as error:
         return f"{machine.name}: its report broke off ({error}; {done.cut} bytes were cut)"
+    finally:
+        adopt_all(target)
     return ""

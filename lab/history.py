@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.ownership import adopt, make_folder
+
 SCHEMA = 1
 
 
@@ -23,7 +25,9 @@ class Recorder:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
+        self.path.touch()
+        adopt(self.path)
         self.write("run", schema=SCHEMA, wall=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
 
     def write(self, kind: str, **fields: Any) -> None:
