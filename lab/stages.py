@@ -1,6 +1,6 @@
 """The stages of a cluster built the hard way, in the order of the guide."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Network
 from typing import Any
@@ -11,8 +11,7 @@ from lab.addons.catalogue import access, chosen
 from lab.bringup import Stage
 from lab.components.admin import Admin
 from lab.components.apiserver import ApiServer
-from lab.components.base import Component, install, place
-from lab.components.base import await_ready as await_component
+from lab.components.base import Component, await_all, install, place
 from lab.components.catalogue import balancer, pod_network
 from lab.components.containerd import Containerd
 from lab.components.controller_manager import ControllerManager
@@ -45,39 +44,47 @@ def stages_for(topology: Topology) -> list[Stage]:
         Stage("hosts", "each machine knows the others by name", _install(Hosts)),
         Stage("etcd", "every member commits", _install(Etcd), ("hosts",), ETCD),
         Stage("load-balancer", "the balancer accepts", _install_balancer, ("hosts",), BALANCER),
-        Stage("apiserver", "every apiserver says readyz", _install(ApiServer), ("etcd",), MASTERS),
+        Stage("apiserver", "every apiserver says readyz", _start_masters, ("etcd",), MASTERS),
         Stage("access", "the first kubelet may come", _apply_access, ("apiserver",), MASTERS),
         Stage(
             "control-plane",
             "controllers and schedulers answer, and the API does through its address",
-            _control_plane,
+            _await_masters,
             ("apiserver", "load-balancer"),
             MASTERS,
         ),
         Stage("admin", "kubectl works on the admin machine", _install(Admin), ("control-plane",), ADMINS),
         Stage("runtime", "workers can run containers", _install(NodePrep, Containerd), ("hosts",), WORKERS),
         Stage(
-            "nodes",
-            "kubelets joined by their token and serve with certificates of the cluster's CA",
-            _join,
-            ("runtime", "access", "control-plane"),
+            "kubelet",
+            "kubelets ask to join",
+            _start_kubelets,
+            ("runtime", "access", "load-balancer"),
             WORKERS,
         ),
         Stage(
-            "network", "every node is Ready and knows the way to every pod", _pod_network, ("nodes",), WORKERS
+            "nodes",
+            "kubelets joined by their token and serve with certificates of the cluster's CA",
+            _join,
+            ("kubelet", "control-plane"),
+            WORKERS,
         ),
-        Stage("proxy", "Services are translated on every worker", _install(KubeProxy), ("nodes",), WORKERS),
-        *(
-            Stage(
-                _name_of(addon.name),
-                f"{addon.name} serves",
-                partial(_addon, addon.name),
-                ("network", "proxy"),
-            )
-            for addon in chosen(topology)
+        Stage(
+            "network",
+            "every node is Ready and knows the way to every pod",
+            _pod_network,
+            ("kubelet", "control-plane"),
+            WORKERS,
         ),
+        Stage("proxy", "Services are translated on every worker", _install(KubeProxy), ("network",), WORKERS),
+        *(_addon_stage(addon.name) for addon in chosen(topology)),
     ]
     return [_without(stage, topology) for stage in every if _has_machines(stage, topology)]
+
+
+def _addon_stage(addon: str) -> Stage:
+    act = partial(_addon, addon)
+    return Stage(_name_of(addon), f"{addon} serves", act, ("nodes", "network", "proxy"))
 
 
 def _name_of(addon: str) -> str:
@@ -101,19 +108,23 @@ def _install(*kinds: type[Component]) -> Act:
 
 
 def _install_all(kinds: tuple[type[Component], ...], lab: Laboratory) -> None:
-    for kind in kinds:
-        component = kind(lab.topology, lab.provider.platform)
-        install(component, _there(lab, component), lab.credentials)
+    components = _components(kinds, lab)
+    install(components, _there(lab, components), lab.credentials)
 
 
-def _there(lab: Laboratory, component: Component) -> list[Machine]:
-    """The component's machines, as far as somebody has asked for them."""
-    return [lab.machines[node.name] for node in component.nodes() if node.name in lab.machines]
+def _components(kinds: Sequence[type[Component]], lab: Laboratory) -> list[Component]:
+    return [kind(lab.topology, lab.provider.platform) for kind in kinds]
+
+
+def _there(lab: Laboratory, components: Sequence[Component]) -> list[Machine]:
+    """The components' machines, as far as somebody has asked for them."""
+    nodes = {node.name for component in components for node in component.nodes()}
+    return [machine for name, machine in lab.machines.items() if name in nodes]
 
 
 def _install_balancer(lab: Laboratory) -> None:
     component = balancer(lab.topology, lab.provider.platform)
-    install(component, _there(lab, component), lab.credentials)
+    install([component], _there(lab, [component]), lab.credentials)
 
 
 def _apply_access(lab: Laboratory) -> None:
@@ -121,13 +132,16 @@ def _apply_access(lab: Laboratory) -> None:
         apply(addon, lab.api(_first_master(lab)), lab.credentials)
 
 
-def _control_plane(lab: Laboratory) -> None:
-    components = [kind(lab.topology, lab.provider.platform) for kind in (ControllerManager, Scheduler)]
+def _start_masters(lab: Laboratory) -> None:
+    """All three programs are placed at once; systemd starts the controllers when their apiserver is ready."""
+    components = _components((ApiServer, ControllerManager, Scheduler), lab)
     masters = lab.of(Role.CONTROL_PLANE)
-    for component in components:
-        on_each(masters, lambda m, c=component: place(c, m, lab.credentials))  # type: ignore[misc]
-    for component in components:
-        on_each(masters, lambda m, c=component: await_component(c, m))  # type: ignore[misc]
+    on_each(masters, lambda machine: place(components, machine, lab.credentials))
+    await_all(components[:1], masters)
+
+
+def _await_masters(lab: Laboratory) -> None:
+    await_all(_components((ControllerManager, Scheduler), lab), lab.of(Role.CONTROL_PLANE))
     wait_until("the API to answer at its address", lambda: lab.api().text("/readyz"), timeout=60)
 
 
@@ -135,14 +149,17 @@ def _first_master(lab: Laboratory) -> str:
     return lab.topology.of(Role.CONTROL_PLANE)[0].name
 
 
+def _start_kubelets(lab: Laboratory) -> None:
+    kubelets = _components((Kubelet,), lab)
+    on_each(lab.of(Role.WORKER), lambda machine: place(kubelets, machine, lab.credentials))
+
+
 def _join(lab: Laboratory) -> None:
-    kubelet = Kubelet(lab.topology, lab.provider.platform)
     workers = lab.of(Role.WORKER)
-    on_each(workers, lambda machine: place(kubelet, machine, lab.credentials))
     wait_until(
         "the kubelets to serve with certificates", lambda: _check_joined(lab, workers), timeout=JOIN_TIMEOUT
     )
-    on_each(workers, lambda machine: await_component(kubelet, machine))
+    await_all(_components((Kubelet,), lab), workers)
 
 
 def _check_joined(lab: Laboratory, workers: list[Machine]) -> None:
@@ -195,8 +212,8 @@ def _check_serving(verify: bool, machine: Machine) -> None:
 
 def _pod_network(lab: Laboratory) -> None:
     cidrs = wait_until("every node to get its pod range", lambda: _pod_cidrs(lab), timeout=60)
-    for component in pod_network(lab.topology, lab.provider.platform, cidrs):
-        install(component, _there(lab, component), lab.credentials)
+    components = pod_network(lab.topology, lab.provider.platform, cidrs)
+    install(components, _there(lab, components), lab.credentials)
     wait_until("every node to be Ready", lambda: _check_ready(lab), timeout=90)
 
 

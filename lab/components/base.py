@@ -1,7 +1,7 @@
 """What every component is, and the one way to install it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lab.machine import File, Machine, Platform, on_each
 from lab.pki import Credentials
@@ -48,30 +48,49 @@ class Component(ABC):
         """Return if the component itself answers on this machine, raise `NotYet` if it may still."""
 
 
-def place(component: Component, machine: Machine, credentials: Credentials) -> bool:
-    """Bring the machine's files to what the component describes; (re)start its unit if they changed.
+def place(components: Sequence[Component], machine: Machine, credentials: Credentials) -> list[str]:
+    """Bring the machine's files to what the components describe; (re)start the units whose files changed.
 
-    Does not wait for it to serve.  True if anything changed.
+    One stream of files and one command for all of them.  Does not wait for them to serve.  The names of
+    those that changed.
     """
-    changed = machine.apply(component.files(machine.node, credentials))
-    if component.unit is None:
-        return bool(changed)
-    if changed:
-        verb = "restart" if f"/etc/systemd/system/{component.unit}" in changed else component.on_change
-        machine.check("sh", "-c", _CHANGED, component.unit, verb)
-    else:
-        machine.check("systemctl", "start", "--no-block", component.unit)
-    return bool(changed)
+    wanted = {c.name: c.files(machine.node, credentials) for c in components}
+    changed = machine.apply([file for files in wanted.values() for file in files])
+    paths = {name: {file.path for file in files} & changed for name, files in wanted.items()}
+    jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in components if c.unit is not None]
+    fresh = [c.unit for c in components if c.unit is not None and paths[c.name]]
+    if jobs:
+        machine.check("sh", "-c", _JOBS, " ".join(fresh), *jobs)
+    return [name for name, found in paths.items() if found]
 
 
-def install(component: Component, machines: Sequence[Machine], credentials: Credentials) -> list[str]:
-    """Bring machines to what the component describes; the names of those that changed.
+def _verb(component: Component, changed: Collection[str]) -> str:
+    if not changed:
+        return "start"
+    return "restart" if f"/etc/systemd/system/{component.unit}" in changed else component.on_change
+
+
+def install(components: Sequence[Component], machines: Sequence[Machine], credentials: Credentials) -> None:
+    """Bring machines to what the components describe, each where the plan wants it.
 
     Everywhere is started before anywhere is awaited: a member of a quorum is not ready alone.
     """
-    changed = on_each(machines, lambda machine: place(component, machine, credentials))
-    on_each(machines, lambda machine: await_ready(component, machine))
-    return [name for name, did in changed.items() if did]
+    on_each(machines, lambda machine: place(_on(components, machine), machine, credentials))
+    await_all(components, machines)
+
+
+def await_all(components: Sequence[Component], machines: Sequence[Machine]) -> None:
+    """Wait until every component serves wherever the plan wants it."""
+
+    def await_here(machine: Machine) -> None:
+        for component in _on(components, machine):
+            await_ready(component, machine)
+
+    on_each(machines, await_here)
+
+
+def _on(components: Sequence[Component], machine: Machine) -> list[Component]:
+    return [component for component in components if machine.node in component.nodes()]
 
 
 def await_ready(component: Component, machine: Machine) -> None:
@@ -83,4 +102,8 @@ def await_ready(component: Component, machine: Machine) -> None:
     )
 
 
-_CHANGED = 'systemctl daemon-reload && systemctl enable --quiet "$0" && systemctl "$1" --no-block "$0"'
+# $0: units whose files changed.  Each further argument is a verb and its unit.
+_JOBS = """\
+[ -z "$0" ] || { systemctl daemon-reload && systemctl enable --quiet $0; } || exit
+for job; do systemctl "${job%% *}" --no-block "${job#* }" || exit; done
+"""

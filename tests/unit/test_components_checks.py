@@ -136,7 +136,7 @@ def test_a_crash_loop_ends_the_wait_with_its_cause(tmp_path: Path) -> None:
     scheduler = Scheduler(PLAN, CONTAINER)
     scheduler.patience = 0
     with pytest.raises(WaitExpired, match=r"kube-scheduler on k8s-master1.*last words"):
-        install(scheduler, [master(tmp_path, curl="exit 7")], fixed_credentials())
+        install([scheduler], [master(tmp_path, curl="exit 7")], fixed_credentials())
 
 
 def test_an_emulated_machine_gets_more_time() -> None:
@@ -144,28 +144,28 @@ def test_an_emulated_machine_gets_more_time() -> None:
 
 
 def verbs(machine: Here) -> list[str]:
-    """What systemctl was told, one entry per call to the machine."""
-    return [" ".join(argv[3:]) if argv[0] == "sh" else " ".join(argv) for argv in machine.calls]
+    """What systemctl was told, one entry per call to the machine, after the units that were enabled."""
+    return [", ".join(argv[4:]) for argv in machine.calls if argv[0] == "sh"]
 
 
 def test_the_second_time_nothing_is_restarted(tmp_path: Path) -> None:
     machine, kubelet = worker(tmp_path, systemctl="true"), Kubelet(PLAN, CONTAINER)
-    assert [place(kubelet, machine, fixed_credentials()) for _ in range(2)] == [True, False]
-    assert verbs(machine) == ["kubelet.service restart", "systemctl start --no-block kubelet.service"]
+    assert [place([kubelet], machine, fixed_credentials()) for _ in range(2)] == [["kubelet"], []]
+    assert verbs(machine) == ["restart kubelet.service", "start kubelet.service"]
 
 
 def test_a_new_configuration_reloads_nginx_and_a_new_unit_restarts_it(tmp_path: Path) -> None:
     machine, nginx = Here(PLAN.node("k8s-lb"), tmp_path, systemctl="true"), Nginx(PLAN, CONTAINER)
-    place(nginx, machine, fixed_credentials())
+    place([nginx], machine, fixed_credentials())
     del machine.files["/etc/nginx/nginx.conf"]
-    place(nginx, machine, fixed_credentials())
-    assert verbs(machine) == ["nginx.service restart", "nginx.service reload-or-restart"]
+    place([nginx], machine, fixed_credentials())
+    assert verbs(machine) == ["restart nginx.service", "reload-or-restart nginx.service"]
 
 
 def test_files_without_a_unit_touch_no_unit(tmp_path: Path) -> None:
     machine = master(tmp_path)
     hosts = everything(PLAN, CONTAINER)[0]
-    assert place(hosts, machine, fixed_credentials())
+    assert place([hosts], machine, fixed_credentials()) == ["hosts"]
     assert machine.calls == []
 
 
