@@ -1,0 +1,5 @@
+"""``python -m lab.cli``: the same as `thwlab`."""
+
+from lab.cli.app import main
+
+main()

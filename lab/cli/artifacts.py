@@ -1,0 +1,107 @@
+"""artifacts list, fetch, verify, gc: the verified programs in the cache."""
+
+import click
+
+from lab.artifacts.cache import Cache
+from lab.artifacts.catalogue import optional_entries
+from lab.artifacts.fetch import Listed, Progress, fetch, gc, list_, verify
+from lab.cli.options import LabCommand, examples
+from lab.cli.progress import progress_for
+from lab.cli.session import Session
+from lab.errors import LabError
+from lab.opening import prepare_image
+from lab.topology import Cni, Topology
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+@click.group(
+    epilog=examples(
+        "thwlab artifacts list",
+        "thwlab artifacts fetch --image       all that `up` needs; then it works without a network",
+        "thwlab artifacts fetch --versions 1.36.3",
+        "thwlab artifacts verify",
+        "thwlab artifacts gc",
+    )
+)
+def artifacts() -> None:
+    """The programs a cluster is made of: verified once, kept for all labs of this user."""
+
+
+@artifacts.command("list", cls=LabCommand)
+@pass_session
+def show(session: Session) -> None:
+    """Show what the plan needs, whether it is there and from where, and what else is in the cache."""
+    cache = Cache()
+    click.echo(f"cache {cache.root}")
+    for row in list_(session.topology.versions, cache, also=also(session.topology)):
+        click.echo(line(row))
+
+
+@artifacts.command("fetch", cls=LabCommand)
+@click.option("--offline", is_flag=True, help="Only look whether all is in the cache.")
+@click.option("--image", is_flag=True, help="Build the machines' image too; needs root.")
+@pass_session
+def get(session: Session, offline: bool, image: bool) -> None:
+    """Have every program the plan needs: from the cache, a release, or built from Go modules."""
+    topology, cache = session.topology, Cache()
+    with progress_for({}) as progress:
+        programs = fetch(
+            topology.versions,
+            cache,
+            report=lambda seen: progress.note(told(seen)),
+            offline=offline,
+            also=also(topology),
+        )
+        if image:
+            prepare_image(topology, progress.note)
+    click.echo(f"{len(programs)} programs are verified in {cache.root}")
+
+
+@artifacts.command("verify")
+def check() -> None:
+    """Read everything in the cache again; exit code 3 if something changed."""
+    problems = verify(Cache())
+    for key, problem in problems.items():
+        click.echo(f"{'CHANGED' if problem else 'ok':8} {key}")
+    if wrong := [problem for problem in problems.values() if problem]:
+        raise LabError("\n".join(wrong))
+
+
+@artifacts.command("gc", cls=LabCommand)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_session
+def clean(session: Session, yes: bool) -> None:
+    """Remove what the plan does not need; other plans would have to fetch it again."""
+    topology, cache = session.topology, Cache()
+    rows = list_(topology.versions, cache, also=optional_entries())
+    extra = [row for row in rows if not row.wanted]
+    if not extra:
+        click.echo("everything in the cache is needed")
+        return
+    click.echo("\n".join(f"  {row.key}" for row in extra))
+    if not yes:
+        click.confirm("Remove these?", abort=True)
+    gone = gc(cache, [topology.versions])
+    click.echo(f"{len(gone)} removed" + (", others are in use" if len(gone) < len(extra) else ""))
+
+
+def also(topology: Topology) -> tuple[str, ...]:
+    """The optional entries that this plan needs."""
+    return ("flannel",) if topology.cni is Cni.FLANNEL else ()
+
+
+def line(row: Listed) -> str:
+    """One line of the list.  Pure."""
+    state = "extra" if not row.wanted else "MISSING" if row.problem else "ok"
+    return f"{state:8} {row.key!s:34} {row.problem or row.source}  ({', '.join(row.programs)})"
+
+
+def told(seen: Progress) -> str:
+    """Where a fetch stands, in a line.  Pure."""
+    part = f" {seen.done:.0%}" if seen.done is not None and seen.done < 1 else ""
+    left = f", about {seen.seconds_left:.0f} s left" if seen.seconds_left else ""
+    return f"{seen.item} ({seen.number}/{seen.total}) {seen.phase}{left}{part}"
+
+
+COMMANDS = (artifacts,)

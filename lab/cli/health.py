@@ -1,0 +1,99 @@
+"""doctor: what this host lacks, and installing it."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+from lab.cli.failures import LAB_FAILED
+from lab.cli.options import LabCommand, examples
+from lab.cli.session import Session
+from lab.doctor import Finding, Verdict, diagnose, gather, missing
+from lab.doctor.fix import Command, carry_out, repair_for
+from lab.errors import LabError
+from lab.state import state_root
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+COLOURS = {Verdict.GOOD: "green", Verdict.MISSING: "red", Verdict.WARNING: "yellow", Verdict.UNTRIED: "blue"}
+
+
+@click.command(
+    cls=LabCommand,
+    epilog=examples(
+        "thwlab doctor",
+        "thwlab doctor --config big.yaml     memory and limits for another plan",
+        "sudo -E thwlab doctor --fix",
+    ),
+)
+@click.option("--fix", is_flag=True, help="Install what is missing: shows the plan, then asks.")
+@click.option("--yes", is_flag=True, help="Do not ask; so it is as root with CI=true.")
+@pass_session
+def doctor(session: Session, fix: bool, yes: bool) -> None:
+    """Look at everything a lab needs of this host.  Changes nothing without --fix.
+
+    Exit code 0 if a lab can run here, 3 if not.  Kernel settings are shown, never changed.
+    """
+    findings = examine(session)
+    if fix:
+        findings = _repaired(session, findings, yes)
+    click.echo("\n".join(report(findings)))
+    if lacking := missing(findings):
+        click.echo(f"{len(lacking)} of {len(findings)} keep a lab from running here", err=True)
+        raise click.exceptions.Exit(LAB_FAILED)
+    click.echo("a lab can run here: thwlab up")
+
+
+def examine(session: Session) -> list[Finding]:
+    """This host's findings for the session's plan."""
+    return diagnose(gather(session.topology, session.provider), session.topology)
+
+
+def _repaired(session: Session, findings: list[Finding], yes: bool) -> list[Finding]:
+    repair = repair_for(findings, gather(session.topology, session.provider))
+    if repair.by_hand:
+        click.echo("for you to do:\n" + "\n".join(f"  {line}" for line in repair.by_hand))
+    if not repair.commands:
+        click.echo("there is nothing to install")
+        return findings
+    click.echo("to install:\n" + "\n".join(f"  {' '.join(command)}" for command in repair.commands))
+    _insist_on_consent(yes, repair.commands)
+    log = state_root() / "doctor.log"
+    click.echo(f"installing; the output is in {log}")
+    carry_out(repair.commands, log)
+    return examine(session)
+
+
+def _insist_on_consent(yes: bool, commands: Sequence[Command]) -> None:
+    lines = " && ".join(f"sudo {' '.join(command)}" for command in commands)
+    if os.geteuid() != 0:
+        raise LabError("packages are installed by root only", remedy=lines)
+    if goes_ahead(yes, os.environ):
+        return
+    if not sys.stdin.isatty():
+        raise LabError("nothing was installed: there is no terminal to ask on", remedy="--yes, or CI=true")
+    if not click.confirm("Install them?"):
+        raise LabError("nothing was installed", remedy=lines)
+
+
+def goes_ahead(yes: bool, environ: Mapping[str, str]) -> bool:
+    """Whether nobody need be asked.  Pure."""
+    return yes or environ.get("CI") == "true"
+
+
+def report(findings: Sequence[Finding]) -> list[str]:
+    """A line for each finding, and below it what is needed and what to do.  Pure."""
+    return [line for finding in findings for line in _lines(finding)]
+
+
+def _lines(finding: Finding) -> list[str]:
+    mark = click.style(f"{finding.verdict:8}", fg=COLOURS[finding.verdict])
+    lines = [f"{mark} {finding.what:16} {finding.found}"]
+    if finding.needed:
+        lines.append(f"{'':9}needed: {finding.needed}")
+    if finding.remedy:
+        lines.append(f"{'':9}remedy: {finding.remedy}")
+    return lines
+
+
+COMMANDS = (doctor,)

@@ -1,0 +1,145 @@
+"""shell, exec, logs: on one machine, as root."""
+
+import math
+import re
+import sys
+from collections.abc import Callable
+
+import click
+
+from lab.cli.options import LabCommand, examples
+from lab.cli.session import Session
+from lab.cli.terminal import interactive
+from lab.errors import CommandTimedOut, LabError
+from lab.machine import Machine, Result
+from lab.wait import NotYet, wait_until
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+CURSOR = re.compile(rb"^-- cursor: (.*)\n?", re.MULTILINE)
+SHELL = ("bash", "-l")
+
+
+def machine_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """For shell completion."""
+    try:
+        nodes = ctx.ensure_object(Session).topology.nodes
+    except LabError:
+        return []
+    return [node.name for node in nodes if node.name.startswith(incomplete)]
+
+
+on_machine: Callable[..., Callable[..., None]] = click.argument(
+    "machine_name", metavar="MACHINE", shell_complete=machine_names
+)
+
+
+@click.command(
+    cls=LabCommand,
+    epilog=examples(
+        "thwlab shell k8s-master1",
+        "echo 'systemctl --failed' | thwlab shell k8s-worker1",
+    ),
+)
+@on_machine
+@pass_session
+def shell(session: Session, machine_name: str) -> None:
+    """Open a shell on a machine, as root; without a terminal, run what standard input says."""
+    lab, machine = session.machine(machine_name)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        status = interactive(lab.provider, machine.name, SHELL)
+    else:
+        status = show(machine.run(*SHELL, stdin=_input(), timeout=math.inf), machine.name, "bash", math.inf)
+    raise click.exceptions.Exit(status)
+
+
+@click.command(
+    "exec",
+    cls=LabCommand,
+    context_settings={"allow_interspersed_args": False},
+    epilog=examples(
+        "thwlab exec k8s-master1 -- systemctl status etcd",
+        "thwlab exec k8s-lb -- sh -c 'ss -tn | wc -l'",
+    ),
+)
+@click.option("--timeout", default=3600.0, show_default=True, help="Seconds until the command is ended.")
+@on_machine
+@click.argument("command", metavar="[--] CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+@pass_session
+def execute(session: Session, timeout: float, machine_name: str, command: tuple[str, ...]) -> None:
+    """Run a command on a machine, as root; its output and its exit code are the command's own."""
+    argv = command[1:] if command[0] == "--" else command
+    if not argv:
+        raise click.UsageError("say which command to run after --")
+    _, machine = session.machine(machine_name)
+    result = machine.run(*argv, stdin=_input(), timeout=timeout)
+    raise click.exceptions.Exit(show(result, machine.name, " ".join(argv), timeout))
+
+
+@click.command(
+    cls=LabCommand,
+    epilog=examples(
+        "thwlab logs k8s-master1 etcd",
+        "thwlab logs k8s-worker1 kubelet -f",
+        "thwlab logs k8s-lb -n 1000",
+    ),
+)
+@on_machine
+@click.argument("unit", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@click.option("-n", "--lines", default=200, show_default=True, help="How many lines from the end.")
+@pass_session
+def logs(session: Session, machine_name: str, unit: str | None, follow: bool, lines: int) -> None:
+    """Show a machine's journal, all of it or one unit's."""
+    _, machine = session.machine(machine_name)
+    argv = ("journalctl", "--no-pager", "--show-cursor", *(("-u", unit) if unit else ()))
+    cursor = _print_journal(machine.run(*argv, f"--lines={lines}", timeout=30), machine.name)
+    if follow:
+        read = Follower(machine, argv, cursor)
+        wait_until("the journal to end", read.go_on, timeout=math.inf, every=1.0)
+
+
+class Follower:
+    """Reads a journal on from a cursor: what is new, once a second, never twice."""
+
+    def __init__(self, machine: Machine, argv: tuple[str, ...], cursor: str) -> None:
+        self._machine = machine
+        self._argv = argv
+        self._cursor = cursor
+
+    def go_on(self) -> None:
+        """Print what is new; raises `NotYet` always, for a journal has no end."""
+        after = (f"--after-cursor={self._cursor}",) if self._cursor else ("--lines=100",)
+        seen = self._machine.run(*self._argv, "--quiet", *after, timeout=30)
+        if not seen.timed_out:
+            self._cursor = _print_journal(seen, self._machine.name) or self._cursor
+        raise NotYet(self._cursor)
+
+
+def _print_journal(seen: Result, machine: str) -> str:
+    """Print the lines and return the cursor that stands after them, empty if there is none."""
+    if not seen.ok:
+        raise LabError(f"{machine}: journalctl exited {seen.status}: {seen.stderr.strip() or 'no answer'}")
+    found = CURSOR.search(seen.out)
+    click.echo(CURSOR.sub(b"", seen.out), nl=False)
+    return found[1].decode(errors="replace") if found else ""
+
+
+def show(result: Result, machine: str, command: str, timeout: float) -> int:
+    """Print both streams byte for byte; the command's status.  `LabError` if the deadline ended it."""
+    click.echo(result.out, nl=False)
+    click.echo(result.err, nl=False, err=True)
+    if result.cut:
+        click.echo(f"({result.cut} bytes more were cut)", err=True)
+    if result.status is None:
+        raise CommandTimedOut(machine, command, timeout, "see above")
+    return result.status
+
+
+def _input() -> bytes:
+    """Standard input, unless a terminal or nothing is there."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return b""
+    return sys.stdin.buffer.read()
+
+
+COMMANDS = (shell, execute, logs)

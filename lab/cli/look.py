@@ -1,0 +1,60 @@
+"""status and config: what is, and what is asked for."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from lab.artifacts.cache import default_root
+from lab.cli.failures import CLUSTER_FAILED
+from lab.cli.options import LabCommand, examples
+from lab.cli.session import Session
+from lab.cli.status import examine, render
+from lab.plan import effective
+from lab.state import state_root
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+@click.command(
+    cls=LabCommand,
+    epilog=examples(
+        "thwlab status",
+        "thwlab status --json | jq .machines",
+        "thwlab --name two status",
+    ),
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@pass_session
+def status(session: Session, as_json: bool) -> None:
+    """Show machines, units, the API, certificates that end soon, and other labs.
+
+    Exit code 0 if all that was started serves, 1 if some of it does not, 3 if there is no such lab.
+    """
+    seen = examine(session.attached())
+    click.echo(json.dumps(asdict(seen), indent=2) if as_json else "\n".join(render(seen)))
+    if not seen.healthy:
+        raise click.exceptions.Exit(CLUSTER_FAILED)
+
+
+@click.command(
+    cls=LabCommand,
+    epilog=examples(
+        "thwlab config",
+        "thwlab --config my.yaml config | grep memory",
+    ),
+)
+@pass_session
+def config(session: Session) -> None:
+    """Show every effective value and where it came from: option, variable, FILE:LINE or default."""
+    rows = [
+        *((name, each.value or "(empty)", each.origin) for name, each in session.settings.items()),
+        *effective(session.plan),
+        ("(state folder)", str(state_root()), "THWLAB_STATE, else by user"),
+        ("(cache folder)", str(default_root()), "THWLAB_CACHE, else by user"),
+    ]
+    for key, value, origin in rows:
+        click.echo(f"{key:32} {value:40} {origin.replace('--lab-', '--')}")
+
+
+COMMANDS = (status, config)

@@ -1,0 +1,111 @@
+"""One call of `thwlab`: its settings, its plan, and the lab they name.  Touches nothing until asked."""
+
+import difflib
+import shlex
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import click
+
+from lab.errors import LabError
+from lab.laboratory import Laboratory
+from lab.machine import Machine
+from lab.opening import provider_of, state_of
+from lab.plan import DEFAULT, Given, Overrides, Plan, load_plan
+from lab.settings import Effective, resolve
+from lab.state import StateFolder, boot_id, labs
+from lab.topology import Topology
+
+
+class Session:
+    """Options are collected while the command line is read; all else follows from them."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, str | None] = {}
+
+    @cached_property
+    def settings(self) -> Mapping[str, Effective]:
+        """Every setting with its origin.  Raises `ConfigError` with every mistake."""
+        return resolve(self.options, {})
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan, with what the settings replace.  Raises `ConfigError` with every mistake."""
+        config = self.settings["config"].value
+        return load_plan(Path(config) if config else DEFAULT, **self._overrides())
+
+    @property
+    def topology(self) -> Topology:
+        """The plan's machines and networks."""
+        return self.plan.topology
+
+    @property
+    def provider(self) -> str:
+        """The provider as the user named it."""
+        return self.settings["provider"].value
+
+    @property
+    def name(self) -> str:
+        """The lab's name; the plan is read only if no setting gives one."""
+        return self.settings["name"].value or self.topology.name
+
+    @property
+    def state(self) -> StateFolder:
+        """The lab's folder, whether it is there or not."""
+        return state_of(self.name)
+
+    @property
+    def flags(self) -> str:
+        """The options that name the same lab again, for commands in messages."""
+        given = {name: self.settings[name].value for name in ("name", "config", "versions", "profile")}
+        return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
+
+    def attached(self) -> Laboratory:
+        """The running lab.  `LabError` if there is none, a stale one, or one of another plan."""
+        intent = self.state.intent()
+        if intent is None:
+            raise LabError(
+                f"there is no lab {self.name}{_others(self.name)}", remedy=f"thwlab{self.flags} up"
+            )
+        if intent.boot != boot_id():
+            raise LabError(
+                f"lab {self.name} was built before this host's last boot and its machines are gone",
+                remedy=f"thwlab{self.flags} down, then thwlab{self.flags} up",
+            )
+        if intent.digest != self.topology.digest():
+            raise LabError(
+                f"lab {self.name} was brought up with another plan than {self.topology.origin}",
+                remedy="give the options it was brought up with, or remove it: "
+                f"thwlab down --name {self.name}",
+            )
+        lab = Laboratory(self.topology, provider_of(intent.provider, self.name), self.state)
+        lab.machines.update(lab.provider.attach(self.topology))
+        return lab
+
+    def machine(self, name: str) -> tuple[Laboratory, Machine]:
+        """A live machine of the running lab.  A name that the plan lacks is the user's mistake."""
+        planned = [node.name for node in self.topology.nodes]
+        if name not in planned:
+            raise click.BadParameter(no_such("machine", name, planned), param_hint="MACHINE")
+        lab = self.attached()
+        return lab, lab.machine(name)
+
+    def _overrides(self) -> Overrides:
+        def given(name: str) -> Given | None:
+            chosen = self.settings[name]
+            return Given(chosen.value, chosen.origin.replace("--lab-", "--")) if chosen.value else None
+
+        return {"name": given("name"), "versions": given("versions"), "profile": given("profile")}
+
+
+def no_such(kind: str, word: str, known: list[str]) -> str:
+    """That there is no such thing, what was probably meant, and what there is.  Pure."""
+    close = difflib.get_close_matches(word, known, n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    return f"there is no {kind} {word!r}.{meant} There are: {', '.join(known) or 'none'}"
+
+
+def _others(name: str) -> str:
+    there = [lab.name for lab in labs() if lab.name != name]
+    return f"; there are {', '.join(there)}" if there else ""
