@@ -1,0 +1,120 @@
+"""What the etcd tests ask of members, and the words for what they find."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from support_visits import Visit
+
+from lab.cluster import Cluster
+from lab.components.etcd import CLIENT_PORT, client_url
+from lab.machine import Machine, Result, on_each
+from lab.pki import Pair, Usage, foreign_ca, issue
+from lab.topology import Role
+
+CLIENT = {Usage.CLIENT}
+ALERTS = {
+    "none": "CERTIFICATE_REQUIRED",
+    "foreign": "UNKNOWN_CA",
+    "expired": "CERTIFICATE_EXPIRED",
+    "server-only": "BAD_CERTIFICATE",
+}
+
+
+def strangers(cluster: Cluster) -> dict[str, Pair | None]:
+    """Client certificates no member may accept, and `right`, which proves that the port serves at all."""
+    ca, now = cluster.credentials.authorities["etcd"], datetime.now(UTC)
+    ended = {"not_before": now - timedelta(days=2), "not_after": now - timedelta(days=1)}
+    return {
+        "none": None,
+        "foreign": issue(foreign_ca("etcd"), cn="etcd-stranger", usages=CLIENT),
+        "expired": issue(ca, cn="etcd-expired", usages=CLIENT, **ended),
+        "server-only": issue(ca, cn="etcd-server-only", usages={Usage.SERVER}),
+        "right": issue(ca, cn="etcd-right", usages=CLIENT),
+    }
+
+
+def call(cluster: Cluster, address: str, port: int, pair: Pair | None, path: str, body: str = "") -> Visit:
+    """A request to a member with this certificate; a POST if it has a body."""
+    cert, key = (pair.cert.decode(), pair.key.decode()) if pair else ("", "")
+    ca = cluster.credentials.ca("etcd").decode()
+    return Visit(address, port, ca, path, cert, key, "POST" if body else "GET", body)
+
+
+def gateway_call(cluster: Cluster, machine: Machine, pair: Pair) -> Visit:
+    """A read through the member's JSON gateway, which is a client of the member itself."""
+    body = json.dumps({"key": base64.b64encode(b"/registry").decode(), "count_only": True})
+    return call(cluster, str(machine.node.address), CLIENT_PORT, pair, "/v3/kv/range", body)
+
+
+def member(cluster: Cluster, machine: Machine) -> str:
+    """As reports name it."""
+    return f"{cluster.topology.etcd_name(machine.node)} on {machine.name}"
+
+
+def healths(cluster: Cluster) -> dict[str, Result]:
+    """The guide's `endpoint health`, asked on each member about itself."""
+    return on_each(cluster.of(Role.ETCD), lambda m: _own_health(cluster, m))
+
+
+def absent(cluster: Cluster) -> list[str]:
+    """A report for each member that does not serve: etcd's own last line, who still serves, the remedy."""
+    seen = healths(cluster)
+    serving = sum(each.ok for each in seen.values())
+    ill = [machine for machine in cluster.of(Role.ETCD) if not seen[machine.name].ok]
+    return [
+        f"{member(cluster, machine)} did not come back; {serving} of {len(seen)} members serve. "
+        f"{_last_words(machine)}\n  remedy: if its data is gone, `etcdctl member remove` it, `etcdctl member "
+        'add` it, and start it with an empty data directory and ETCD_INITIAL_CLUSTER_STATE="existing"'
+        for machine in ill
+    ]
+
+
+def shown_to_itself(machine: Machine) -> str:
+    """The certificate that the running etcd shows when it calls itself, and what that may be used for."""
+    return " ".join(machine.run("sh", "-c", _SHOWN, timeout=10).stdout.split())
+
+
+def refused_handshakes(machine: Machine) -> list[str]:
+    """Handshakes that the running etcd refused to callers on its own machine's loopback."""
+    log = machine.check("sh", "-c", _JOURNAL, timeout=20)
+    entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return [_refusal(each) for each in entries if _is_refusal(each)]
+
+
+def _is_refusal(entry: dict[str, Any]) -> bool:
+    remote = str(entry.get("remote-addr", ""))
+    return "rejected connection" in entry.get("msg", "") and remote.startswith(("127.", "[::1]", "@"))
+
+
+def _refusal(entry: dict[str, Any]) -> str:
+    return f"{entry.get('ts')} {entry.get('remote-addr')}: {entry.get('error')}"
+
+
+def _own_health(cluster: Cluster, machine: Machine) -> Result:
+    own = f"--endpoints={client_url(machine.node)}"
+    return cluster.etcdctl("--command-timeout=5s", own, "endpoint", "health", member=machine)
+
+
+def _last_words(machine: Machine) -> str:
+    said = machine.run("sh", "-c", _LAST, timeout=10).stdout
+    return f"etcd's last line: {' '.join(said.split())[:600] or '(none)'}"
+
+
+_SHOWN = """\
+words=$(tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value etcd.service)/cmdline)
+file=$(printf '%s\\n' "$words" | sed -n 's/^--client-cert-file=//p')
+[ -n "$file" ] || file=$(printf '%s\\n' "$words" | sed -n 's/^--cert-file=//p')
+echo "$file" and it may be used for $(openssl x509 -in "$file" -noout -ext extendedKeyUsage | tail -n 1)
+"""
+_JOURNAL = """\
+journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -p InvocationID --value etcd.service) \
+| grep -F 'rejected connection' || true
+"""
+# Of what etcd says when it gives up, the line at level fatal or panic; else the last line of all.
+_LAST = """\
+said=$(journalctl -u etcd.service -n 200 -o cat --no-pager | grep '^{')
+printf '%s\\n' "$said" | grep -E '"level":"(fatal|panic)"' | tail -n 1 | grep . ||
+    printf '%s\\n' "$said" | tail -n 1
+"""
