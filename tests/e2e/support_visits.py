@@ -20,6 +20,7 @@ from typing import Any
 
 SECONDS = 5  # for one visit; a silent server is an outcome, too
 CAP = 1 << 20
+AFTERWARDS = 20  # rounds that begin after whatever the stream was to survive
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def _rounds(plan: dict[str, Any]) -> Iterator[None]:
     (folder / "started").touch()
     while time.monotonic() < end and not (folder / "stop").exists():
         yield
-    yield  # one more, which begins after whatever was to be survived
+    for _ in range(AFTERWARDS):
+        yield
 
 
 def main() -> None:
