@@ -1,5 +1,6 @@
 """The daemon behind a lab: one that runs already, or a private one that lives and dies with the lab."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -24,6 +25,7 @@ RUNNING_SOCKETS = (
     "/var/snap/lxd/common/lxd/unix.socket",
     "/var/lib/lxd/unix.socket",
 )
+DEFAULT_ROOT = Path("/var/lib/thwlab")
 START_TIMEOUT = 30.0
 END_TIMEOUT = 10.0
 
@@ -51,9 +53,16 @@ class PrivateDaemon:
         return self.directory / "unix.socket"
 
     @property
+    def tag(self) -> str:
+        """The lab's name on this host; labs of one name in other state folders are other labs."""
+        if self.directory.parent == DEFAULT_ROOT / self.lab:
+            return self.lab
+        return f"{self.lab}-{hashlib.sha256(str(self.directory).encode()).hexdigest()[:6]}"
+
+    @property
     def network(self) -> Path:
         """The lab's network namespace."""
-        return Path(f"/run/netns/thwlab-{self.lab}")
+        return Path(f"/run/netns/thwlab-{self.tag}")
 
     @property
     def _log(self) -> Path:
@@ -68,7 +77,7 @@ class PrivateDaemon:
         _check("ip", "netns", "add", self.network.name)
         _check("ip", "-n", self.network.name, "link", "set", "lo", "up")
         argv = [self.program, "--group", _group(), "--logfile", str(self._log)]
-        starter = [sys.executable, "-I", enclosure.__file__, self.lab, str(self._log), "--", *argv]
+        starter = [sys.executable, "-I", enclosure.__file__, self.tag, str(self._log), "--", *argv]
         _check(*starter, env={**_clean_environment(), **_directories(self.directory)})
         wait_until(f"{self.program} to answer", self._check_starting, timeout=START_TIMEOUT, every=0.05)
 
@@ -82,14 +91,14 @@ class PrivateDaemon:
 
     def is_there(self) -> bool:
         """Whether anything of it is left on this host: files, network namespace or cgroups."""
-        return self.directory.exists() or self.network.exists() or bool(cgroups(self.lab))
+        return self.directory.exists() or self.network.exists() or bool(cgroups(self.tag))
 
     def end(self) -> None:
         """End every process in the lab's network, then remove namespace and cgroups; harmless when none."""
         wait_until("the lab's processes to end", partial(_kill_all, self.network), timeout=END_TIMEOUT)
         if self.network.exists():
             _check("ip", "netns", "delete", self.network.name)
-        wait_until("the lab's cgroups to empty", partial(_remove_cgroups, self.lab), timeout=END_TIMEOUT)
+        wait_until("the lab's cgroups to empty", partial(_remove_cgroups, self.tag), timeout=END_TIMEOUT)
         wait_until("the lab's disks to be released", self._check_released, timeout=END_TIMEOUT)
 
     def _check_released(self) -> None:
