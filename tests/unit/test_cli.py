@@ -1,0 +1,382 @@
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from fixed import fixed_credentials, guide_topology
+
+from lab.bringup import Blocked, Outcome, StageFailed
+from lab.cli import cli, health, lifecycle, outside
+from lab.cli.failures import exit_code, is_told, told
+from lab.cli.inside import Follower
+from lab.cli.progress import Progress, ended
+from lab.cli.session import Session
+from lab.cli.status import unit_states
+from lab.doctor import Finding, Verdict
+from lab.errors import ClusterError, ConfigError, LabError
+from lab.machine import Machine
+from lab.machine import Result as Ran
+from lab.wait import NotYet
+
+ENV = {name: None for name in os.environ if name.startswith("LAB_") or name == "CI"}
+
+
+class FakeMachine(Machine):
+    """Answers every command with the same."""
+
+    answer = Ran(0, b"out\xff\n", b"err\n")
+
+    def __init__(self, node: Any) -> None:
+        super().__init__(node)
+        self.asked: list[tuple[str, ...]] = []
+
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Ran:
+        self.asked.append(argv)
+        return self.answer
+
+    def pull_plug(self) -> None: ...
+    def boot(self) -> None: ...
+    def reboot(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class FakeProvider:
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+
+    def snapshot(self, name: str) -> None:
+        self.did.append(f"snapshot {name}")
+
+    def restore(self, name: str) -> None:
+        self.did.append(f"restore {name}")
+
+
+class FakeApi:
+    url = "https://127.0.0.1:40123"
+
+
+class FakeLab:
+    def __init__(self, session: Session) -> None:
+        self.topology = guide_topology("clitest")
+        self.state = session.state
+        self.state.path.mkdir(parents=True, exist_ok=True)
+        self.provider = FakeProvider()
+        self.credentials = fixed_credentials()
+        self.one = FakeMachine(self.topology.nodes[0])
+
+    def machine(self, name: str) -> FakeMachine:
+        return self.one
+
+    def api(self) -> FakeApi:
+        return FakeApi()
+
+    def close(self) -> None: ...
+
+
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("a unit test reached for a real lab")
+
+
+@pytest.fixture(autouse=True)
+def no_real_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("THWLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(lifecycle, "remove_lab", _never)
+    monkeypatch.setattr(lifecycle, "open_lab", _never)
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> list[FakeLab]:
+    made: list[FakeLab] = []
+
+    def attached(session: Session) -> FakeLab:
+        made.append(made[0] if made else FakeLab(session))
+        return made[0]
+
+    monkeypatch.setattr(Session, "attached", attached)
+    return made
+
+
+def thwlab(*args: str, **extra: Any) -> Result:
+    return CliRunner(env=ENV).invoke(cli, ["--name", "clitest", *args], **extra)
+
+
+def names() -> list[str]:
+    return sorted(cli.commands)
+
+
+@pytest.mark.parametrize("name", [n for n in names() if n not in ("kubectl", "artifacts")])
+def test_help_teaches_by_example(name: str) -> None:
+    result = thwlab(name, "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"thwlab {name}" in result.output or f"thwlab --name two {name}" in result.output
+
+
+def test_the_commands_of_the_issue_are_there() -> None:
+    wanted = "artifacts completion config doctor down env exec kubeconfig kubectl logs restore shell snapshot"
+    assert {*wanted.split(), "status", "up"} == set(names())
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--profile", "x", "config"), "hardened"),
+        (("up", "--until", "ectd"), "etcd"),
+        (("up", "--config", "/no/such.yaml"), "/no/such.yaml"),
+        (("shell", "k8s-mastr1"), "k8s-master1"),
+        (("restore", "never"), "never"),
+        (("snapshot",), "NAME or --list"),
+        (("snapshot", "Not Good"), "a-z"),
+        (("stats",), "stats"),
+        (("exec", "k8s-lb"), "CMD"),
+    ],
+)
+def test_bad_input_is_2_and_named(args: tuple[str, ...], says: str) -> None:
+    result = thwlab(*args)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_unknown_variable_is_2() -> None:
+    result = CliRunner(env={**ENV, "LAB_NAEM": "x"}).invoke(cli, ["config"])
+    assert result.exit_code == 2
+    assert "LAB_NAEM" in result.output
+
+
+def test_a_lab_that_is_not_there_is_3_with_the_command() -> None:
+    result = thwlab("status")
+    assert result.exit_code == 3
+    assert "thwlab --name clitest up" in result.output
+
+
+def test_options_may_stand_after_the_command_and_win() -> None:
+    result = thwlab("config", "--name", "later")
+    assert "later" in result.output
+    assert "clitest" not in result.output
+
+
+def test_config_shows_where_each_value_came_from() -> None:
+    result = CliRunner(env={**ENV, "LAB_PROFILE": "guide"}).invoke(cli, ["config"])
+    assert "LAB_PROFILE" in result.output
+    assert "default.yaml:" in result.output
+
+
+def test_a_dry_run_starts_nothing() -> None:
+    result = thwlab("up", "--dry-run", "--until", "etcd")
+    assert result.exit_code == 0
+    assert "nothing was done" in result.output
+    assert "apiserver" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StageFailed("stage etcd: no leader"), 1),
+        (ConfigError("plan", ["line 3"]), 2),
+        (LabError("no daemon", remedy="start it"), 3),
+        (ExceptionGroup("two", [StageFailed("a"), StageFailed("b")]), 1),
+        (BaseExceptionGroup("two", [StageFailed("a"), LabError("b")]), 3),
+        (OSError(28, "No space left on device", "/var"), 3),
+    ],
+)
+def test_each_failure_has_its_exit_code_and_no_traceback(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(lifecycle, "_bring_up", fail)
+    result = thwlab("up")
+    assert result.exit_code == code == exit_code(error)
+    assert told(error).splitlines()[0] in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_defect_is_not_hidden() -> None:
+    assert not is_told(ExceptionGroup("x", [LabError("a"), KeyError("b")]))
+
+
+def test_ctrl_c_says_what_is_left_and_what_removes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lifecycle, "_bring_up", interrupt)
+    result = thwlab("up")
+    assert result.exit_code == 130
+    assert "thwlab --name clitest down" in result.output
+
+
+def test_down_says_when_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(lifecycle, "remove_lab", lambda name: asked.append(name) or False)
+    assert "nothing to remove" in thwlab("down").output
+    assert asked == ["clitest"]
+
+
+def test_work_in_a_thread_hands_its_error_over() -> None:
+    with pytest.raises(LabError, match="boom"):
+        lifecycle.interruptible(lambda: (_ for _ in ()).throw(LabError("boom")))
+
+
+def test_kubectl_gets_every_argument_untouched(lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(outside, "run_instead", lambda *what: ran.append(what))
+    monkeypatch.setattr(outside, "kubectl_program", lambda _: Path("/cache/kubectl"))
+    args = ("-n", "x", "exec", "p", "--help", "--name", "y", "--", "ls", "-l")
+    assert thwlab("kubectl", *args).exit_code == 0
+    assert ran[0][:2] == ("/cache/kubectl", ("kubectl", *args))
+
+
+def test_kubectl_sees_no_proxy_and_the_labs_kubeconfig() -> None:
+    env = outside.kubectl_environment({"HTTPS_PROXY": "x", "no_proxy": "y", "A": "b"}, Path("/k"))
+    assert env == {"A": "b", "KUBECONFIG": "/k"}
+
+
+def test_the_kubeconfig_is_ours_alone_and_no_secret_is_printed(lab: list[FakeLab]) -> None:
+    result = thwlab("kubeconfig")
+    path = Path(result.output.strip())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert FakeApi.url in path.read_text()
+    assert "key" not in result.output
+
+
+def test_env_speaks_each_shells_words() -> None:
+    assert outside.env_lines("bash", "/a b/k", "/p") == [
+        "export KUBECONFIG='/a b/k'",
+        'export PATH=/p:"$PATH"',
+    ]
+    assert outside.env_lines("fish", "/it's", "/p")[0] == "set -gx KUBECONFIG '/it\\'s'"
+    assert outside.login_shell({"SHELL": "/bin/tcsh"}) == "bash"
+
+
+def test_exec_gives_bytes_and_status_through(lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeMachine, "answer", Ran(7, b"\xaa\xff\x00", b"oh"))
+    result = thwlab("exec", "k8s-master1", "--", "ls", "-l", "--help")
+    assert result.exit_code == 7
+    assert result.stdout_bytes == b"\xaa\xff\x00"
+    assert lab[0].one.asked == [("ls", "-l", "--help")]
+
+
+def test_a_command_cut_by_its_deadline_is_a_lab_error(
+    lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeMachine, "answer", Ran(None, b"partial"))
+    result = thwlab("exec", "--timeout", "1", "k8s-master1", "sleep", "9")
+    assert result.exit_code == 3
+    assert "partial" in result.output
+    assert "timed out" in result.output
+
+
+def test_logs_hide_the_cursor_and_follow_from_it(lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeMachine, "answer", Ran(0, b"line\n-- cursor: s=1;i=2\n"))
+    result = thwlab("logs", "k8s-master1", "etcd", "-n", "5")
+    assert result.output == "line\n"
+    machine = lab[0].one
+    assert machine.asked[0][-3:] == ("-u", "etcd", "--lines=5")
+    with pytest.raises(NotYet, match="s=1;i=2"):
+        Follower(machine, ("journalctl",), "s=0").go_on()
+    assert machine.asked[-1][-1] == "--after-cursor=s=0"
+
+
+def test_snapshots_are_listed_and_restored(lab: list[FakeLab]) -> None:
+    assert thwlab("snapshot", "fresh").exit_code == 0
+    assert thwlab("snapshot", "--list").output == "fresh\n"
+    assert thwlab("snapshot", "fresh").exit_code == 2
+    assert thwlab("restore", "fresh").exit_code == 0
+    assert lab[0].provider.did == ["snapshot fresh", "restore fresh"]
+
+
+def test_unit_states_tell_absent_from_failed() -> None:
+    text = "Id=a.service\nLoadState=loaded\nActiveState=failed\n\nId=b.service\nLoadState=not-found\nActiveState=inactive\n"
+    assert unit_states(text) == {"a.service": "failed", "b.service": "not installed"}
+
+
+def test_a_heartbeat_says_what_is_waited_for() -> None:
+    said: list[str] = []
+    now = [0.0]
+    progress = Progress({"etcd": "every member commits"}, said.append, clock=lambda: now[0])
+    progress.report("etcd", None)
+    now[0] = 5.0
+    progress.beat()
+    assert said == []
+    now[0] = 11.0
+    progress.beat()
+    assert "etcd, 11 s (every member commits)" in said[0]
+
+
+def test_notes_that_differ_in_time_left_only_are_said_once() -> None:
+    said: list[str] = []
+    progress = Progress({}, said.append)
+    for text in ("etcd building, about 9 s left", "etcd building, about 8 s left", "etcd ready"):
+        progress.note(text)
+    assert said == ["etcd building, about 9 s left"]
+
+
+def test_a_stages_line_says_how_it_went() -> None:
+    assert ended(Outcome("etcd", 1.5), "commits").split() == ["ok", "etcd", "1.5", "s", "commits"]
+    assert "FAILED" in ended(Outcome("etcd", 1.5, ClusterError("no leader")), "x")
+    assert "blocked" in ended(Outcome("api", 0, Blocked("needs etcd")), "x")
+
+
+def test_doctor_is_3_when_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = Finding("ip", Verdict.MISSING, "not installed", "network", "apt-get install iproute2")
+    monkeypatch.setattr(health, "examine", lambda _: [lacking])
+    result = thwlab("doctor")
+    assert result.exit_code == 3
+    assert "remedy: apt-get install iproute2" in result.output
+
+
+def test_doctor_installs_nothing_where_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = Finding("ip", Verdict.MISSING, "no", "n", "r", ("iproute2",))
+    monkeypatch.setattr(health, "examine", lambda _: [lacking])
+    monkeypatch.setattr("lab.doctor.facts.Facts.debian", True)
+    monkeypatch.setattr(health, "carry_out", _never)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    result = thwlab("doctor", "--fix")
+    assert result.exit_code == 3
+    assert "install -y" in result.output
+    assert "nothing was installed" in result.output
+
+
+def test_ci_or_yes_goes_ahead() -> None:
+    assert health.goes_ahead(False, {"CI": "true"})
+    assert health.goes_ahead(True, {})
+    assert not health.goes_ahead(False, {"CI": "1"})
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_each_shell(shell: str) -> None:
+    result = thwlab("completion", shell)
+    assert result.exit_code == 0
+    assert "_THWLAB_COMPLETE" in result.output
+
+
+def test_a_closed_pipe_and_a_poor_locale_are_no_tracebacks(tmp_path: Path) -> None:
+    env = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "THWLAB_STATE": str(tmp_path)}
+    line = f"{sys.executable} -m lab.cli config | true; {sys.executable} -m lab.cli --help >/dev/null"
+    done = subprocess.run(["sh", "-c", line], env=env, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0
+    assert done.stderr == b""
+
+
+def test_status_as_json_is_json(lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lab.cli import look
+    from lab.cli.status import LabStatus, MachineStatus
+
+    ill = MachineStatus("m", "1.2.3.4", [], "running", {"etcd.service": "failed"})
+    seen = LabStatus("clitest", "x", "fake", [ill], "ok", [("etcd", -2.0)], ["other"])
+    monkeypatch.setattr(look, "examine", lambda _: seen)
+    result = thwlab("status", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.output)["machines"][0]["units"] == {"etcd.service": "failed"}
+    assert "ended 2 days ago" in thwlab("status").output
