@@ -297,8 +297,9 @@ def test_snapshots_are_listed_and_restored(lab: list[FakeLab]) -> None:
 
 
 def test_unit_states_tell_absent_from_failed() -> None:
-    text = "Id=a.service\nLoadState=loaded\nActiveState=failed\n\nId=b.service\nLoadState=not-found\nActiveState=inactive\n"
-    assert unit_states(text) == {"a.service": "failed", "b.service": "not installed"}
+    failed = "Id=a.service\nLoadState=loaded\nActiveState=failed\n"
+    absent = "Id=b.service\nLoadState=not-found\nActiveState=inactive\n"
+    assert unit_states(f"{failed}\n{absent}") == {"a.service": "failed", "b.service": "not installed"}
 
 
 def test_a_heartbeat_says_what_is_waited_for() -> None:
