@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from lab.background import start
-from lab.errors import CommandFailed, CommandTimedOut
+from lab.errors import CommandFailed, CommandTimedOut, LabError
 from lab.topology import Node
 
 T = TypeVar("T")
@@ -119,12 +119,7 @@ class Machine(ABC):
     def check(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> str:
         """Run a command that must succeed and return what it printed."""
         result = self.run(*argv, stdin=stdin, timeout=timeout)
-        if result.timed_out:
-            raise CommandTimedOut(self.name, shlex.join(argv), timeout, result.stdout + result.stderr)
-        if result.status != 0:
-            raise CommandFailed(
-                self.name, shlex.join(argv), result.status or 0, result.stderr or result.stdout
-            )
+        self._insist(result, shlex.join(argv), timeout)
         return result.stdout
 
     def apply(self, files: Sequence[File], *, timeout: float = 60) -> frozenset[str]:
@@ -134,8 +129,15 @@ class Machine(ABC):
         """
         if not files:
             return frozenset()
-        printed = self.check("python3", "-c", _RECEIVER, stdin=_stream(files), timeout=timeout)
-        return frozenset(printed.split("\0")[:-1])
+        result = self.run("python3", "-c", _RECEIVER, stdin=_stream(files), timeout=timeout)
+        self._insist(result, f"python3 -c (receive {len(files)} files)", timeout)
+        return frozenset(result.stdout.split("\0")[:-1])
+
+    def _insist(self, result: Result, command: str, timeout: float) -> None:
+        if result.timed_out:
+            raise CommandTimedOut(self.name, command, timeout, result.stdout + result.stderr)
+        if result.status != 0:
+            raise CommandFailed(self.name, command, result.status or 0, result.stderr or result.stdout)
 
 
 def on_each(machines: Sequence[Machine], act: Callable[[Machine], T]) -> dict[str, T]:
@@ -150,35 +152,46 @@ def on_each(machines: Sequence[Machine], act: Callable[[Machine], T]) -> dict[st
 
 
 def _stream(files: Sequence[File]) -> bytes:
+    for file in files:
+        if "\n" in file.path or not file.path.startswith("/"):
+            raise LabError(f"{file.path!r}: a file's path is absolute and has no line break")
     head = b"".join(f"{f.mode:o} {len(f.content)} {f.path}\n".encode() for f in files)
     return head + b"\n" + b"".join(f.content for f in files)
 
 
-# Runs on the machine with Debian's python3-minimal, which has neither json nor tarfile.
+# Runs on the machine with Debian's python3-minimal, which has neither json nor tarfile.  Paths stay
+# bytes: the machine's locale has no say in them.
 _RECEIVER = """\
 import os, sys
 inp = sys.stdin.buffer
 plan = []
 for line in iter(inp.readline, b"\\n"):
-    mode, size, path = line.rstrip(b"\\n").split(b" ", 2)
-    plan.append((int(mode, 8), int(size), path.decode()))
+    if not line.endswith(b"\\n"):
+        sys.exit("stream ended inside its list")
+    mode, size, path = line[:-1].split(b" ", 2)
+    plan.append((int(mode, 8), int(size), path))
 for mode, size, path in plan:
     new = inp.read(size)
     if len(new) != size:
-        sys.exit("stream ended inside " + path)
+        sys.exit("stream ended inside " + ascii(path))
     try:
         with open(path, "rb") as f:
             old = f.read()
-        if old == new and os.stat(path).st_mode & 0o7777 == mode:
+        found = os.lstat(path).st_mode
+        if old == new and found & 0o7777 == mode and found & 0o170000 == 0o100000:
             continue
     except (FileNotFoundError, NotADirectoryError):
         pass
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = path + ".thwlab"
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    part = path + b".thwlab"
+    try:
+        os.unlink(part)
+    except FileNotFoundError:
+        pass
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "wb") as f:
         f.write(new)
     os.chmod(part, mode)
     os.replace(part, path)
-    sys.stdout.write(path + "\\0")
+    sys.stdout.buffer.write(path + b"\\0")
 """

@@ -1,0 +1,252 @@
+"""What a machine is told and answers; its receiver of files runs here as it does there."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from lab import machine as module
+from lab.errors import CommandFailed, CommandTimedOut, LabError
+from lab.machine import File, Machine, Result, on_each
+from lab.topology import Node
+
+
+class Here(Machine):
+    """A machine that is this host: commands run as they would there, without site packages."""
+
+    cut = 0  # bytes that never arrive
+    answer: Result | None = None
+
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
+        if self.answer is not None:
+            return self.answer
+        line = [argv[0], "-S", *argv[1:]] if argv[0] == "python3" else list(argv)
+        fed = stdin[: len(stdin) - self.cut]
+        done = subprocess.run(line, input=fed, capture_output=True, timeout=timeout, check=False)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def pull_plug(self) -> None:
+        raise NotImplementedError
+
+    boot = reboot = pause = resume = pull_plug
+
+
+def machine(name: str = "k8s-lb") -> Here:
+    return Here(Node(name, IPv4Address("192.168.100.100"), frozenset()))
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+# -- apply ------------------------------------------------------------------------------------------
+
+
+def test_files_arrive_with_content_mode_and_folders(tmp_path: Path) -> None:
+    wanted = [
+        File(str(tmp_path / "opt/etcd/cfg/etcd.conf"), b"name: etcd-1\n"),
+        File(str(tmp_path / "opt/etcd/ssl/server-key.pem"), b"secret", 0o600),
+        File(str(tmp_path / "bin/run"), b"\x00\xff\n\n", 0o755),
+        File(str(tmp_path / "empty"), b""),
+    ]
+    assert machine().apply(wanted) == {file.path for file in wanted}
+    assert [(Path(f.path).read_bytes(), mode(Path(f.path))) for f in wanted] == [
+        (f.content, f.mode) for f in wanted
+    ]
+
+
+def test_only_what_changed_is_named_and_touched(tmp_path: Path) -> None:
+    same, content, bits = (str(tmp_path / name) for name in ("same", "content", "bits"))
+    machine().apply([File(same, b"1"), File(content, b"1"), File(bits, b"1")])
+    before = Path(same).stat()
+    changed = machine().apply([File(same, b"1"), File(content, b"2"), File(bits, b"1", 0o600)])
+    assert changed == {content, bits}
+    assert (Path(same).stat().st_ino, Path(same).stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert mode(Path(bits)) == 0o600
+
+
+def test_a_file_is_replaced_and_never_seen_half_written(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    machine().apply([File(str(path), b"old")])
+    with path.open("rb") as reader:
+        machine().apply([File(str(path), b"new")])
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_stream_that_breaks_off_changes_nothing_it_did_not_bring_whole(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    broken.write_bytes(b"old")
+    torn = machine()
+    torn.cut = 3
+    with pytest.raises(CommandFailed, match="stream ended inside .*broken"):
+        torn.apply([File(str(whole), b"1"), File(str(broken), b"12345")])
+    assert (whole.read_bytes(), broken.read_bytes()) == (b"1", b"old")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken", "whole"]
+
+
+def test_a_stream_that_breaks_off_in_its_list_changes_nothing(tmp_path: Path) -> None:
+    torn = machine()
+    files = [File(str(tmp_path / "file"), b"1")]
+    torn.cut = len(module._stream(files)) - 5
+    with pytest.raises(CommandFailed):
+        torn.apply(files)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["with blank", " lead", "ä ü 漢", "quo\"te's", "$(touch x)", "-rf", "a\tb"])
+def test_any_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "in folder ü" / name
+    assert machine().apply([File(str(path), b"1")]) == {str(path)}
+    assert path.read_bytes() == b"1"
+    assert machine().apply([File(str(path), b"1")]) == frozenset()
+
+
+def test_names_arrive_whatever_the_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    path = tmp_path / "ä"
+    assert machine().apply([File(str(path), b"1")]) == {str(path)}
+
+
+def test_a_link_in_the_place_is_replaced_and_its_target_left_alone(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"theirs")
+    link.symlink_to(target)
+    assert machine().apply([File(str(link), b"ours")]) == {str(link)}
+    assert not link.is_symlink()
+    assert (target.read_bytes(), link.read_bytes()) == (b"theirs", b"ours")
+
+
+def test_a_link_to_equal_content_is_replaced_too(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"ours")
+    target.chmod(0o644)
+    link.symlink_to(target)
+    assert machine().apply([File(str(link), b"ours")]) == {str(link)}
+    assert not link.is_symlink()
+
+
+def test_a_dangling_link_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/full-of-nothing")
+    machine().apply([File(str(tmp_path / "link"), b"1")])
+    assert (tmp_path / "link").read_bytes() == b"1"
+
+
+def test_a_secret_is_never_readable_for_others_while_it_is_written(tmp_path: Path) -> None:
+    """The part file is made 0600, whatever the mask, and widened only when it is whole."""
+    part = tmp_path / "key.thwlab"
+    part.write_bytes(b"left by a run that was killed")
+    part.chmod(0o644)
+    machine().apply([File(str(tmp_path / "key"), b"secret", 0o600)])
+    assert mode(tmp_path / "key") == 0o600
+    assert not part.exists()
+
+
+def test_ten_megabytes_arrive(tmp_path: Path) -> None:
+    content = os.urandom(10 * 1024 * 1024)
+    machine().apply([File(str(tmp_path / "big"), content), File(str(tmp_path / "small"), b"1")])
+    assert (tmp_path / "big").read_bytes() == content
+    assert (tmp_path / "small").read_bytes() == b"1"
+
+
+def test_a_name_that_the_stream_cannot_carry_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="line break"):
+        machine().apply([File(str(tmp_path / "a\nb"), b"1")])
+
+
+def test_no_files_ask_nothing() -> None:
+    silent = machine()
+    silent.answer = Result(1)
+    assert silent.apply([]) == frozenset()
+
+
+def test_a_files_content_is_not_shown() -> None:
+    assert "secret" not in repr(File("/key", b"secret"))
+
+
+# -- check and results ------------------------------------------------------------------------------
+
+
+def test_check_returns_what_was_printed() -> None:
+    assert machine().check("printf", "%s", "a b") == "a b"
+
+
+def test_check_names_machine_command_status_and_words() -> None:
+    with pytest.raises(CommandFailed, match=r"k8s-lb: `sh -c 'echo no >&2; exit 3'` exited 3: no") as caught:
+        machine().check("sh", "-c", "echo no >&2; exit 3")
+    assert caught.value.status == 3
+
+
+def test_check_at_the_deadline_shows_what_was_printed_so_far() -> None:
+    frozen = machine()
+    frozen.answer = Result(None, b"half")
+    with pytest.raises(CommandTimedOut, match=r"k8s-lb: `true` timed out after 5\.0s; printed so far: half"):
+        frozen.check("true", timeout=5)
+
+
+def test_bytes_that_are_no_text_show_replacement_marks_and_are_kept() -> None:
+    result = Result(0, b"\xaa\xff\x00", b"\xe9")
+    assert (result.out, result.stdout, result.stderr) == (b"\xaa\xff\x00", "��\0", "�")
+
+
+@pytest.mark.parametrize(
+    ("status", "ok", "timed_out"), [(0, True, False), (1, False, False), (None, False, True)]
+)
+def test_a_deadline_is_neither_success_nor_a_status(status: int | None, ok: bool, timed_out: bool) -> None:
+    assert (Result(status).ok, Result(status).timed_out) == (ok, timed_out)
+
+
+# -- on_each ----------------------------------------------------------------------------------------
+
+
+def three() -> Sequence[Machine]:
+    return [machine(name) for name in ("a", "b", "c")]
+
+
+def test_all_machines_are_worked_on_at_once_and_answers_keep_the_order() -> None:
+    together = threading.Barrier(3, timeout=5)
+    assert list(on_each(three(), lambda m: (together.wait(), m.name)[1]).items()) == [
+        ("a", "a"), ("b", "b"), ("c", "c"),
+    ]  # fmt: skip
+
+
+def test_every_machine_is_tried_and_all_failures_come_back() -> None:
+    tried = []
+
+    def act(m: Machine) -> None:
+        tried.append(m.name)
+        if m.name != "b":
+            raise LabError(m.name)
+
+    with pytest.raises(BaseExceptionGroup, match="2 of 3 machines failed") as caught:
+        on_each(three(), act)
+    assert sorted(tried) == ["a", "b", "c"]
+    assert [str(error) for error in caught.value.exceptions] == ["a", "c"]
+
+
+def test_one_failure_comes_back_as_it_is() -> None:
+    def act(m: Machine) -> None:
+        if m.name == "b":
+            raise LabError("b is off")
+
+    with pytest.raises(LabError, match="b is off"):
+        on_each(three(), act)
+
+
+def test_no_machines_are_no_work() -> None:
+    assert on_each([], lambda m: m.name) == {}
+
+
+def test_work_left_behind_keeps_no_process_from_ending() -> None:
+    program = (
+        "import threading\nfrom lab.background import start\nstart(lambda: threading.Event().wait(60))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=15, check=True)
