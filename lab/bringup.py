@@ -41,6 +41,13 @@ class Blocked(LabError):
     """A stage was not tried because one it needs had failed before; names that one."""
 
 
+def mark(outcome: Outcome) -> str:
+    """How a stage went, in one word."""
+    if outcome.error is None:
+        return "ok"
+    return "blocked" if isinstance(outcome.error, Blocked) else "FAILED"
+
+
 Report = Callable[[str, Outcome | None], None]
 """Called with a stage's name when it starts (None) and when it ended."""
 

@@ -4,16 +4,22 @@ Fixtures ask for stages; the first request brings up in one parallel run all tha
 want.  `--help`, `--collect-only` and `--fixtures` touch no machine.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
+from _pytest.junitxml import xml_key
 
-from lab.bringup import StageFailed
+from lab.bringup import Blocked, Outcome, StageFailed, mark
 from lab.cluster import Cluster
 from lab.errors import ConfigError, LabError
+from lab.ownership import adopt, make_folder
+from lab.plan import effective
 from lab.session import LabSession, stages_of
-from lab.settings import SETTINGS, resolve
-from lab.summary import proven, stage_table
+from lab.settings import SETTINGS, Effective, resolve
+from lab.summary import heading, proven, stage_table
+from lab.teller import Teller
 
 SESSION = pytest.StashKey[LabSession]()
 STAGES = {
@@ -56,41 +62,84 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[SESSION] = LabSession(settings, config.rootpath, _teller(config))
+    config.stash[SESSION] = LabSession(_of_controller(config, settings), config.rootpath, Teller(config))
+
+
+def _of_controller(config: pytest.Config, settings: Mapping[str, Effective]) -> dict[str, Effective]:
+    """In a worker of xdist the run is its controller's: one folder, one lab."""
+    run = getattr(config, "workerinput", {}).get("lab_run")
+    return {**settings, "run": Effective(run, "the controller")} if run else dict(settings)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Each effective setting that was chosen, and where."""
-    chosen = [
-        f"{name}={each.value} ({each.origin})"
-        for name, each in config.stash[SESSION].settings.items()
-        if each.origin != "default"
-    ]
-    return [f"lab: {', '.join(chosen) or 'all settings at their defaults'}"]
+    """Each effective setting and where it came from; with -v the plan's values too."""
+    lab = config.stash[SESSION]
+    try:
+        lines = heading(lab.effective())
+        plan = effective(lab.plan) if config.get_verbosity() > 0 else []
+    except ConfigError:
+        return heading((name, each.value, each.origin) for name, each in lab.settings.items())
+    return [*lines, *(f"lab plan: {key} = {value} ({origin})" for key, value, origin in plan)]
 
 
 # -- collection ------------------------------------------------------------------------------------
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before xdist starts its workers: a mistake is told once, and here."""
+    config = session.config
+    if config.pluginmanager.hasplugin("dsession"):
+        _check(config.stash[SESSION])
+    for path in _results(config):
+        make_folder(path.parent)
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Disruptive tests last, whatever shuffled the others; and the union of the stages wanted."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Disruptive tests last, whatever shuffled the others."""
     items.sort(key=lambda item: item.get_closest_marker("disruptive") is not None)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Check the plan once it is known that it is needed."""
+    """The union of the stages that are wanted; check the plan once it is known that it is needed."""
     if session.config.option.collectonly:
         return
     lab = session.config.stash[SESSION]
-    for item in session.items:
-        lab.wanted |= stages_of(getattr(item, "fixturenames", ()), STAGES)
-    if lab.wanted:
-        try:
-            _ = lab.topology
-        except ConfigError as error:
-            raise pytest.UsageError(str(error)) from error
+    wanted = set().union(*(stages_of(getattr(item, "fixturenames", ()), STAGES) for item in session.items))
+    if wanted or any("lab_session" in getattr(item, "fixturenames", ()) for item in session.items):
+        _check(lab)
+    lab.wanted |= wanted
+
+
+def _check(lab: LabSession) -> None:
+    try:
+        lab.check()
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+# -- workers of xdist --------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Each worker's run is this one."""
+    node.workerinput["lab_run"] = node.config.stash[SESSION].folder.name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker brought up is this run's."""
+    told = getattr(node, "workeroutput", None) or {}
+    node.config.stash[SESSION].hear(
+        {stage: _retold(stage, *how) for stage, how in told.get("lab_stages", {}).items()}
+    )
+
+
+def _retold(stage: str, word: str, seconds: float, text: str) -> Outcome:
+    kinds = {"ok": None, "blocked": Blocked(text)}
+    return Outcome(stage, seconds, kinds.get(word, StageFailed(text)))
 
 
 # -- fixtures --------------------------------------------------------------------------------------
@@ -188,19 +237,50 @@ def is_laboratory(error: BaseException) -> bool:
     return isinstance(error, LabError)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Collect, then remove; under xdist the workers collect and their controller removes."""
-    lab = session.config.stash[SESSION]
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Collect, then remove; under xdist workers collect, and the controller removes once they have ended."""
+    config: Any = session.config
+    lab = config.stash[SESSION]
     failed = session.testsfailed > 0
     lab.finish(failed=failed)
-    if lab.wanted and not hasattr(session.config, "workerinput"):
+    if hasattr(config, "workerinput"):
+        config.workeroutput["lab_stages"] = {
+            name: (mark(each), each.seconds, str(each.error or "")) for name, each in lab.outcomes().items()
+        }
+    _write_properties(session.config, lab)
+    yield
+    for path in filter(Path.exists, _results(config)):
+        adopt(path)
+    if not hasattr(config, "workerinput") and session.exitstatus != pytest.ExitCode.USAGE_ERROR:
+        _remove(session, lab, failed=failed)
+
+
+def _write_properties(config: pytest.Config, lab: LabSession) -> None:
+    xml = config.stash.get(xml_key, None)
+    if xml is not None and lab.outcomes():
+        for name, value in lab.properties().items():
+            xml.add_global_property(name, value)
+
+
+def _remove(session: pytest.Session, lab: LabSession, *, failed: bool) -> None:
+    try:
         lab.remove(failed=failed)
+    except (LabError, BaseExceptionGroup) as error:
+        lab.tell(f"the lab could not be removed: {_flat(error)}")
+        session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
+
+
+def _results(config: pytest.Config) -> list[Path]:
+    """Files that other plugins write at the end."""
+    named = (getattr(config.option, name, None) for name in ("xmlpath", "htmlpath"))
+    return [config.invocation_params.dir / path for path in named if path]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What was proven, part by part, and how long each stage took."""
     lab = config.stash[SESSION]
-    if not lab.wanted:
+    if not lab.outcomes():
         return
     lines = [*stage_table(lab.outcomes().values()), *proven(_reports(terminalreporter))]
     if lines:
@@ -214,33 +294,3 @@ def _reports(terminal: pytest.TerminalReporter) -> Iterable[pytest.TestReport]:
         for report in terminal.stats.get(outcome, ()):
             if isinstance(report, pytest.TestReport):
                 yield report
-
-
-def _teller(config: pytest.Config) -> "Teller":
-    return Teller(config)
-
-
-class Teller:
-    """Prints a line at once, past pytest's capture, also while a session fixture is at work."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    def __call__(self, text: str) -> None:
-        """Print one line; silent where there is no terminal, as in a worker of xdist."""
-        plugins = self._config.pluginmanager
-        terminal = plugins.get_plugin("terminalreporter")
-        capture = plugins.get_plugin("capturemanager")
-        if terminal is None:
-            return
-        for _ in _uncaptured(capture):
-            terminal.ensure_newline()
-            terminal.write_line(text)
-
-
-def _uncaptured(capture: object) -> Iterator[None]:
-    if capture is None:
-        yield
-        return
-    with capture.global_and_fixture_disabled():  # type: ignore[attr-defined]
-        yield

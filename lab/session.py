@@ -3,21 +3,26 @@
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
-from lab.bringup import Bringup, Outcome
+from lab.bringup import Bringup, Outcome, Stage, mark
 from lab.cluster import Cluster
 from lab.collect import collect
+from lab.errors import ConfigError, LabError
+from lab.heartbeat import Heartbeat
 from lab.history import Recorder
 from lab.laboratory import Laboratory
-from lab.opening import open_lab, remove_lab, state_of
-from lab.plan import Given, Plan, load_plan
+from lab.opening import open_lab, provider_of, remove_lab, state_of
+from lab.ownership import make_folder, point
+from lab.plan import Given, Plan, effective, load_plan
 from lab.settings import Effective, keep_policy
 from lab.stages import stages_for
 from lab.topology import Topology
 
 OWNER = "owner"
+COLLECT_TIMEOUT = 60.0
 
 Tell = Callable[[str], None]
 
@@ -25,41 +30,81 @@ Tell = Callable[[str], None]
 class LabSession:
     """Settings and plan at once; machines only when a stage is required."""
 
-    def __init__(self, settings: Mapping[str, Effective], root: Path, tell: Tell) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Effective],
+        root: Path,
+        tell: Tell,
+        heartbeat: Callable[[Tell], Heartbeat] = Heartbeat,
+    ) -> None:
         self.settings = settings
         self.tell = tell
         self.wanted: set[str] = set()
         self.keep = keep_policy(settings)
         self.folder = _run_folder(settings, root)
-        self._started = False
+        self._heartbeat = heartbeat(tell)
+        self._opened: Laboratory | None = None
+        self._refusal: Exception | None = None
+        self._elsewhere: dict[str, Outcome] = {}
+
+    def check(self) -> None:
+        """Raise `ConfigError` with every mistake of the plan and of the choice of a provider."""
+        errors: list[ConfigError] = []
+        for look in (lambda: self.plan, lambda: provider_of(self.settings["provider"].value, "check")):
+            try:
+                look()
+            except ConfigError as error:
+                errors.append(error)
+        if errors[1:]:
+            raise ConfigError("what the lab is asked for", [str(error) for error in errors])
+        if errors:
+            raise errors[0]
 
     @cached_property
-    def topology(self) -> Topology:
+    def plan(self) -> Plan:
         """The plan, with what the settings override.  Raises `ConfigError` with every mistake."""
-        return plan_of(self.settings).topology
+        return plan_of(self.settings)
+
+    @property
+    def topology(self) -> Topology:
+        """The plan's machines and networks."""
+        return self.plan.topology
+
+    @cached_property
+    def stages(self) -> Mapping[str, Stage]:
+        """What this plan's bring-up consists of."""
+        return {stage.name: stage for stage in stages_for(self.topology)}
 
     @cached_property
     def recorder(self) -> Recorder:
         """The run's records."""
+        make_folder(self.folder)
+        point(self.folder.parent / "latest", self.folder.name)
         return Recorder(self.folder / "records.jsonl")
 
-    @cached_property
+    @property
     def lab(self) -> Laboratory:
-        """The lab, opened: attached to if it runs, else about to be created."""
-        self._was_there = state_of(self.topology.name).path.exists()
-        if self._was_there and self.settings["reuse"].value == "no":
-            self.tell(
-                f"lab {self.topology.name}: removed first, for {self.settings['reuse'].origin} says no reuse"
-            )
-            remove_lab(self.topology.name)
-            self._was_there = False
-        self._started = True
-        return open_lab(self.topology, self.settings["provider"].value, self._told)
+        """The lab, opened: attached to if it runs, else about to be created.
+
+        A failure to open it is kept: it is the answer to every later question.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        if self._opened is None:
+            self._heartbeat.started("programs and image")
+            try:
+                self._opened = self._open()
+            except Exception as error:
+                self._refusal = error
+                raise
+            finally:
+                self._heartbeat.ended("programs and image")
+        return self._opened
 
     @cached_property
     def bringup(self) -> Bringup:
         """The lab's stages."""
-        return Bringup(self.lab, stages_for(self.topology), self._report)
+        return Bringup(self.lab, list(self.stages.values()), self._report)
 
     @cached_property
     def cluster(self) -> Cluster:
@@ -71,35 +116,83 @@ class LabSession:
 
         Raises the failure of the first of `stages` that is not; failures of others wait for their turn.
         """
-        known = {stage.name for stage in stages_for(self.topology)}
-        todo = (self.wanted | set(stages)) & known
-        with state_of(self.topology.name).locked():
-            self.bringup.attempt(*todo)
-        self.bringup.insist(*(stage for stage in stages if stage in known))
+        asked = [stage for stage in stages if stage in self.stages]
+        todo = (self.wanted & self.stages.keys()) | set(asked)
+        if not todo <= self.outcomes().keys():
+            with state_of(self.topology.name).locked(), self._heartbeat:
+                self.bringup.attempt(*todo)
+        self.bringup.insist(*asked)
         return self.cluster
 
     def outcomes(self) -> Mapping[str, Outcome]:
-        """How each stage of this run went."""
-        return self.bringup.outcomes if self._started else {}
+        """How each stage of this run went, here or in the processes that `hear` told of."""
+        return self.bringup.outcomes if self._opened else self._elsewhere
+
+    def hear(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Another process of this run brought these up; where they disagree a failure counts."""
+        for stage, outcome in outcomes.items():
+            known = self._elsewhere.get(stage)
+            if known is None or (outcome.error and not known.error):
+                self._elsewhere[stage] = outcome
+
+    def properties(self) -> dict[str, str]:
+        """What a result must say to be told from another one's."""
+        return {
+            "lab.run": self.folder.name,
+            "lab.plan": self.topology.digest(),
+            "lab.provider": self.settings["provider"].value,
+            "lab.profile": self.topology.profile.value,
+            **{f"lab.{n}": v for n, v in asdict(self.topology.versions).items() if isinstance(v, str)},
+        }
+
+    def effective(self) -> list[tuple[str, str, str]]:
+        """Every setting as (name, value, origin), with what stands behind an empty one."""
+        planned = {key: (value, origin) for key, value, origin in effective(self.plan)}
+        behind = {
+            "config": (self.topology.origin, "default"),
+            "name": planned["name"],
+            "versions": planned["versions.kubernetes"],
+            "profile": planned["profile"],
+            "keep": (self.keep, "default"),
+            "run": (self.folder.name, "the time of its start"),
+        }
+        return [
+            (name, *(behind[name] if each.value == "" else (each.value, each.origin)))
+            for name, each in self.settings.items()
+        ]
 
     def finish(self, *, failed: bool) -> None:
         """Collect what explains a failure and give connections back."""
-        if self._started:
+        if self._opened:
             if failed:
-                self._collect()
-            self.lab.close()
+                self._collect(self._opened)
+            self._opened.close()
 
     def remove(self, *, failed: bool) -> None:
         """Remove the lab if this run made it and it is not to be kept."""
-        if not self._is_ours():
-            return
         name = self.topology.name
+        if not self._is_ours():
+            if self._opened:
+                self.tell(f"lab {name}: it was there before this run and stays")
+            return
         if self.keep == "always" or (self.keep == "on-failure" and failed):
             self.tell(_kept(name))
             return
-        start = time.monotonic()
+        began = time.monotonic()
         remove_lab(name)
-        self.tell(f"lab {name}: removed in {time.monotonic() - start:.1f} s")
+        self.tell(f"lab {name}: removed in {time.monotonic() - began:.1f} s")
+
+    def _open(self) -> Laboratory:
+        state = state_of(self.topology.name)
+        there = state.path.exists()
+        if there and self.settings["reuse"].value == "no" and not self._is_ours():
+            self.tell(f"lab {state.name}: removed first, for {self.settings['reuse'].origin} says no reuse")
+            remove_lab(state.name)
+            there = False
+        lab = open_lab(self.topology, self.settings["provider"].value, self._told)
+        if not there:
+            (state.path / OWNER).write_text(self.folder.name)
+        return lab
 
     def _is_ours(self) -> bool:
         """Whether a process of this very run created the lab."""
@@ -108,9 +201,14 @@ class LabSession:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def _collect(self) -> None:
-        missing = collect(self.lab.machines, self.folder / "machines")
-        self.tell(f"logs and units of {len(self.lab.machines)} machines: {self.folder / 'machines'}")
+    def _collect(self, lab: Laboratory) -> None:
+        folder = self.folder / "machines"
+        try:
+            with lab.state.locked(COLLECT_TIMEOUT):
+                missing = collect(lab.machines, folder)
+        except LabError as error:
+            missing = [str(error)]
+        self.tell(f"logs and units of {len(lab.machines)} machines: {folder}")
         for each in missing:
             self.tell(f"  nothing from {each}")
 
@@ -122,11 +220,13 @@ class LabSession:
     def _report(self, stage: str, outcome: Outcome | None) -> None:
         if outcome is None:
             self.recorder.write("stage-start", stage=stage)
+            self._heartbeat.started(stage)
             return
         error = str(outcome.error) if outcome.error else None
         self.recorder.write("stage", stage=stage, seconds=round(outcome.seconds, 3), error=error)
-        truth = {s.name: s.truth for s in stages_for(self.topology)}.get(stage, "booted")
-        self.tell(f"  {'FAILED' if error else 'ok':6} {stage:14} {outcome.seconds:6.1f} s  {error or truth}")
+        self._heartbeat.ended(stage)
+        truth = self.stages[stage].truth if stage in self.stages else "booted"
+        self.tell(f"  {mark(outcome):7} {stage:14} {outcome.seconds:6.1f} s  {error or truth}")
 
 
 def _kept(name: str) -> str:

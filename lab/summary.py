@@ -1,21 +1,30 @@
 """The tables at the end of a run: how long each stage took, and what was proven part by part."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
 import pytest
 
-from lab.bringup import Outcome
+from lab.bringup import Outcome, mark
 
 MARKS = {"passed": "proven", "failed": "FAILED", "error": "ERROR", "skipped": "skipped"}
 
 
+WIDTH = 110
+
+
+def heading(effective: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Each value and where it came from, as few lines as possible."""
+    values = ", ".join(f"{name}={value} ({origin})" for name, value, origin in effective)
+    return textwrap.wrap(
+        f"lab: {values}", WIDTH, subsequent_indent="     ", break_long_words=False, break_on_hyphens=False
+    )
+
+
 def stage_table(outcomes: Iterable[Outcome]) -> list[str]:
     """One line per stage, in the order in which they ended."""
-    return [
-        f"{'FAILED' if outcome.error else 'ok':8} stage {outcome.stage:16} {outcome.seconds:6.1f} s"
-        for outcome in outcomes
-    ]
+    return [f"{mark(outcome):8} stage {outcome.stage:16} {outcome.seconds:6.1f} s" for outcome in outcomes]
 
 
 def proven(reports: Iterable[pytest.TestReport]) -> list[str]:

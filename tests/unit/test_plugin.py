@@ -1,0 +1,392 @@
+"""The plugin in pytest runs of its own, over a lab without machines."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import fake_lab
+import pytest
+
+LEAN = ("-p", "no:hypothesispytest", "-p", "no:cov")  # they cost seconds and have no part in this
+ETCD = "def test_etcd(lab_etcd):\n    pass\n"
+ALL = "def test_dns(lab_dns):\n    pass\n"
+BRINGUP = """
+import pytest
+@pytest.mark.parametrize("stage", ["hosts", "etcd", "load-balancer", "control-plane", "dns"])
+def test_bringup(lab_session, stage):
+    lab_session.require(stage)
+"""
+
+
+@pytest.fixture(autouse=True)
+def fake(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the outer run, no state of this host's."""
+    for name in [name for name in os.environ if name.startswith("LAB_") or name == "CI"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("THWLAB_STATE", str(pytester.path / "state"))
+    monkeypatch.setenv("FAKE_EVENTS", str(pytester.path / "events"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(fake_lab.__file__).parent))
+    fake_lab.install(monkeypatch.setattr)
+
+
+def run(pytester: pytest.Pytester, *args: str, test: str = "") -> pytest.RunResult:
+    if test:
+        pytester.makepyfile(test_it=test)
+    return pytester.runpytest_inprocess("-p", "no:randomly", *LEAN, *args)
+
+
+def count(word: str) -> int:
+    return sum(line.split()[0] == word for line in fake_lab.events())
+
+
+def junit(pytester: pytest.Pytester) -> ElementTree.Element:
+    return ElementTree.parse(pytester.path / "junit.xml").getroot()
+
+
+# -- what an outcome is called --------------------------------------------------------------------
+
+
+GROUPS = {
+    "LabError('x')": "errors",
+    "CommandTimedOut('k8s-lb', 'true', 5, '')": "errors",
+    "ExceptionGroup('2', [LabError('x'), CommandFailed('a', 'b', 1, 'c')])": "errors",
+    "ExceptionGroup('2', [ExceptionGroup('1', [LabError('x')])])": "errors",
+    "ClusterError('x')": "failed",
+    "StageFailed('x')": "failed",
+    "ExceptionGroup('2', [LabError('x'), ClusterError('y')])": "failed",
+    "ValueError('x')": "failed",
+}
+
+
+@pytest.mark.parametrize(("raised", "called"), GROUPS.items())
+def test_whose_fault_it_is_shows_in_the_terminal_and_in_junit(
+    pytester: pytest.Pytester, raised: str, called: str
+) -> None:
+    test = f"from lab.bringup import *\nfrom lab.errors import *\ndef test_it():\n    raise {raised}\n"
+    result = run(pytester, "--junitxml=junit.xml", test=test)
+    result.assert_outcomes(**{called: 1})
+    suite = junit(pytester)[0]
+    assert (suite.get("errors"), suite.get("failures")) == (("1", "0") if called == "errors" else ("0", "1"))
+    assert {child.tag for child in suite.iter("testcase") for child in child} == {
+        "error" if called == "errors" else "failure"
+    }
+
+
+def test_an_error_of_the_laboratory_keeps_its_text(pytester: pytest.Pytester) -> None:
+    test = "from lab.errors import *\ndef test_it():\n    raise LabError('no room', remedy='make room')\n"
+    run(pytester, test=test).stdout.fnmatch_lines(["*no room*", "*remedy: make room*"])
+
+
+# -- stages -----------------------------------------------------------------------------------------
+
+
+def test_a_failed_stage_fails_its_own_test_and_the_rest_are_errors_of_one_line(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", "etcd=cluster")
+    pytester.makepyfile(test_bringup=BRINGUP, test_parts=ETCD + ALL)
+    result = run(pytester, "-rA")
+    result.assert_outcomes(passed=2, failed=1, errors=4)
+    lines = [line for line in result.outlines if line.startswith("the lab is not up")]
+    assert lines == [
+        "the lab is not up: stage etcd: no leader",
+        "the lab is not up: dns was not tried, it needs etcd",
+    ]
+    result.stdout.fnmatch_lines(["FAILED test_bringup.py::test_bringup[[]etcd] - *"])
+
+
+def test_a_wait_that_expired_in_a_stage_is_the_clusters_failure(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", "etcd=wait")
+    result = run(pytester, "-k", "etcd", test=BRINGUP)
+    result.assert_outcomes(failed=1, deselected=4)
+    result.stdout.fnmatch_lines(["*stage etcd: gave up on a quorum*1 of 3*"])
+
+
+def test_a_stage_that_the_laboratory_failed_is_an_error(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", "etcd=lab")
+    run(pytester, "-k", "etcd", test=BRINGUP).assert_outcomes(errors=1, deselected=4)
+
+
+@pytest.mark.parametrize(("fails", "said"), [("open", "cannot run the lab"), ("create", "no room")])
+def test_the_first_failure_is_the_answer_to_every_later_question(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fails: str, said: str
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", fails)
+    result = run(pytester, test=BRINGUP + ETCD + ALL)
+    result.assert_outcomes(errors=7)
+    result.stdout.fnmatch_lines([f"*the lab is not up: *{said}*"])
+    assert count(fails) == 1
+
+
+def test_only_what_tests_name_comes_up(pytester: pytest.Pytester) -> None:
+    run(pytester, test=ETCD).assert_outcomes(passed=1)
+    assert fake_lab.events() == [
+        "open thw", "create k8s-master1 k8s-master2 k8s-lb", "stage hosts", "stage etcd", "remove thw",
+    ]  # fmt: skip
+
+
+def test_the_union_of_all_tests_comes_up_at_the_first_request(pytester: pytest.Pytester) -> None:
+    events = "import fake_lab\n"
+    first = "def test_etcd(lab_etcd):\n    assert 'stage dns' in fake_lab.events()\n"
+    run(pytester, test=events + first + ALL).assert_outcomes(passed=2)
+    assert count("create") == 1
+    assert count("stage") == 5
+
+
+def test_tests_that_were_deselected_bring_up_nothing(pytester: pytest.Pytester) -> None:
+    run(pytester, "-k", "etcd", test=ETCD + ALL).assert_outcomes(passed=1, deselected=1)
+    assert "stage dns" not in fake_lab.events()
+
+
+def test_a_later_dynamic_request_extends_the_lab(pytester: pytest.Pytester) -> None:
+    more = "def test_more(request):\n    request.getfixturevalue('lab_dns')\n"
+    run(pytester, test=ETCD + more).assert_outcomes(passed=2)
+    assert [line for line in fake_lab.events() if line.startswith("create")] == [
+        "create k8s-master1 k8s-master2 k8s-lb",
+        "create k8s-worker1 k8s-worker2",
+    ]
+    assert fake_lab.events()[-2:] == ["stage dns", "remove thw"]
+
+
+def test_a_lab_that_only_a_dynamic_request_made_is_removed_too(pytester: pytest.Pytester) -> None:
+    run(pytester, test="def test_it(request):\n    request.getfixturevalue('lab_etcd')\n")
+    assert fake_lab.events()[-1] == "remove thw"
+
+
+# -- touching nothing -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--collect-only"], ["--fixtures"], ["--markers"], ["--co", "-q"]]
+)
+def test_asking_opens_no_lab(pytester: pytest.Pytester, args: list[str]) -> None:
+    assert run(pytester, *args, test=BRINGUP + ETCD).ret == 0
+    assert fake_lab.events() == []
+    assert not list(pytester.path.glob("artifacts*"))
+    assert not (pytester.path / "state").exists()
+
+
+def test_help_and_fixtures_say_what_there_is(pytester: pytest.Pytester) -> None:
+    run(pytester, "--help").stdout.fnmatch_lines(["*--lab-provider=WORD*", "*LAB_PROVIDER*"])
+    run(pytester, "--fixtures").stdout.fnmatch_lines(["lab_etcd*", "*Every etcd member commits*"])
+
+
+def test_tests_without_a_lab_open_none(pytester: pytest.Pytester) -> None:
+    result = run(pytester, test="def test_it():\n    pass\n")
+    assert fake_lab.events() == []
+    assert "stage" not in result.stdout.str()
+
+
+def refused(result: pytest.RunResult) -> str:
+    text = result.stderr.str() + result.stdout.str()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR, text
+    assert "Traceback" not in text
+    assert "INTERNALERROR" not in text
+    assert fake_lab.events() == []
+    return text
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
+def test_mistakes_in_the_plan_and_the_provider_end_the_run_at_once(
+    pytester: pytest.Pytester, workers: list[str]
+) -> None:
+    (pytester.path / "plan.yaml").write_text("name: Bad_Name\nprofile: soft\n")
+    args = ("--lab-config=plan.yaml", "--lab-provider=cloud", *workers)
+    text = refused(run(pytester, *args, test=ETCD))
+    for word in ("Bad_Name", "soft", "'cloud' is no provider", "plan.yaml:1", "plan.yaml:2"):
+        assert word in text
+
+
+def test_a_plan_that_is_not_there_ends_the_run(pytester: pytest.Pytester) -> None:
+    assert "nowhere.yaml" in refused(run(pytester, "--lab-config=nowhere.yaml", test=BRINGUP))
+
+
+def test_every_wrong_option_and_unknown_variable_is_named(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_KEPP", "always")
+    monkeypatch.setenv("LAB_REUSE", "maybe")
+    text = refused(run(pytester, "--lab-keep=sometimes", test=ETCD))
+    for word in ("LAB_KEPP is no setting", "LAB_REUSE: 'maybe'", "--lab-keep: 'sometimes'"):
+        assert word in text
+
+
+def test_a_wrong_plan_does_not_keep_other_tests_from_running(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--lab-config=nowhere.yaml", test="def test_it():\n    pass\n")
+    result.assert_outcomes(passed=1)
+
+
+# -- the end ----------------------------------------------------------------------------------------
+
+
+FAILING = ETCD + "def test_bad(lab_etcd):\n    assert False\n"
+
+
+@pytest.mark.parametrize(
+    ("keep", "test", "removed"),
+    [
+        ("never", ETCD, True),
+        ("never", FAILING, True),
+        ("on-failure", ETCD, True),
+        ("on-failure", FAILING, False),
+        ("always", ETCD, False),
+        ("always", FAILING, False),
+    ],
+)
+def test_a_lab_is_kept_as_configured(pytester: pytest.Pytester, keep: str, test: str, removed: bool) -> None:
+    result = run(pytester, f"--lab-keep={keep}", test=test)
+    assert (fake_lab.events()[-1] == "remove thw") is removed
+    assert (pytester.path / "state" / "thw").exists() is not removed
+    if not removed:
+        result.stdout.fnmatch_lines(["lab thw: kept; `thwlab status`*"])
+
+
+def test_in_ci_nothing_is_kept(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    run(pytester, test=FAILING)
+    assert fake_lab.events()[-1] == "remove thw"
+
+
+def test_a_lab_that_was_there_before_is_used_and_stays(pytester: pytest.Pytester) -> None:
+    run(pytester, "--lab-keep=always", test=ETCD)
+    result = run(pytester, "--lab-keep=never", "--lab-run=second")
+    result.stdout.fnmatch_lines(["*it was there before this run and stays*"])
+    assert count("remove") == 0
+
+
+def test_without_reuse_a_lab_that_was_there_is_removed_first(pytester: pytest.Pytester) -> None:
+    run(pytester, "--lab-keep=always", test=ETCD)
+    run(pytester, "--lab-reuse=no", "--lab-run=second").assert_outcomes(passed=1)
+    assert [line for line in fake_lab.events() if line.split()[0] in ("open", "remove")] == [
+        "open thw", "remove thw", "open thw", "remove thw",
+    ]  # fmt: skip
+
+
+def test_logs_are_collected_before_the_lab_is_removed(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--lab-keep=never", test=FAILING)
+    assert fake_lab.events()[-2:] == ["collect 3", "remove thw"]
+    result.stdout.fnmatch_lines(["logs and units of 3 machines: *", "*nothing from k8s-lb: no answer*"])
+
+
+def test_a_lab_that_cannot_be_removed_is_told_and_no_success(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", "remove")
+    result = run(pytester, test=ETCD)
+    result.stdout.fnmatch_lines(["the lab could not be removed: a mount is left", "*thwlab down*"])
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert "Traceback" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(("keep", "removed"), [("never", True), ("on-failure", True), ("always", False)])
+@pytest.mark.parametrize("where", ["stage", "hang", "test"])
+def test_ctrl_c_ends_at_once_and_keeps_or_removes_as_configured(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, keep: str, removed: bool, where: str
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", {"stage": "etcd=interrupt", "hang": "etcd=hang", "test": ""}[where])
+    pytester.makeconftest(fake_lab.CONFTEST)
+    pytester.makepyfile("def test_it(lab_etcd):\n    raise KeyboardInterrupt")
+    argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", *LEAN, f"--lab-keep={keep}"]
+    done = subprocess.run(argv, capture_output=True, timeout=20, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
+    assert (fake_lab.events()[-1] == "remove thw") is removed
+
+
+# -- beside other plugins ---------------------------------------------------------------------------
+
+
+def test_disruptive_tests_run_last_also_when_shuffled(pytester: pytest.Pytester) -> None:
+    test = "import pytest\n@pytest.mark.disruptive\ndef test_break():\n    pass\n"
+    test += "".join(f"def test_{n}():\n    pass\n" for n in range(5))
+    pytester.makepyfile(test_it=test)
+    orders = set()
+    for seed in range(4):
+        result = pytester.runpytest_inprocess("-v", *LEAN, f"--randomly-seed={seed}")
+        lines = [line for line in result.outlines if "PASSED" in line]
+        assert "test_break" in lines[-1]
+        orders.add(tuple(lines))
+    assert len(orders) > 1
+
+
+@pytest.mark.parametrize("also", [["-p", "no:randomly"], ["--html=report.html", "--self-contained-html"]])
+def test_workers_share_one_lab_that_their_controller_removes(
+    pytester: pytest.Pytester, also: list[str]
+) -> None:
+    pytester.makeconftest(fake_lab.CONFTEST)
+    tests = "".join(f"def test_{n}(lab_etcd):\n    pass\n" for n in range(6))
+    pytester.makepyfile(test_it=tests)
+    result = pytester.runpytest_subprocess("-n", "2", "--junitxml=junit.xml", *also, timeout=60)
+    result.assert_outcomes(passed=6)
+    removed = [at for at, line in enumerate(fake_lab.events()) if line == "remove thw"]
+    assert removed == [len(fake_lab.events()) - 1]
+    assert [p.name for p in (pytester.path / "artifacts").iterdir() if not p.is_symlink()] == [
+        (pytester.path / "artifacts" / "latest").readlink().name
+    ]
+    result.stdout.fnmatch_lines(["ok       stage etcd *"])
+    assert properties(pytester)["lab.kubernetes"] == "1.37.2"
+
+
+def test_a_failure_in_a_worker_is_collected_and_the_controller_keeps_the_lab(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest(fake_lab.CONFTEST)
+    pytester.makepyfile(test_it=FAILING)
+    result = pytester.runpytest_subprocess("-n", "2", "-p", "no:randomly", *LEAN, timeout=60)
+    result.assert_outcomes(passed=1, failed=1)
+    assert count("collect") == 1
+    assert count("remove") == 0
+    result.stdout.fnmatch_lines(["lab thw: kept*"])
+
+
+# -- what one reads ---------------------------------------------------------------------------------
+
+
+def properties(pytester: pytest.Pytester) -> dict[str, str]:
+    found = junit(pytester).iter("property")
+    return {str(each.get("name")): str(each.get("value")) for each in found}
+
+
+def test_junit_says_which_lab_it_was(pytester: pytest.Pytester) -> None:
+    run(pytester, "--junitxml=junit.xml", "--lab-run=today", "--lab-provider=incus", test=ETCD)
+    found = properties(pytester)
+    assert (found["lab.run"], found["lab.provider"], found["lab.etcd"]) == ("today", "incus", "3.7.3")
+    assert len(found["lab.plan"]) == 64
+
+
+def test_the_header_has_every_value_and_its_origin(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeini("[pytest]\nlab_reuse = no\n")
+    monkeypatch.setenv("LAB_PROFILE", "guide")
+    result = run(pytester, "--lab-keep=always", test="def test_it():\n    pass\n")
+    header = " ".join(line.strip() for line in result.outlines)
+    for value in (
+        "keep=always (--lab-keep)", "profile=guide (LAB_PROFILE)", "reuse=no (ini lab_reuse)",
+        "provider=auto (default)", "name=thw (", "versions=1.37.2 (", "config=",
+    ):  # fmt: skip
+        assert value in header
+
+
+def test_with_v_the_header_has_the_plan(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "-v", test="def test_it():\n    pass\n")
+    result.stdout.fnmatch_lines(["lab plan: network.cidr = 192.168.100.0/24 (*default.yaml:*"])
+
+
+def test_stages_are_told_as_they_end_and_once_more_at_the_end(pytester: pytest.Pytester) -> None:
+    result = run(pytester, test=ETCD)
+    result.stdout.fnmatch_lines(
+        [
+            "programs: kubelet (1/9) built",
+            "*ok *etcd * s  every member commits",
+            "lab thw: removed in *",
+            "*= lab =*",
+            "ok       stage etcd *",
+            "proven   test_it.py *1 passed",
+        ]
+    )
