@@ -11,7 +11,7 @@ from lab.topology import Node
 from lab.wait import NotYet, wait_until
 
 BOOT_TIMEOUT = 60.0
-STOP_TIMEOUT = 60
+STOP_TIMEOUT = 120  # systemd kills what does not stop within 90 s
 
 
 class IncusMachine(Machine):
