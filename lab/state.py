@@ -48,15 +48,22 @@ class StateFolder:
 
     def intent(self) -> Intent | None:
         """What was intended, or None if nothing was."""
+        path = self.path / "lab.json"
         try:
-            return Intent(**json.loads((self.path / "lab.json").read_text()))
+            found = Intent(**json.loads(path.read_text()))
         except FileNotFoundError:
             return None
         except (json.JSONDecodeError, TypeError) as error:
-            raise LabError(
-                f"{self.path / 'lab.json'} is not this version's: {error}",
-                remedy=f"thwlab down --name {self.name}",
-            ) from error
+            raise self._foreign(str(error)) from error
+        if found.schema != SCHEMA:
+            raise self._foreign(f"schema {found.schema}, not {SCHEMA}")
+        return found
+
+    def _foreign(self, why: str) -> LabError:
+        return LabError(
+            f"{self.path / 'lab.json'} is not this version's: {why}",
+            remedy=f"thwlab down --name {self.name}",
+        )
 
     def forget(self) -> None:
         """The lab is gone; its secrets go too."""
