@@ -77,10 +77,11 @@ class LabSession:
 
     @cached_property
     def recorder(self) -> Recorder:
-        """The run's records."""
+        """The run's records; a worker of xdist has a stream of its own, for a stream has one clock."""
         make_folder(self.folder)
         point(self.folder.parent / "latest", self.folder.name)
-        return Recorder(self.folder / "records.jsonl")
+        worker = os.environ.get("PYTEST_XDIST_WORKER")
+        return Recorder(self.folder / (f"records-{worker}.jsonl" if worker else "records.jsonl"))
 
     @property
     def lab(self) -> Laboratory:
