@@ -14,8 +14,7 @@ def adopt(path: Path) -> None:
     Does nothing unless this process is root's; what a link points to is left alone.
     """
     if os.geteuid() == 0:
-        above = _nearest(path.parent).stat()
-        os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
+        os.chown(path, *_owner(_nearest(path.parent)), follow_symlinks=False)
 
 
 def make_folder(path: Path) -> Path:
@@ -43,6 +42,11 @@ def point(link: Path, target: str) -> None:
     part.symlink_to(target)
     adopt(part)
     part.replace(link)
+
+
+def _owner(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_uid, found.st_gid
 
 
 def _nearest(path: Path) -> Path:

@@ -85,7 +85,7 @@ def test_a_stream_that_breaks_off_changes_nothing_it_did_not_bring_whole(tmp_pat
     broken.write_bytes(b"old")
     torn = machine()
     torn.cut = 3
-    with pytest.raises(CommandFailed, match="stream ended inside .*broken"):
+    with pytest.raises(CommandFailed, match=r"stream ended inside .*broken"):
         torn.apply([File(str(whole), b"1"), File(str(broken), b"12345")])
     assert (whole.read_bytes(), broken.read_bytes()) == (b"1", b"old")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["broken", "whole"]

@@ -1,0 +1,227 @@
+"""The stage graph: order, parallelism, and whose failure a failure is."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_lab import FakeProvider, raise_for, until
+from fixed import guide_topology
+
+from lab.bringup import Blocked, Bringup, Outcome, Stage, StageFailed, ancestors, machines_for, mark
+from lab.errors import ClusterError, CommandFailed, LabError, WaitExpired
+from lab.laboratory import Laboratory
+from lab.state import StateFolder
+from lab.topology import Role
+from lab.wait import NotYet
+
+ETCD, WORKER = frozenset({Role.ETCD}), frozenset({Role.WORKER})
+Act = Callable[[Laboratory], None]
+
+
+class Log(list[str]):
+    """What stages did, in order."""
+
+    def act(self, name: str, how: str = "") -> Act:
+        def run(_: Laboratory) -> None:
+            self.append(name)
+            raise_for(how)
+
+        return run
+
+    def stage(self, name: str, *needs: str, how: str = "", roles: frozenset[Role] = frozenset()) -> Stage:
+        return Stage(name, f"{name} is true", self.act(name, how), needs, roles)
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Laboratory:
+    monkeypatch.setenv("FAKE_EVENTS", str(tmp_path / "events"))
+    return Laboratory(guide_topology(), FakeProvider(), StateFolder(tmp_path / "thw"))
+
+
+def raising(error: BaseException) -> Act:
+    def act(_: Laboratory) -> None:
+        raise error
+
+    return act
+
+
+def failure(lab: Laboratory, error: BaseException) -> BaseException:
+    bringup = Bringup(lab, [Stage("etcd", "", raising(error))])
+    bringup.attempt("etcd")
+    found = bringup.outcomes["etcd"].error
+    assert found is not None
+    return found
+
+
+def test_a_stage_comes_after_all_it_needs_and_nothing_else_comes(lab: Laboratory, log: Log) -> None:
+    stages = [log.stage("c", "b", "a"), log.stage("b", "a"), log.stage("a"), log.stage("other")]
+    Bringup(lab, stages).require("c")
+    assert log == ["a", "b", "c"]
+
+
+def test_what_was_tried_is_not_tried_again(lab: Laboratory, log: Log) -> None:
+    bringup = Bringup(lab, [log.stage("a"), log.stage("b", "a")])
+    bringup.require("a")
+    bringup.require("b", "a")
+    assert log == ["a", "b"]
+
+
+def test_independent_stages_run_at_the_same_time(lab: Laboratory) -> None:
+    together = threading.Barrier(2, timeout=5)
+    stages = [Stage(name, "", lambda _: together.wait() and None) for name in ("a", "b")]
+    Bringup(lab, stages).require("a", "b")
+
+
+def test_a_stage_starts_when_its_own_needs_are_true_and_waits_for_no_others(
+    lab: Laboratory, log: Log
+) -> None:
+    reached = threading.Event()
+    slow = Stage("slow", "", lambda _: until(reached.is_set))
+    stages = [slow, log.stage("quick"), Stage("next", "", lambda _: reached.set(), ("quick",))]
+    Bringup(lab, stages).require("slow", "next")
+    assert log == ["quick"]
+
+
+def test_a_stage_that_is_not_there_is_named_with_those_that_are(lab: Laboratory, log: Log) -> None:
+    with pytest.raises(LabError, match="no stage 'etdc'; the stages are a, b"):
+        Bringup(lab, [log.stage("a"), log.stage("b")]).require("etdc")
+
+
+def test_only_machines_that_the_stages_need_are_created(lab: Laboratory, log: Log) -> None:
+    bringup = Bringup(lab, [log.stage("etcd", roles=ETCD), log.stage("runtime", roles=WORKER)])
+    bringup.require("etcd")
+    assert list(lab.machines) == ["k8s-master1", "k8s-master2", "k8s-lb"]
+    bringup.require("runtime")
+    assert len(lab.machines) == 5
+
+
+def test_what_concerns_every_machine_meets_those_made_later(lab: Laboratory, log: Log) -> None:
+    stages = [
+        log.stage("hosts"),
+        log.stage("etcd", "hosts", roles=ETCD),
+        log.stage("runtime", "hosts", roles=WORKER),
+    ]
+    bringup = Bringup(lab, stages)
+    bringup.require("etcd")
+    bringup.require("runtime")
+    assert log == ["hosts", "etcd", "hosts", "runtime"]
+
+
+def test_machines_that_cannot_be_created_fail_every_question_with_one_attempt(
+    lab: Laboratory, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", "create")
+    bringup = Bringup(lab, [log.stage("etcd", roles=ETCD)])
+    for _ in range(2):
+        with pytest.raises(LabError, match="no room"):
+            bringup.require("etcd")
+    assert log == []
+    assert lab.provider.there == []  # type: ignore[attr-defined]
+
+
+# -- failures ---------------------------------------------------------------------------------------
+
+
+def test_the_first_failure_is_the_answer_to_every_later_question(lab: Laboratory, log: Log) -> None:
+    bringup = Bringup(lab, [log.stage("a", how="cluster")])
+    seen = []
+    for _ in range(2):
+        with pytest.raises(StageFailed) as caught:
+            bringup.require("a")
+        seen.append(caught.value)
+    assert seen[0] is seen[1]
+    assert log == ["a"]
+
+
+def test_dependants_are_blocked_and_name_the_root_and_others_go_on(lab: Laboratory, log: Log) -> None:
+    stages = [
+        log.stage("etcd", how="cluster"),
+        log.stage("api", "etcd"),
+        log.stage("nodes", "runtime", "api"),
+        log.stage("runtime"),
+    ]
+    bringup = Bringup(lab, stages)
+    bringup.attempt("nodes")
+    assert sorted(log) == ["etcd", "runtime"]
+    with pytest.raises(Blocked, match="nodes was not tried, it needs etcd"):
+        bringup.insist("nodes")
+    words = {name: mark(outcome) for name, outcome in bringup.outcomes.items()}
+    assert words == {"etcd": "FAILED", "api": "blocked", "nodes": "blocked", "runtime": "ok"}
+
+
+def test_a_stage_that_is_true_is_so_whatever_failed_beside_it(lab: Laboratory, log: Log) -> None:
+    bringup = Bringup(lab, [log.stage("a"), log.stage("b", how="lab")])
+    bringup.attempt("a", "b")
+    bringup.require("a")
+
+
+@pytest.mark.parametrize(
+    "error", [WaitExpired("a quorum", 60, "1 of 3"), NotYet("1 of 3"), ClusterError("refused")]
+)
+def test_what_keeps_a_component_from_serving_is_the_clusters_failure(
+    lab: Laboratory, error: Exception
+) -> None:
+    found = failure(lab, error)
+    assert isinstance(found, StageFailed)
+    assert isinstance(found, ClusterError)
+    assert str(found) == f"stage etcd: {error}"
+    assert found.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error", [LabError("x"), CommandFailed("a", "b", 1, "c"), ValueError("x"), KeyboardInterrupt()]
+)
+def test_all_else_stays_what_it_is(lab: Laboratory, error: BaseException) -> None:
+    assert failure(lab, error) is error
+
+
+def test_in_a_group_each_is_judged_by_itself(lab: Laboratory) -> None:
+    group = BaseExceptionGroup(
+        "2 of 3", [NotYet("x"), BaseExceptionGroup("1", [LabError("y"), ClusterError("z")])]
+    )
+    found = failure(lab, group)
+    assert isinstance(found, BaseExceptionGroup)
+    inner = found.exceptions[1]
+    assert isinstance(inner, BaseExceptionGroup)
+    assert [type(e) for e in (found.exceptions[0], *inner.exceptions)] == [StageFailed, LabError, StageFailed]
+
+
+def test_ctrl_c_is_heard_while_stages_are_at_work(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main thread must not be held by what it has started; it left the stage behind."""
+    release = threading.Event()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lab.bringup.wait", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Bringup(lab, [Stage("a", "", lambda _: release.wait(30) and None)]).require("a")
+        assert all(t.daemon for t in threading.enumerate() if t.name == "a")
+    finally:
+        release.set()
+
+
+# -- what is told -----------------------------------------------------------------------------------
+
+
+def test_each_stage_is_told_when_it_starts_and_when_it_ended(lab: Laboratory, log: Log) -> None:
+    told: list[tuple[str, bool | None]] = []
+
+    def report(stage: str, outcome: Outcome | None) -> None:
+        told.append((stage, None if outcome is None else outcome.error is None))
+
+    Bringup(lab, [log.stage("a", how="lab"), log.stage("b", "a")], report).attempt("b")
+    assert told == [("a", None), ("a", False), ("b", False)]
+
+
+def test_ancestors_and_machines_are_pure(log: Log) -> None:
+    stages = {s.name: s for s in (log.stage("a"), log.stage("b", "a"), log.stage("c", "b", roles=WORKER))}
+    assert ancestors(stages, ["b"]) == {"a", "b"}
+    assert machines_for(guide_topology(), stages.values()) == ["k8s-worker1", "k8s-worker2"]

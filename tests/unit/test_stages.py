@@ -1,0 +1,113 @@
+"""The graph's shape: every plan gets stages that can run, and no more machines than they need."""
+
+from graphlib import TopologicalSorter
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from fixed import guide_topology
+
+from lab.bringup import Stage, ancestors, machines_for
+from lab.plan import load_topology
+from lab.stages import stages_for
+from lab.topology import Node, Role, Topology
+
+SMALL = """\
+name: small
+network: {cidr: 192.168.7.0/24, pods: 10.10.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2, domain: cluster.local}
+machines:
+  one: {address: 192.168.7.11, roles: [control-plane, etcd, worker]}
+versions: "1.37"
+addons: []
+"""
+WIDE_TAIL = 'versions: "1.37"\naddons: [coredns]\n'
+
+
+def small(folder: Path) -> Topology:
+    (folder / "small.yaml").write_text(SMALL)
+    return load_topology(folder / "small.yaml")
+
+
+def wide(folder: Path) -> Topology:
+    """Three masters, three members of etcd apart, five workers, a balancer."""
+    groups = {
+        "control-plane": range(11, 14),
+        "etcd": range(31, 34),
+        "worker": range(51, 56),
+        "load-balancer": [99],
+    }
+    lines = [
+        f"  {role}{n}: {{address: 192.168.7.{n}, roles: [{role}]}}\n"
+        for role, ns in groups.items()
+        for n in ns
+    ]
+    head = SMALL.split("machines:")[0] + "machines:\n"
+    (folder / "wide.yaml").write_text(head + "".join(lines) + WIDE_TAIL)
+    return load_topology(folder / "wide.yaml")
+
+
+@pytest.fixture(params=["default", "small", "wide"])
+def topology(request: pytest.FixtureRequest, tmp_path: Path) -> Topology:
+    return {"default": lambda _: load_topology(), "small": small, "wide": wide}[request.param](tmp_path)
+
+
+@pytest.fixture
+def stages(topology: Topology) -> dict[str, Stage]:
+    return {stage.name: stage for stage in stages_for(topology)}
+
+
+def test_names_are_unique_and_every_need_is_a_stage(topology: Topology, stages: dict[str, Stage]) -> None:
+    assert len(stages) == len(stages_for(topology))
+    assert {need for stage in stages.values() for need in stage.needs} <= stages.keys()
+
+
+def test_there_is_no_cycle_and_the_order_is_a_right_one(stages: dict[str, Stage]) -> None:
+    list(TopologicalSorter({s.name: s.needs for s in stages.values()}).static_order())
+    order = list(stages)
+    assert all(order.index(need) < order.index(s.name) for s in stages.values() for need in s.needs)
+
+
+def test_all_stages_together_use_all_machines(topology: Topology, stages: dict[str, Stage]) -> None:
+    assert machines_for(topology, stages.values()) == [node.name for node in topology.nodes]
+
+
+def test_every_stage_says_what_is_true_and_has_machines(topology: Topology, stages: dict[str, Stage]) -> None:
+    for stage in stages.values():
+        assert stage.truth
+        assert not stage.roles or any(topology.of(role) for role in stage.roles), stage.name
+
+
+def test_a_plan_without_balancer_has_no_stage_for_one(tmp_path: Path) -> None:
+    names = [stage.name for stage in stages_for(small(tmp_path))]
+    assert "load-balancer" not in names
+    assert "control-plane" in names
+
+
+def test_etcd_alone_needs_its_own_machines_only() -> None:
+    stages = {stage.name: stage for stage in stages_for(load_topology())}
+    wanted = [stages[name] for name in ancestors(stages, ["etcd"])]
+    assert sorted(stage.name for stage in wanted) == ["etcd", "hosts"]
+    assert machines_for(load_topology(), wanted) == ["k8s-master1", "k8s-master2", "k8s-lb"]
+
+
+def test_dns_needs_everything_but_the_administrators_own_tools() -> None:
+    stages = {stage.name: stage for stage in stages_for(load_topology())}
+    assert stages.keys() - ancestors(stages, ["dns"]) <= {"admin"}
+
+
+def test_a_role_without_machines_has_no_stages() -> None:
+    plan = guide_topology()
+    masters = tuple(node for node in plan.nodes if Role.WORKER not in node.roles)
+    names = {
+        stage.name
+        for stage in stages_for(Topology(plan.name, plan.networks, masters, plan.versions, addons=()))
+    }
+    assert not names & {"runtime", "nodes", "network", "proxy"}
+
+
+def test_machines_stand_in_the_order_of_the_plan() -> None:
+    plan = guide_topology()
+    late = Node("a", IPv4Address("192.168.100.5"), frozenset({Role.ETCD}))
+    wider = Topology(plan.name, plan.networks, (*plan.nodes, late), plan.versions)
+    stage = Stage("x", "", lambda _: None, (), frozenset({Role.ETCD}))
+    assert machines_for(wider, [stage])[-1] == "a"
