@@ -7,6 +7,9 @@ PYTHON ?= python3
 ARGS ?=
 VENV ?= $(CURDIR)/.venv
 STAMP := $(VENV)/.installed
+# Kept, so that the tests can fill an empty environment without a network.
+WHEELS := $(VENV)/wheels
+OFFLINE = --no-index --find-links "$(WHEELS)"
 RUN := $(shell date +%Y%m%d-%H%M%S)-$(shell echo $$PPID)
 export LAB_RUN ?= $(RUN)
 export PYTHONDONTWRITEBYTECODE = 1
@@ -40,7 +43,10 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	"$(PYTHON)" -m venv "$(VENV)" || { echo 'if venv is missing: apt-get install python3-venv' >&2; exit 1; }
-	"$(VENV)/bin/python" -m pip install --quiet --editable '.[dev]'
+	"$(VENV)/bin/python" -m pip wheel --quiet --wheel-dir "$(WHEELS)" '.[dev]'
+	rm -f "$(WHEELS)"/thwlab-*.whl
+	"$(VENV)/bin/python" -m pip install --quiet $(OFFLINE) hatchling editables
+	"$(VENV)/bin/python" -m pip install --quiet $(OFFLINE) --no-build-isolation --editable '.[dev]'
 	touch "$(STAMP)"
 
 clean:

@@ -1,0 +1,52 @@
+"""What a lab may leave on this host, by the kernel's own listing; and the CLI as a user runs it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab.providers.incus.daemon import PrivateDaemon, cgroups, loop_devices, members, mounts
+from lab.state import state_root
+
+THWLAB = (sys.executable, "-m", "lab.cli")
+
+
+def leftovers(name: str) -> list[str]:
+    """Everything of the lab that is still on this host; empty after `thwlab down`."""
+    state = state_root() / name
+    daemon = PrivateDaemon(name, state / "incus", "lxd")
+    found = [str(path) for path in (state, daemon.network) if path.exists()]
+    found += [f"process {pid}" for pid in members(daemon.network)]
+    found += [f"process {pid}: {argv}" for pid, argv in _processes() if f"/{name}/incus" in argv]
+    found += [str(group) for group in cgroups(daemon.tag)]
+    return found + loop_devices(state) + mounts(state)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Processes whose command line names something below the folder."""
+    return [f"process {pid}: {argv}" for pid, argv in _processes() if str(folder) in argv]
+
+
+def thwlab(*args: str, env: Mapping[str, str] | None = None, timeout: float = 180) -> str:
+    """Run `thwlab ARGS`, which must succeed; what it printed."""
+    argv = [*THWLAB, *args]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=timeout, check=False, env={**os.environ, **(env or {})}
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, f"`thwlab {' '.join(args)}` exited {done.returncode}:\n{said}"
+    return said
+
+
+def _processes() -> list[tuple[int, str]]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                argv = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if "pytest" not in argv:
+                found.append((int(entry.name), argv))
+    return found

@@ -1,0 +1,170 @@
+"""Accidents: whatever is killed, and whenever, `thwlab down` leaves nothing and the next `up` is green."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support_host import THWLAB, leftovers, processes_of, thwlab
+
+from lab.artifacts.cache import default_root
+from lab.state import state_root
+from lab.wait import NotYet, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.disruptive]
+NAME = "accident"
+SECONDS = 120.0
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Each test starts from nothing and leaves nothing."""
+    thwlab("--name", NAME, "down")
+    assert leftovers(NAME) == []
+    yield
+    thwlab("--name", NAME, "down")
+    assert leftovers(NAME) == []
+
+
+def start(*args: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*THWLAB, "--name", NAME, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(env or {}), "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def kill_after(process: subprocess.Popen[str], sign: str) -> str:
+    """SIGKILL it as soon as it has printed the sign; what it had printed."""
+    said = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.append(line)
+        if sign in line:
+            break
+    process.kill()
+    process.wait(timeout=10)
+    assert process.returncode == -signal.SIGKILL, f"it ended before it was killed:\n{''.join(said)}"
+    return "".join(said)
+
+
+def is_up() -> bool:
+    return (state_root() / NAME / "incus" / "unix.socket").exists()
+
+
+def test_killed_while_machines_are_created() -> None:
+    process = start("up", "--until", "etcd")
+
+    def check() -> None:
+        assert process.poll() is None, "it ended before it was killed"
+        if not is_up():
+            raise NotYet("no daemon yet")
+
+    wait_until("the private daemon to start", check, timeout=SECONDS, every=0.02)
+    process.kill()
+    process.wait(timeout=10)
+    assert leftovers(NAME), "nothing had been started, so nothing was tried"
+    thwlab("--name", NAME, "down")
+    assert leftovers(NAME) == []
+
+
+@pytest.mark.parametrize("stage", ["machines", "hosts", "etcd", "apiserver", "kubelet"])
+def test_killed_after_a_stage_and_taken_up_again(stage: str) -> None:
+    kill_after(start("up"), f" {stage} ")
+    said = thwlab("--name", NAME, "up", "--until", "etcd")
+    assert "etcd" in said
+    kill_after(start("up", "--until", "etcd"), " etcd ") if stage == "etcd" else None
+    thwlab("--name", NAME, "down")
+    assert leftovers(NAME) == []
+
+
+def test_killed_while_it_is_removed() -> None:
+    thwlab("--name", NAME, "up", "--until", "hosts")
+    process = start("down")
+
+    def check() -> None:
+        if is_up() and process.poll() is None:
+            raise NotYet("the daemon is still there")
+
+    wait_until("the removal to begin", check, timeout=SECONDS, every=0.001)
+    process.kill()
+    process.wait(timeout=10)
+    thwlab("--name", NAME, "down")
+    assert leftovers(NAME) == []
+
+
+def test_killed_while_the_image_is_built(tmp_path: Path) -> None:
+    cache = tmp_path / "cache with a blank"
+    cache.mkdir()
+    (cache / "programs").symlink_to(default_root() / "programs")
+    env = {"THWLAB_CACHE": str(cache)}
+    process = start("up", "--until", "hosts", env=env)
+
+    def check() -> None:
+        assert process.poll() is None, "it ended before it was killed"
+        if not list((cache / "work").glob("*/*")):
+            raise NotYet("nothing is being built yet")
+
+    wait_until("the build of the base to begin", check, timeout=SECONDS, every=0.05)
+    process.kill()
+    process.wait(timeout=10)
+    wait_until("the build's own processes to end", lambda: none_of(cache), timeout=SECONDS)
+    thwlab("--name", NAME, "down", env=env)
+    assert list((cache / "work").iterdir()) == [], "a killed build left its working folder"
+    assert not list(cache.glob("bases/*.tar")), "half a base was taken for a whole one"
+
+
+def none_of(folder: Path) -> None:
+    if left := processes_of(folder):
+        raise NotYet("; ".join(left))
+
+
+def test_the_lab_of_an_earlier_boot_is_recognised() -> None:
+    thwlab("--name", NAME, "up", "--until", "hosts")
+    record = state_root() / NAME / "lab.json"
+    record.write_text(record.read_text().replace('"boot": "', '"boot": "another-'))
+    done = subprocess.run(
+        [*THWLAB, "--name", NAME, "up"], capture_output=True, text=True, timeout=60, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 3, said
+    assert "before this host's last boot" in said
+    assert "Traceback" not in said
+
+
+def test_a_second_lab_beside_the_first_shares_nothing_with_it() -> None:
+    other = f"{NAME}2"
+    try:
+        thwlab("--name", NAME, "up", "--until", "etcd")
+        thwlab("--name", other, "up", "--until", "etcd")
+        ids = [
+            thwlab("--name", name, "exec", "k8s-master1", "--", "cat", "/etc/machine-id")
+            for name in (NAME, other)
+        ]
+        assert ids[0] != ids[1]
+        thwlab("--name", other, "down")
+        health = thwlab("--name", NAME, "exec", "k8s-master1", "--", "systemctl", "is-active", "etcd")
+        assert "active" in health
+    finally:
+        thwlab("--name", other, "down")
+    assert leftovers(other) == []
+
+
+def test_ctrl_c_is_clean() -> None:
+    process = start("up")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if " hosts " in line:
+            break
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "thwlab" in said, "it does not say how to remove what is left"
+    assert time.monotonic() - began < 15, "Ctrl-C was heard late"
