@@ -111,6 +111,7 @@ def path_of(manifest: Mapping[str, Any]) -> str:
 
 def _reason(response: httpx2.Response) -> str:
     try:
-        return str(response.json().get("message", ""))
-    except json.JSONDecodeError:
-        return response.text[:500]
+        said = response.json()
+    except ValueError:
+        said = None
+    return str(said.get("message", "")) if isinstance(said, dict) else response.text[:500]

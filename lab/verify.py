@@ -23,6 +23,15 @@ class MachineBackend(BaseBackend):  # type: ignore[misc]
         super().__init__(machine.name)
         self.machine = machine
 
+    @property
+    def encoding(self) -> str:
+        """Machines speak UTF-8; testinfra would ask each one."""
+        return "utf-8"
+
+    def decode(self, data: bytes) -> str:
+        """Text with replacement marks: a byte that is none must not hide what else was said."""
+        return data.decode(self.encoding, errors="replace")
+
     def run(self, command: str, *args: str, **_: Any) -> CommandResult:
         """Run a shell command; a deadline shows as status 124, as timeout(1) has it."""
         line = self.get_command(command, *args)
