@@ -46,6 +46,8 @@ PLACES = {
 LINKS = {"usr/bin/kubectl": "/opt/kubernetes/bin/kubectl", "usr/local/bin/etcdctl": "/opt/etcd/bin/etcdctl"}
 BASE_TIMEOUT, STEP_TIMEOUT = 1200.0, 300.0
 
+OS_RELEASE = Path("/etc/os-release")
+
 Report = Callable[[str], None]
 
 
@@ -94,9 +96,8 @@ def build_base(cache: Path, suite: str, report: Report = lambda _: None) -> Path
 
 def debian_suite() -> str:
     """The release this host runs; the machines run the same, from the same mirrors."""
-    release = dict(
-        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
-    )
+    text = OS_RELEASE.read_text() if OS_RELEASE.exists() else ""
+    release = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     suite = release.get("VERSION_CODENAME", "").strip('"')
     if not suite or not shutil.which("apt-get"):
         raise LabError(
@@ -124,9 +125,13 @@ def _mmdebstrap(suite: str, target: Path) -> list[str]:
 
 
 def _is_debian_source(path: Path) -> bool:
-    """Only the distribution's own archives: a third party's would bring other packages, or none."""
-    text = path.read_text(errors="replace")
-    return "debian" in text or "ubuntu" in text
+    """Only the distribution's own archives: a third party's would bring other packages, or none.
+
+    Vendors name the distribution in their addresses too, but have no component `main` beside it.
+    """
+    lines = path.read_text(errors="replace").splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    return ("debian" in text or "ubuntu" in text) and "main" in text.split()
 
 
 def _assemble(work: Path, base: Path, programs: Programs, versions: Versions) -> None:

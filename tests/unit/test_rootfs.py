@@ -1,0 +1,190 @@
+"""What the machines' root is made of, where Debian's packages come from, and nothing half-made."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.artifacts import rootfs
+from lab.artifacts.fetch import Programs
+from lab.errors import LabError
+from lab.plan import load_topology
+from lab.topology import Versions
+
+OFFICIAL = (
+    "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\nComponents: main\n"
+)
+THIRD = "Types: deb\nURIs: https://vendor.example/linux/debian\nSuites: bookworm\nComponents: stable\n"
+
+
+@pytest.fixture
+def versions() -> Versions:
+    return load_topology().versions
+
+
+def test_keys_follow_what_goes_in(monkeypatch: pytest.MonkeyPatch, versions: Versions) -> None:
+    before = rootfs.root_key("bookworm", Programs([]), versions)
+    assert rootfs.root_key("bookworm", Programs([]), versions) == before
+    assert rootfs.root_key("trixie", Programs([]), versions) != before
+    for name, value in {
+        "RECIPE": 0,
+        "PACKAGES": ["systemd"],
+        "LEFT_OUT": (),
+        "LINKS": {},
+        "PLACES": {},
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(rootfs, name, value)
+            assert rootfs.root_key("bookworm", Programs([]), versions) != before, name
+
+
+def test_another_program_or_pause_version_is_another_root(
+    monkeypatch: pytest.MonkeyPatch, versions: Versions
+) -> None:
+    before = rootfs.root_key("bookworm", Programs([]), versions)
+    monkeypatch.setattr(Programs, "digest", lambda _: "another")
+    assert rootfs.root_key("bookworm", Programs([]), versions) != before
+
+
+def test_the_base_does_not_follow_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = rootfs.base_key("bookworm")
+    monkeypatch.setattr(rootfs, "PLACES", {})
+    assert rootfs.base_key("bookworm") == before
+
+
+def test_a_base_of_another_architecture_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = rootfs.base_key("bookworm")
+
+    class Arm:
+        machine = "aarch64-of-tests"
+
+    monkeypatch.setattr(rootfs.os, "uname", lambda: Arm)
+    assert rootfs.base_key("bookworm") != before
+
+
+def test_every_program_has_one_place() -> None:
+    names = [name for names in rootfs.PLACES.values() for name in names]
+    assert len(names) == len(set(names))
+    assert {"kubelet", "etcd", "containerd"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        (OFFICIAL, True),
+        ("deb http://mirror.example/debian bookworm main\n", True),
+        ("deb http://mirror.example/ubuntu noble main universe\n", True),
+        (THIRD, False),
+        ("deb https://vendor.example/apt bookworm main\n", False),
+        ("# deb http://mirror.example/debian bookworm main\n", False),
+        ("", False),
+    ],
+)
+def test_only_the_distributions_own_archives_are_used(tmp_path: Path, text: str, ours: bool) -> None:
+    (tmp_path / "x.sources").write_text(text)
+    assert rootfs._is_debian_source(tmp_path / "x.sources") is ours
+
+
+def test_a_source_that_is_no_text_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "x.list").write_bytes(b"\xff\xfe debian main")
+    rootfs._is_debian_source(tmp_path / "x.list")
+
+
+def test_the_recipe_names_suite_target_and_packages(tmp_path: Path) -> None:
+    argv = rootfs._mmdebstrap("bookworm", tmp_path / "base.tar")
+    assert argv[0] == "mmdebstrap"
+    assert argv[argv.index("bookworm") + 1] == str(tmp_path / "base.tar")
+    (include,) = [each for each in argv if each.startswith("--include=")]
+    assert "systemd" in include.removeprefix("--include=").split(",")
+
+
+def test_a_finished_root_is_taken_from_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, versions: Versions
+) -> None:
+    monkeypatch.setattr(rootfs, "debian_suite", lambda: "bookworm")
+    folder = tmp_path / "roots" / rootfs.root_key("bookworm", Programs([]), versions)
+    folder.mkdir(parents=True)
+    (folder / "root.squashfs").touch()
+    monkeypatch.setattr(rootfs, "_run", None)
+    assert rootfs.build_root(tmp_path, Programs([]), versions) == folder / "root.squashfs"
+
+
+def test_a_base_that_cannot_be_built_leaves_nothing_under_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise LabError("`mmdebstrap` exited 1: no mirror")
+
+    monkeypatch.setattr(rootfs, "_run", fail)
+    told: list[str] = []
+    with pytest.raises(LabError, match="no mirror"):
+        rootfs.build_base(tmp_path, "bookworm", told.append)
+    assert not list((tmp_path / "bases").glob("*.tar"))
+    assert list((tmp_path / "work").iterdir()) == []
+    assert len(told) == 1
+    assert told[0].startswith("root: Debian bookworm, ")
+
+
+def test_a_base_is_built_once_and_renamed_into_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = []
+
+    def build(*argv: str, **_: object) -> None:
+        calls.append(argv)
+        Path(next(word for word in argv if word.endswith("base.tar"))).write_text("tar")
+
+    monkeypatch.setattr(rootfs, "_run", build)
+    first = rootfs.build_base(tmp_path, "bookworm")
+    assert first.read_text() == "tar"
+    assert rootfs.build_base(tmp_path, "bookworm") == first
+    assert len(calls) == 1
+
+
+def test_what_must_be_unique_is_not_in_the_root(tmp_path: Path) -> None:
+    for name in (*rootfs.UNIQUE_PER_MACHINE, "etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("unique")
+    rootfs._forget_identity(tmp_path)
+    left = {str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == {"etc/machine-id": "", "etc/resolv.conf": ""}
+
+
+def test_a_link_to_the_hosts_resolver_is_not_followed(tmp_path: Path) -> None:
+    host = tmp_path / "host.conf"
+    host.write_text("nameserver")
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "root/etc/resolv.conf").symlink_to(host)
+    rootfs._forget_identity(tmp_path / "root")
+    assert host.read_text() == "nameserver"
+
+
+@pytest.mark.parametrize("release", ["ID=fedora\n", "", None])
+def test_a_host_without_debian_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release: str | None
+) -> None:
+    path = tmp_path / "os-release"
+    if release is not None:
+        path.write_text(release)
+    monkeypatch.setattr(rootfs, "OS_RELEASE", path)
+    with pytest.raises(LabError, match="copy that cache folder here"):
+        rootfs.debian_suite()
+
+
+def test_the_suite_is_this_hosts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "os-release").write_text('ID=debian\n# comment\nVERSION_CODENAME="bookworm"\n')
+    monkeypatch.setattr(rootfs, "OS_RELEASE", tmp_path / "os-release")
+    monkeypatch.setattr(rootfs.shutil, "which", lambda _: "/usr/bin/apt-get")
+    assert rootfs.debian_suite() == "bookworm"
+
+
+def test_a_step_that_fails_says_command_status_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LabError, match=r"`sh -c echo no >&2; exit 3` exited 3: no"):
+        rootfs._run("sh", "-c", "echo no >&2; exit 3")
+    with pytest.raises(LabError, match=r"mksquashfs-of-tests is not installed[\s\S]*doctor --fix"):
+        rootfs._run("mksquashfs-of-tests")
+
+    def late(argv: tuple[str, ...], **_: object) -> None:
+        raise subprocess.TimeoutExpired(argv, 300)
+
+    monkeypatch.setattr(rootfs.subprocess, "run", late)
+    with pytest.raises(LabError, match="did not end within 300s"):
+        rootfs._run("tar")
