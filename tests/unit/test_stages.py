@@ -14,7 +14,7 @@ from lab.topology import Node, Role, Topology
 
 SMALL = """\
 name: small
-network: {cidr: 192.168.7.0/24, pods: 10.10.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2, domain: cluster.local}
+network: {cidr: 192.168.7.0/24, pods: 10.10.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2, domain: c.local}
 machines:
   one: {address: 192.168.7.11, roles: [control-plane, etcd, worker]}
 versions: "1.37"

@@ -90,9 +90,9 @@ def test_another_process_waits_and_is_told_who_to_look_for(folder: StateFolder) 
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(LabError, match=r"another process has held .*\.thw\.lock for 0s[\s\S]*fuser"):
-            with folder.locked(timeout=0.05):
-                raise AssertionError
+        refused = pytest.raises(LabError, match=r"another process has held .*\.thw\.lock for 0s[\s\S]*fuser")
+        with refused, folder.locked(timeout=0.05):
+            raise AssertionError
         holder.kill()  # the lock ends with its process
         holder.wait()
         with folder.locked(timeout=5):
