@@ -10,7 +10,7 @@ import pytest
 from support_pods import PodSet, Run, ask, ask_in_order, http, insist, seen, shell
 
 from lab.cluster import Cluster
-from lab.components.kube_proxy import METRICS_PORT
+from lab.components.kube_proxy import HEALTH_PORT, METRICS_PORT
 from lab.machine import Machine, on_each
 from lab.topology import Role
 
@@ -211,6 +211,20 @@ def addresses(machine: Machine) -> set[str]:
 
 def test_every_kube_proxy_has_the_name_of_its_node(lab_network: Cluster) -> None:
     insist(misnamed(lab_network), "set hostnameOverride to the name that `kubectl get nodes` shows")
+
+
+def test_every_kube_proxy_says_that_its_node_may_get_traffic(lab_network: Cluster) -> None:
+    """What a balancer in front of the workers would ask; 503 if no Node has the proxy's name."""
+    url = f"http://127.0.0.1:{HEALTH_PORT}/healthz"
+    asking = ("curl", "-sSm3", "--noproxy", "*", "-w", " %{http_code}", url)
+    heard = on_each(lab_network.of(Role.WORKER), lambda machine: machine.run(*asking))
+    insist(
+        [
+            f"{worker}: {url} said {said.stdout} {said.stderr}"
+            for worker, said in heard.items()
+            if not said.stdout.endswith(" 200")
+        ]
+    )
 
 
 def test_every_kube_proxy_runs_in_the_planned_mode(lab_network: Cluster) -> None:
