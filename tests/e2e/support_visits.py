@@ -76,9 +76,12 @@ def fingerprint(pem: bytes) -> str:
 
 
 def _run(cluster: Any, plan: dict[str, Any], timeout: float) -> list[Outcome]:
+    from lab.errors import LabError  # not known to the program below
+
     argv = (sys.executable, "-I", __file__)
     done = cluster.from_host(*argv, stdin=json.dumps(plan).encode(), timeout=timeout)
-    assert done.ok, f"the visitor ended with {done.status}: {done.stderr[-1000:]}"
+    if not done.ok:
+        raise LabError(f"the visitor ended with {done.status}: {done.stderr[-1000:]}")
     return [Outcome(**each) for each in json.loads(done.stdout)]
 
 

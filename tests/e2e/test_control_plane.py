@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from support_eventually import eventually
 from support_namespace import namespace
 from support_visits import Outcome, Visit, visit
 
@@ -16,7 +17,7 @@ from lab.errors import LabError
 from lab.kubeapi import KubeApi, Refused
 from lab.machine import Machine
 from lab.topology import Role
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet
 
 pytestmark = pytest.mark.e2e
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
@@ -107,7 +108,7 @@ def test_the_kubernetes_service_leads_to_every_master(lab_control_plane: Cluster
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_one_master_leads(lab_control_plane: Cluster, masters: list[str], controller: str) -> None:
     """One lease, held by a planned master, and renewed within its time."""
-    lease = wait_until(
+    lease = eventually(
         f"the lease of {controller} to be held",
         lambda: _held(lab_control_plane.api(), controller),
         timeout=20,

@@ -15,19 +15,19 @@ from support_etcd import (
     shown_to_itself,
     strangers,
 )
+from support_eventually import eventually
 from support_visits import Outcome, visit
 
 from lab.cluster import Cluster
 from lab.components.etcd import CLIENT_PORT, PEER_PORT, client_url, peer_url
 from lab.machine import on_each
 from lab.topology import Role
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet
 
 pytestmark = pytest.mark.e2e
 Answers = dict[tuple[str, int, str], Outcome]
 
 
-@pytest.fixture(scope="module")
 def statuses(lab_etcd: Cluster) -> dict[str, dict[str, Any]]:
     """`endpoint status` of every member, by its client URL."""
     done = lab_etcd.etcdctl("endpoint", "status", "-w", "json")
@@ -35,7 +35,6 @@ def statuses(lab_etcd: Cluster) -> dict[str, dict[str, Any]]:
     return {each["Endpoint"]: each["Status"] for each in json.loads(done.stdout)}
 
 
-@pytest.fixture(scope="module")
 def members(lab_etcd: Cluster) -> list[dict[str, Any]]:
     done = lab_etcd.etcdctl("member", "list", "-w", "json")
     assert done.ok, f"member list failed: {done.stderr}\n" + "\n".join(absent(lab_etcd))
@@ -68,28 +67,28 @@ def test_the_guides_health_command_says_that_every_member_committed(lab_etcd: Cl
     assert committed == {client_url(node) for node in lab_etcd.topology.of(Role.ETCD)}, said
 
 
-def test_there_is_one_leader_and_everyone_knows_it(statuses: dict[str, dict[str, Any]]) -> None:
-    seen = {url: status["leader"] for url, status in statuses.items()}
+def test_there_is_one_leader_and_everyone_knows_it(lab_etcd: Cluster) -> None:
+    found = statuses(lab_etcd)
+    seen = {url: status["leader"] for url, status in found.items()}
     leaders = set(seen.values())
     assert len(leaders) == 1, f"members name different leaders: {seen}"
-    ids = {status["header"]["member_id"] for status in statuses.values()}
+    ids = {status["header"]["member_id"] for status in found.values()}
     assert leaders <= ids, f"the leader {leaders} is none of the members that answer: {sorted(ids)}"
 
 
-def test_every_member_belongs_to_one_cluster(lab_etcd: Cluster, statuses: dict[str, dict[str, Any]]) -> None:
-    seen = {url: status["header"]["cluster_id"] for url, status in statuses.items()}
+def test_every_member_belongs_to_one_cluster(lab_etcd: Cluster) -> None:
+    seen = {url: status["header"]["cluster_id"] for url, status in statuses(lab_etcd).items()}
     assert seen.keys() == {client_url(node) for node in lab_etcd.topology.of(Role.ETCD)}
     assert len(set(seen.values())) == 1, f"members name different cluster ids: {seen}"
 
 
-def test_the_members_are_the_planned_ones_and_none_is_a_learner(
-    lab_etcd: Cluster, members: list[dict[str, Any]]
-) -> None:
+def test_the_members_are_the_planned_ones_and_none_is_a_learner(lab_etcd: Cluster) -> None:
+    found = members(lab_etcd)
     plan = lab_etcd.topology
     planned = {plan.etcd_name(n): ([peer_url(n)], [client_url(n)]) for n in plan.of(Role.ETCD)}
-    listed = {each.get("name", ""): (each["peerURLs"], each.get("clientURLs", [])) for each in members}
+    listed = {each.get("name", ""): (each["peerURLs"], each.get("clientURLs", [])) for each in found}
     assert listed == planned, "a member without name or client URL was added and never started"
-    learners = [each["name"] for each in members if each.get("isLearner")]
+    learners = [each["name"] for each in found if each.get("isLearner")]
     assert not learners, f"still learning, and without a vote: {learners}"
 
 
@@ -111,7 +110,7 @@ def test_every_member_holds_the_same_data_at_the_same_revision(lab_etcd: Cluster
             raise NotYet(done.stderr.strip()[-300:])
         return {each["Endpoint"]: each["HashKV"]["hash"] for each in json.loads(done.stdout)}
 
-    seen = wait_until(f"every member to have revision {revision}", hashes, timeout=10)
+    seen = eventually(f"every member to have revision {revision}", hashes, timeout=10)
     assert seen.keys() == {client_url(node) for node in lab_etcd.topology.of(Role.ETCD)}
     assert len(set(seen.values())) == 1, f"members differ at revision {revision}: {seen}"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from support_eventually import eventually
 from support_machines import (
     Found,
     Listener,
@@ -30,7 +31,7 @@ from lab.components.rendering import LOGS
 from lab.kubeapi import KubeApi, Refused
 from lab.machine import Machine, on_each
 from lab.topology import Node, Profile, Role
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet
 
 pytestmark = pytest.mark.e2e
 AUDIT_LOG = f"{LOGS}/k8s-audit.log"
@@ -177,7 +178,6 @@ def test_no_secret_in_etcd_is_plain(lab: Cluster, marked: Mapping[str, str]) -> 
 # -- the audit log ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
 def audited(lab: Cluster, own: str) -> Mapping[str, list[dict[str, Any]]]:
     """By master, what its log says about a request that only this master was asked."""
     marker = f"marked-{uuid.uuid4().hex}"
@@ -185,31 +185,30 @@ def audited(lab: Cluster, own: str) -> Mapping[str, list[dict[str, Any]]]:
     def ask(machine: Machine) -> list[dict[str, Any]]:
         path = f"/api/v1/namespaces/{own}/configmaps/{marker}-{machine.name}"
         _expect_nothing(lab.api(machine.name), path)
-        return wait_until(
+        return eventually(
             f"the audit log of {machine.name} to have {path}", lambda: _logged(machine, marker), timeout=10
         )
 
     return on_each(lab.of(Role.CONTROL_PLANE), ask)
 
 
-def test_every_master_records_who_asked_what(
-    lab: Cluster, audited: Mapping[str, list[dict[str, Any]]]
-) -> None:
-    for name, events in audited.items():
+def test_every_master_records_who_asked_what(lab: Cluster, own: str) -> None:
+    for name, events in audited(lab, own).items():
         seen = {(each["user"]["username"], each["verb"], each["responseStatus"]["code"]) for each in events}
         assert seen == {("k8s-user", "get", 404)}, f"{name}: {seen}"
         foreign = [each["requestURI"] for each in events if not each["requestURI"].endswith(name)]
         assert not foreign, f"{name} recorded what another master was asked: {foreign}"
 
 
-def test_the_audit_log_holds_no_bodies(lab: Cluster, audited: Mapping[str, list[dict[str, Any]]]) -> None:
+def test_the_audit_log_holds_no_bodies(lab: Cluster, own: str) -> None:
     hardened(lab)
-    levels = {name: {each["level"] for each in events} for name, events in audited.items()}
-    assert levels == {name: {"Metadata"} for name in audited}
+    levels = {name: {each["level"] for each in events} for name, events in audited(lab, own).items()}
+    assert levels == {name: {"Metadata"} for name in levels}
 
 
 def test_the_audit_log_is_roots_alone(lab: Cluster) -> None:
-    seen = on_each(lab.of(Role.CONTROL_PLANE), lambda m: m.check("stat", "-c", "%a %U", AUDIT_LOG).strip())
+    done = on_each(lab.of(Role.CONTROL_PLANE), lambda m: m.run("stat", "-c", "%a %U", AUDIT_LOG))
+    seen = {name: (each.stdout or each.stderr).strip() for name, each in done.items()}
     assert seen == dict.fromkeys(seen, "600 root")
 
 

@@ -1,0 +1,61 @@
+"""A unit changed by hand and changed back: bring-up repairs its own files, but does not see a drop-in."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.cluster import Cluster
+from lab.components.apiserver import ApiServer
+from lab.components.base import await_ready
+from lab.machine import File, Machine
+
+ROOT = Path(__file__).parents[2]
+FOLDER = "/run/thwlab-defect"
+
+
+@contextmanager
+def drop_in(machine: Machine, unit: str, *settings: str, files: Sequence[File] = ()) -> Iterator[None]:
+    """The unit runs with these lines in its [Service]; afterwards it runs as it was, and nothing is left."""
+    path = f"/run/systemd/system/{unit}.d/50-thwlab-defect.conf"
+    content = "\n".join(["[Service]", *settings, ""]).encode()
+    try:
+        machine.apply([*files, File(path, content)])
+        machine.check("sh", "-c", 'systemctl daemon-reload && systemctl restart "$0"', unit)
+        yield
+    finally:
+        machine.check("sh", "-c", _UNDO, unit, path, FOLDER)
+
+
+@contextmanager
+def bystander(machine: Machine, *argv: str, properties: Sequence[str] = ()) -> Iterator[None]:
+    """A command that runs on the machine as a unit of its own."""
+    unit = "thwlab-defect.service"
+    wishes = [word for each in properties for word in ("-p", each)]
+    try:
+        machine.check("systemd-run", "--quiet", "--unit", unit, *wishes, *argv)
+        yield
+    finally:
+        machine.run("sh", "-c", 'systemctl stop "$0"; systemctl reset-failed "$0"; rm -rf "$1"', unit, FOLDER)
+
+
+def apiserver_runs(cluster: Cluster, machine: Machine) -> None:
+    """Wait until that master's apiserver is ready."""
+    await_ready(ApiServer(cluster.topology, cluster.lab.provider.platform), machine)
+
+
+def insist_green(cluster: Cluster, *tests: str, timeout: float = 240) -> None:
+    """Those tests pass now, in a session of their own."""
+    name = f"--lab-name={cluster.topology.name}"
+    argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-q", name]
+    argv += [f"tests/e2e/{test}" for test in tests]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, f"{tests} should be green again:\n{done.stdout[-4000:]}{done.stderr[-1000:]}"
+
+
+_UNDO = """\
+rm -rf "$1" "$2"
+rmdir "${1%/*}" 2>/dev/null
+systemctl daemon-reload && systemctl restart "$0"
+"""
