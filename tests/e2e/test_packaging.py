@@ -50,10 +50,11 @@ def test_everything_that_is_no_python_is_in_the_wheel(wheel: Path) -> None:
 def test_a_users_test_passes_in_an_environment_of_its_own(lab: Cluster, wheel: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "a user's folder"
     elsewhere.mkdir()
-    venv.create(elsewhere / "venv", with_pip=True)
+    venv.create(elsewhere / "venv")
     python = elsewhere / "venv" / "bin" / "python"
     offline = ("--no-index", f"--find-links={WHEELS}") if WHEELS.is_dir() else ()
-    run(python, "-m", "pip", "install", "--quiet", *offline, wheel, cwd=elsewhere)
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile")
+    run(*pip, *offline, wheel, cwd=elsewhere)
     workers = [n.name for n in lab.topology.nodes if "worker" in n.roles]
     members = [n.name for n in lab.topology.nodes if "etcd" in n.roles]
     (elsewhere / "test_mine.py").write_text(USERS_TEST % ('", "'.join(workers), members[0]))
