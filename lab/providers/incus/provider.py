@@ -149,11 +149,11 @@ class IncusProvider(Provider):
     def snapshot(self, name: str) -> None:
         """See `Provider.snapshot`."""
         machines = self._all()
-        on_each(machines, Machine.pause)
         try:
+            on_each(machines, lambda m: m.pause())
             on_each(machines, lambda m: self._snapshot_one(m.name, name))
         finally:
-            on_each(machines, Machine.resume)
+            on_each(machines, lambda m: m.resume())
 
     def restore(self, name: str) -> None:
         """See `Provider.restore`."""
@@ -162,7 +162,7 @@ class IncusProvider(Provider):
         on_each(
             machines, lambda m: self.api.do("PUT", f"/1.0/instances/{m.name}", {"restore": name}, timeout=120)
         )
-        on_each(machines, Machine.boot)
+        on_each(machines, lambda m: m.boot())
 
     def host_argv(self, argv: Sequence[str]) -> list[str]:
         """See `Provider.host_argv`."""
