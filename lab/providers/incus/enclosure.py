@@ -106,9 +106,9 @@ def _be_pid_one(argv: list[str], mounts: dict[str, tuple[str, str]]) -> None:
 
 def main() -> None:
     """Enclose and detach; exits 0 once the enclosure's PID 1 runs."""
-    name, logfile, separator, *argv = sys.argv[1:]
-    if separator != "--" or not argv:
+    if len(sys.argv) < 5 or sys.argv[3] != "--":
         sys.exit("usage: enclosure.py NAME LOGFILE -- DAEMON…")
+    name, logfile, _, *argv = sys.argv[1:]
     mounts = cgroup_mounts()
     _enter_cgroups(name, mounts)
     with Path(f"/run/netns/thwlab-{name}").open("rb") as network:

@@ -53,7 +53,7 @@ def image_of(root: Path) -> Image:
     record = root.with_suffix(".fingerprint")
     stamp = f"{root.stat().st_mtime_ns} {hashlib.sha256(metadata).hexdigest()}"
     known = record.read_text().split("\n") if record.exists() else []
-    if known[:1] != [stamp]:
+    if len(known) != 2 or known[0] != stamp:
         known = [stamp, _fingerprint(metadata, root)]
         record.write_text("\n".join(known))
     return Image(metadata, root, known[1])
