@@ -37,7 +37,7 @@ def lab_of(folder: Path, topology: Topology | None = None) -> tuple[Laboratory, 
 def test_machines_of_a_role_come_in_the_order_of_the_plan(tmp_path: Path) -> None:
     lab, _ = lab_of(tmp_path)
     assert [m.name for m in lab.of(Role.ETCD)] == ["k8s-master1", "k8s-master2", "k8s-lb"]
-    assert [m.name for m in lab.at(lab.topology.nodes[::-1])][0] == "k8s-lb"
+    assert next(m.name for m in lab.at(lab.topology.nodes[::-1])) == "k8s-lb"
 
 
 def test_a_machine_nobody_has_created_is_named_with_those_that_run(tmp_path: Path) -> None:

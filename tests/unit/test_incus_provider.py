@@ -1,0 +1,405 @@
+"""The provider against a small daemon: what it asks for, what it leaves alone, what it says."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_daemon import Asked, Daemon, ok, refused, running
+from fixed import guide_topology
+
+from lab.errors import LabError
+from lab.machine import Machine
+from lab.providers.base import Capability
+from lab.providers.incus import daemon as daemon_module
+from lab.providers.incus import description
+from lab.providers.incus import provider as module
+from lab.providers.incus.daemon import PrivateDaemon
+from lab.providers.incus.image import Image
+from lab.providers.incus.machine import IncusMachine
+from lab.providers.incus.provider import IncusProvider
+from lab.topology import Role
+
+PROJECT, INSTANCES = "/1.0/projects/thwlab-thw", "/1.0/instances"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    """The user's own daemon, which the provider finds by the environment."""
+    for name in ("INCUS_DIR", "LXD_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "d").mkdir()
+    with running(tmp_path / "d") as started:
+        monkeypatch.setenv("INCUS_SOCKET", str(started.socket))
+        yield started
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    (tmp_path / "root.squashfs").write_bytes(b"root")
+    return Image(b"metadata", tmp_path / "root.squashfs", "f00")
+
+
+@pytest.fixture
+def provider(daemon: Daemon, tmp_path: Path, image: Image) -> IncusProvider:
+    return IncusProvider("thw", tmp_path / "state", image=image, daemon="running")
+
+
+def instance(name: str, status: str = "Running") -> dict[str, Any]:
+    plan = guide_topology()
+    made = description.instance_of(plan, plan.node(name), "f00", 2)
+    return {**made, "status": status}
+
+
+def bodies(daemon: Daemon, line: str) -> list[Any]:
+    return [each.body for each in daemon.asked if f"{each.method} {each.path}" == line]
+
+
+# -- create -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """A daemon that takes everything, and machines that boot at once."""
+    monkeypatch.setattr(IncusMachine, "await_boot", lambda _: None)
+    for collection in ("projects", "storage-pools", "networks", "images", "instances"):
+        daemon.replies[f"POST /1.0/{collection}"] = ok()
+    daemon.replies[f"GET {INSTANCES}"] = ok([])
+    for node in guide_topology().nodes:
+        daemon.replies[f"PUT {INSTANCES}/{node.name}/state"] = ok()
+    return daemon
+
+
+def test_the_ground_is_laid_before_the_first_machine(provider: IncusProvider, empty: Daemon) -> None:
+    provider.create(guide_topology(), ["k8s-lb"])
+    changes = [line for line in empty.lines() if not line.startswith("GET")]
+    assert changes == [
+        "POST /1.0/projects", "POST /1.0/storage-pools", "POST /1.0/networks", "POST /1.0/images",
+        "POST /1.0/instances", f"PUT {INSTANCES}/k8s-lb/state",
+    ]  # fmt: skip
+    assert bodies(empty, f"PUT {INSTANCES}/k8s-lb/state")[0]["action"] == "start"
+
+
+def test_all_machines_asked_for_are_created(provider: IncusProvider, empty: Daemon) -> None:
+    names = [node.name for node in guide_topology().nodes]
+    provider.create(guide_topology(), names)
+    assert sorted(body["name"] for body in bodies(empty, f"POST {INSTANCES}")) == sorted(names)
+
+
+def test_what_is_there_is_left_alone_and_what_is_off_is_started(
+    provider: IncusProvider, empty: Daemon
+) -> None:
+    plan = guide_topology()
+    for path in (
+        PROJECT,
+        "/1.0/storage-pools/thwlab-thw",
+        f"/1.0/networks/{description.bridge_of('thw')}",
+        "/1.0/images/f00",
+    ):
+        empty.replies[f"GET {path}"] = ok()
+    empty.replies[f"GET {INSTANCES}"] = ok([instance("k8s-lb"), instance("k8s-master1", "Stopped")])
+    provider.create(plan, ["k8s-lb", "k8s-master1", "k8s-master2"])
+    changes = [line for line in empty.lines() if not line.startswith("GET")]
+    assert sorted(changes) == [
+        "POST /1.0/instances",
+        f"PUT {INSTANCES}/k8s-master1/state",
+        f"PUT {INSTANCES}/k8s-master2/state",
+    ]
+
+
+def test_two_processes_that_lay_the_ground_at_once_do_not_fail(
+    provider: IncusProvider, empty: Daemon
+) -> None:
+    empty.replies["POST /1.0/projects"] = refused(409, "already exists")
+    provider.create(guide_topology(), ["k8s-lb"])
+
+
+def test_every_machine_is_tried_and_all_refusals_come_back(provider: IncusProvider, empty: Daemon) -> None:
+    empty.replies[f"POST {INSTANCES}"] = lambda asked: refused(500, f"no space for {asked.body['name']}")
+    with pytest.raises(BaseExceptionGroup) as caught:
+        provider.create(guide_topology(), ["k8s-master1", "k8s-master2"])
+    assert {str(error).rsplit(" ", 1)[1] for error in caught.value.exceptions} == {
+        "k8s-master1",
+        "k8s-master2",
+    }
+
+
+def test_a_lab_attached_to_without_image_creates_nothing(empty: Daemon, tmp_path: Path) -> None:
+    attached = IncusProvider("thw", tmp_path / "state", image=None, daemon="running")
+    with pytest.raises(LabError, match="attached to without an image"):
+        attached.create(guide_topology(), ["k8s-lb"])
+
+
+def test_a_place_in_a_cluster_of_hosts_is_asked_for(provider: IncusProvider, empty: Daemon) -> None:
+    plan = guide_topology()
+    nodes = tuple(replace(node, place="host2") if node.name == "k8s-lb" else node for node in plan.nodes)
+    provider.create(replace(plan, nodes=nodes), ["k8s-lb", "k8s-master1"])
+    targets = {
+        each.body["name"]: each.query.get("target")
+        for each in empty.asked
+        if each.method == "POST" and each.path == INSTANCES
+    }
+    assert targets == {"k8s-lb": "host2", "k8s-master1": None}
+
+
+def test_a_description_has_the_planned_address_and_no_way_out() -> None:
+    made = instance("k8s-worker1")
+    assert "Address=192.168.100.21/24" in made["config"]["user.thwlab.network"]
+    assert description.node_of(made).address == guide_topology().node("k8s-worker1").address
+    network = description.network_of(guide_topology())["config"]
+    assert network["ipv4.address"] == "192.168.100.1/24"
+    assert (network["ipv4.nat"], network["ipv6.address"]) == ("false", "none")
+
+
+@pytest.mark.parametrize("name", ["thw", "a" * 20, "x-1"])
+def test_a_bridge_has_a_name_the_kernel_takes(name: str) -> None:
+    assert len(description.bridge_of(name)) <= 15
+
+
+# -- attach, remove ---------------------------------------------------------------------------------
+
+
+def test_attaching_finds_what_the_daemon_lists_in_the_plans_order(
+    provider: IncusProvider, daemon: Daemon
+) -> None:
+    daemon.replies |= {
+        f"GET {PROJECT}": ok(),
+        f"GET {INSTANCES}": ok(
+            [instance("k8s-lb"), instance("k8s-master1"), {**instance("k8s-lb"), "name": "other"}]
+        ),
+    }
+    found = provider.attach(guide_topology())
+    assert list(found) == ["k8s-master1", "k8s-lb"]
+    assert isinstance(found["k8s-lb"], Machine)
+    assert found["k8s-lb"].node.roles == guide_topology().node("k8s-lb").roles
+
+
+def test_without_a_project_nothing_is_there_and_removing_is_harmless(
+    provider: IncusProvider, daemon: Daemon
+) -> None:
+    assert provider.attach(guide_topology()) == {}
+    assert not provider.is_there()
+    provider.destroy()
+    assert f"DELETE {PROJECT}" not in daemon.lines()
+
+
+def test_removing_empties_the_project_and_leaves_nothing(provider: IncusProvider, daemon: Daemon) -> None:
+    daemon.replies |= {
+        f"GET {PROJECT}": ok(),
+        f"GET {INSTANCES}": ok([instance("k8s-lb"), instance("k8s-master1", "Stopped")]),
+        "GET /1.0/images": ok([{"fingerprint": "f00"}]),
+        f"PUT {INSTANCES}/k8s-lb/state": ok(),
+    }
+    gone = [f"{INSTANCES}/k8s-lb", f"{INSTANCES}/k8s-master1", "/1.0/images/f00", PROJECT]
+    gone += [f"/1.0/networks/{description.bridge_of('thw')}", "/1.0/storage-pools/thwlab-thw"]
+    daemon.replies |= {f"DELETE {path}": ok() for path in gone}
+    assert provider.is_there()
+    provider.destroy()
+    assert [line.removeprefix("DELETE ") for line in daemon.lines() if line.startswith("DELETE")] == gone
+    assert f"PUT {INSTANCES}/k8s-master1/state" not in daemon.lines()
+
+
+def test_a_removal_that_is_refused_is_told(provider: IncusProvider, daemon: Daemon) -> None:
+    daemon.replies |= {
+        f"GET {PROJECT}": ok(),
+        f"GET {INSTANCES}": ok([instance("k8s-lb", "Stopped")]),
+        f"DELETE {INSTANCES}/k8s-lb": refused(500, "dataset is busy"),
+    }
+    with pytest.raises(LabError, match="dataset is busy"):
+        provider.destroy()
+
+
+# -- snapshots, power -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(daemon: Daemon) -> Daemon:
+    """Three running machines that remember their state."""
+    states = dict.fromkeys(("k8s-lb", "k8s-master1", "k8s-worker1"), "Running")
+    after = {"freeze": "Frozen", "unfreeze": "Running", "start": "Running", "stop": "Stopped"}
+
+    def change(asked: Asked) -> dict[str, Any]:
+        states[asked.path.split("/")[3]] = after[asked.body["action"]]
+        return ok()
+
+    daemon.replies[f"GET {INSTANCES}"] = ok([instance(name) for name in states])
+    for name in states:
+        path = f"{INSTANCES}/{name}"
+        daemon.replies |= {
+            f"GET {path}": lambda asked: ok(
+                instance(asked.path.split("/")[3], states[asked.path.split("/")[3]])
+            ),
+            f"PUT {path}/state": change,
+            f"POST {path}/snapshots": ok(),
+            f"PUT {path}": ok(),
+            f"PATCH {path}": ok(),
+        }
+    return daemon
+
+
+def test_all_are_paused_before_the_first_snapshot_and_resumed_after_the_last(
+    provider: IncusProvider, three: Daemon
+) -> None:
+    provider.snapshot("fresh")
+    steps = [each.body.get("action", "snapshot") for each in three.asked if each.method in ("PUT", "POST")]
+    assert steps == ["freeze"] * 3 + ["snapshot"] * 3 + ["unfreeze"] * 3
+
+
+def test_a_snapshot_that_fails_leaves_no_machine_paused(provider: IncusProvider, three: Daemon) -> None:
+    three.replies[f"POST {INSTANCES}/k8s-lb/snapshots"] = refused(400, "exists")
+    with pytest.raises(LabError, match="exists"):
+        provider.snapshot("fresh")
+    assert sum(each.method == "PUT" and each.body.get("action") == "unfreeze" for each in three.asked) == 3
+
+
+def test_a_restore_brings_every_machine_back_running(
+    provider: IncusProvider, three: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booted: list[str] = []
+    monkeypatch.setattr(IncusMachine, "await_boot", lambda machine: booted.append(machine.name))
+    provider.restore("fresh")
+    restored = [each.path.rsplit("/", 1)[1] for each in three.asked if each.body == {"restore": "fresh"}]
+    assert sorted(restored) == sorted(booted) == ["k8s-lb", "k8s-master1", "k8s-worker1"]
+
+
+def test_the_plug_takes_the_link_first_and_gives_it_back_after_the_kill(
+    provider: IncusProvider, three: Daemon
+) -> None:
+    machine = IncusMachine(guide_topology().node("k8s-lb"), provider.api)
+    machine.pull_plug()
+    steps = [each.body for each in three.asked if each.method != "GET"]
+    assert steps[0] == {"devices": {"eth0": {"type": "none"}}}
+    assert (steps[1]["action"], steps[1]["force"]) == ("stop", True)
+    assert steps[2]["devices"]["eth0"]["type"] == "nic"
+
+
+def test_pause_resume_and_boot_are_harmless_when_there_is_nothing_to_do(
+    provider: IncusProvider, three: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(IncusMachine, "await_boot", lambda _: None)
+    machine = IncusMachine(guide_topology().node("k8s-lb"), provider.api)
+    machine.resume()
+    machine.boot()
+    machine.pause()
+    machine.pause()
+    machine.resume()
+    assert [each.body["action"] for each in three.asked if each.method == "PUT"] == ["freeze", "unfreeze"]
+
+
+def test_a_machine_that_cannot_be_paused_leaves_no_other_paused(
+    provider: IncusProvider, three: Daemon
+) -> None:
+    three.replies[f"PUT {INSTANCES}/k8s-lb/state"] = refused(400, "cannot freeze")
+    with pytest.raises(LabError, match="cannot freeze"):
+        provider.snapshot("fresh")
+    assert sum(each.method == "PUT" and each.body["action"] == "unfreeze" for each in three.asked) == 2
+    assert not any(each.method == "POST" for each in three.asked)
+
+
+# -- what it says of itself --------------------------------------------------------------------------
+
+
+def test_with_the_running_daemon_machines_are_in_reach_by_their_own_address(
+    provider: IncusProvider, three: Daemon
+) -> None:
+    assert provider.reach("k8s-lb", 6443) == ("192.168.100.100", 6443)
+    assert provider.host_argv(["curl"]) == ["curl"]
+    assert Capability.PAUSE in provider.capabilities
+    assert Capability.LOSES_PAGE_CACHE not in provider.capabilities
+
+
+def test_a_subnet_in_use_is_refused_with_a_free_one(
+    provider: IncusProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.shutil, "which", lambda *_, **__: "/bin/x")
+    monkeypatch.setattr(module, "networks_of_host", lambda: {"virbr0": IPv4Network("192.168.100.0/22")})
+    (missing,) = provider.preflight(guide_topology())
+    assert missing.what == "192.168.100.0/24 overlaps 192.168.100.0/22 of virbr0"
+    assert "192.168.0.0/24" in missing.remedy
+    own = {description.bridge_of("thw"): IPv4Network("192.168.100.0/24")}
+    monkeypatch.setattr(module, "networks_of_host", lambda: own)
+    assert provider.preflight(guide_topology()) == []
+
+
+def test_everything_that_is_missing_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(module, "running_socket", lambda: None)
+    missing = IncusProvider("thw", tmp_path / "state", image=None).preflight(guide_topology())
+    assert [each.what for each in missing] == ["no Incus or LXD", "no ip", "no nsenter", "no mkfs.btrfs"]
+    assert all(each.remedy for each in missing)
+
+
+def test_a_daemon_that_was_asked_for_and_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "running_socket", lambda: None)
+    with pytest.raises(LabError, match=r"no running Incus or LXD[\s\S]*incus:private"):
+        _ = IncusProvider("thw", tmp_path / "state", image=None, daemon="running").private
+    monkeypatch.setattr(module, "installed_program", lambda: None)
+    with pytest.raises(LabError, match=r"neither incusd nor lxd[\s\S]*doctor --fix"):
+        _ = IncusProvider("thw", tmp_path / "state", image=None, daemon="private").private
+
+
+def test_auto_takes_the_running_daemon_unless_the_lab_has_its_own(daemon: Daemon, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert IncusProvider("thw", state, image=None).private is None
+    (state / "incus").mkdir(parents=True)
+    assert IncusProvider("thw", state, image=None).private is not None
+
+
+# -- the private daemon, as far as it can be told without one -----------------------------------------
+
+
+def test_labs_of_one_name_in_other_folders_are_other_labs(tmp_path: Path) -> None:
+    ours = PrivateDaemon("thw", daemon_module.DEFAULT_ROOT / "thw/incus", "lxd")
+    other = PrivateDaemon("thw", tmp_path / "thw/incus", "lxd")
+    assert ours.network == Path("/run/netns/thwlab-thw")
+    assert other.tag.startswith("thw-")
+    assert not other.is_there()
+    assert not other.is_running()
+    assert other.inside(["ping", "x"]) == ["nsenter", f"--net={other.network}", "--", "ping", "x"]
+
+
+def test_proxies_and_other_daemons_do_not_reach_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "no_proxy", "INCUS_SOCKET", "LXD_SOCKET"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("KEPT", "y")
+    env = daemon_module._clean_environment()
+    assert env["KEPT"] == "y"
+    assert not {
+        name for name in env if name.lower().endswith("_proxy") or name in ("INCUS_SOCKET", "LXD_SOCKET")
+    }
+    assert "/usr/sbin" in env["PATH"].split(":")
+
+
+def test_members_are_found_by_their_namespace_only(tmp_path: Path) -> None:
+    assert list(daemon_module.members(tmp_path / "none")) == []
+    assert list(daemon_module.members(tmp_path)) == []
+
+
+def test_mounts_and_loop_devices_of_a_folder_are_only_its_own(tmp_path: Path) -> None:
+    assert daemon_module.mounts(tmp_path) == []
+    assert daemon_module.loop_devices(tmp_path) == []
+    assert daemon_module.mounts(Path("/proc")) != []
+
+
+def test_ending_what_is_not_there_is_harmless(tmp_path: Path) -> None:
+    PrivateDaemon("unit-test-of-nothing", tmp_path / "incus", "lxd").end()
+
+
+def test_the_environment_names_the_running_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("INCUS_SOCKET", "INCUS_DIR", "LXD_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(daemon_module, "RUNNING_SOCKETS", ("/nowhere/unix.socket",))
+    assert daemon_module.running_socket() is None
+    monkeypatch.setenv("LXD_DIR", "/x")
+    assert daemon_module.running_socket() == Path("/x/unix.socket")
+    monkeypatch.setenv("INCUS_SOCKET", "/y.socket")
+    assert daemon_module.running_socket() == Path("/y.socket")
+
+
+def test_roles_of_an_attached_machine_come_from_the_plan(provider: IncusProvider, daemon: Daemon) -> None:
+    daemon.replies |= {f"GET {PROJECT}": ok(), f"GET {INSTANCES}": ok([instance("k8s-worker1")])}
+    assert Role.WORKER in provider.attach(guide_topology())["k8s-worker1"].node.roles
