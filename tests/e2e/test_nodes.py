@@ -226,7 +226,9 @@ def test_a_serving_request_for_a_foreign_address_stays_pending(lab_workers: Clus
                 complaints.append(f"{node.name}: {name}, for {FOREIGN}, was decided: {request['status']}")
             told = (name, str(FOREIGN), SIGNER, f"kubectl certificate approve {name}")
             if lacking := [word for word in told if word not in kept_back]:
-                complaints.append(f"{node.name}: {name} is kept back without a word of {lacking}: {kept_back}")
+                complaints.append(
+                    f"{node.name}: {name} is kept back without a word of {lacking}: {kept_back}"
+                )
     insist(complaints)
 
 
@@ -291,9 +293,7 @@ def test_a_node_can_neither_read_nor_change_what_is_anothers(
     insist([complaint for complaints in found.values() for complaint in complaints])
 
 
-def _plan(
-    node: Node, cluster: Cluster, where: str, names: dict[str, str]
-) -> tuple[list[Ask], list[Ask]]:
+def _plan(node: Node, cluster: Cluster, where: str, names: dict[str, str]) -> tuple[list[Ask], list[Ask]]:
     """What the node must get and what it must not; with a single worker, the other is one that is not."""
     other = next((n.name for n in cluster.topology.of(Role.WORKER) if n != node), "k8s-nobody")
     kept, nodes, dry = f"/api/v1/namespaces/{where}/secrets", "/api/v1/nodes", "?dryRun=All"
