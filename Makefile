@@ -21,10 +21,9 @@ PYTEST := "$(VENV)/bin/python" -m pytest -p no:randomly
 e2e: host
 	$(PYTEST) -m e2e $(JUNIT)/junit-e2e.xml $(ARGS)
 
+# Without CI=true a host that can run no lab is told so in one line, and that is no failure.
 test: lint unit
-	@"$(VENV)/bin/python" -m lab.doctor --can-host || { [ "$$CI" != true ] && exit 0 || exit 1; }; \
-	"$(VENV)/bin/python" -m lab.doctor --can-host --quiet || exit 0; \
-	$(MAKE) --no-print-directory e2e
+	@if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; then $(MAKE) --no-print-directory e2e; fi
 
 unit: setup
 	$(PYTEST) tests/unit $(JUNIT)/junit-unit.xml

@@ -1,6 +1,6 @@
 """Every file of the default plan, byte for byte.
 
-After a change that is meant: `LAB_GOLDEN=write pytest tests/unit/test_components_golden.py`, then read
+After a change that is meant: `THWLAB_GOLDEN=write pytest tests/unit/test_components_golden.py`, then read
 the difference with `git diff tests/unit/golden` before it is committed.  Certificates and keys are
 constants here, so of them only name and mode are kept, in MANIFEST.
 """
@@ -41,7 +41,7 @@ def folder_of(substrate: str, name: str) -> Path:
 def test_the_files_of_a_machine_are_those_that_were_read(substrate: str, name: str) -> None:
     topology, folder = guide_topology(), folder_of(substrate, name)
     now = shown(files_of(topology, PLATFORMS[substrate], topology.node(name)))
-    if os.environ.get("LAB_GOLDEN") == "write":
+    if os.environ.get("THWLAB_GOLDEN") == "write":
         shutil.rmtree(folder, ignore_errors=True)
         for path, text in now.items():
             target = folder / path.lstrip("/")
