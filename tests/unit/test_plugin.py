@@ -293,7 +293,7 @@ def test_ctrl_c_ends_at_once_and_keeps_or_removes_as_configured(
     pytester.makeconftest(fake_lab.CONFTEST)
     pytester.makepyfile("def test_it(lab_etcd):\n    raise KeyboardInterrupt")
     argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", *LEAN, f"--lab-keep={keep}"]
-    done = subprocess.run(argv, capture_output=True, timeout=20, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, timeout=120, text=True, check=False)
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
     assert (fake_lab.events()[-1] == "remove thw") is removed
 
@@ -321,7 +321,7 @@ def test_workers_share_one_lab_that_their_controller_removes(
     pytester.makeconftest(fake_lab.CONFTEST)
     tests = "".join(f"def test_{n}(lab_etcd):\n    pass\n" for n in range(6))
     pytester.makepyfile(test_it=tests)
-    result = pytester.runpytest_subprocess("-n", "2", "--junitxml=junit.xml", *also, timeout=60)
+    result = pytester.runpytest_subprocess("-n", "2", "--junitxml=junit.xml", *LEAN, *also, timeout=240)
     result.assert_outcomes(passed=6)
     removed = [at for at, line in enumerate(fake_lab.events()) if line == "remove thw"]
     assert removed == [len(fake_lab.events()) - 1]
@@ -337,7 +337,7 @@ def test_a_failure_in_a_worker_is_collected_and_the_controller_keeps_the_lab(
 ) -> None:
     pytester.makeconftest(fake_lab.CONFTEST)
     pytester.makepyfile(test_it=FAILING)
-    result = pytester.runpytest_subprocess("-n", "2", "-p", "no:randomly", *LEAN, timeout=60)
+    result = pytester.runpytest_subprocess("-n", "2", "-p", "no:randomly", *LEAN, timeout=240)
     result.assert_outcomes(passed=1, failed=1)
     assert count("collect") == 1
     assert count("remove") == 0
