@@ -255,18 +255,17 @@ profiles:
 Y
 t pool and network
 wait $making $importing
-machine(){ # boot one, fill it, start what may start by itself
+machine(){ # boot one, fill it, start what may start by itself; returns once that has said that it is ready
     lxc launch lab "$1" -q -c user.thwlab.network="$(printf '[Match]\nName=eth0\n[Network]\nAddress=%s/24\nGateway=%s\nLinkLocalAddressing=no\nIPv6AcceptRA=no' $N.${A[$1]} $N.1)"
     curl -s --unix-socket lxd/unix.socket "lxd/1.0/instances/$1/state" | grep -o '"pid":[0-9]*' | cut -d: -f2 >"pid/$1"
     cp -r --remove-destination "m/$1/." "/proc/$(cat "pid/$1")/root/"
-    until s "$1" systemctl daemon-reload >/dev/null 2>&1; do sleep 0.05; done
-    s "$1" systemctl start --no-block $2
+    until s "$1" sh -c 'systemctl daemon-reload && ip -4 -o addr show eth0 | grep -q .' >/dev/null 2>&1; do sleep 0.05; done
+    s "$1" systemctl start $2 || :
 }
-control="etcd kube-apiserver kube-controller-manager kube-scheduler" booting=()
-start(){ machine "$@" & booting+=($!); }
+control="etcd kube-apiserver kube-controller-manager kube-scheduler" starting=()
+start(){ machine "$@" & starting+=($!); }
 start k8s-master1 "$control"; start k8s-master2 "$control"; start k8s-lb "etcd nginx"; start k8s-worker1 containerd; start k8s-worker2 containerd
-wait "${booting[@]}"
-t machines
+wait "${starting[@]}"
 until [ "$(api /readyz)" = ok ]; do sleep 0.1; done
 t API
 objects | s k8s-lb kubectl create --validate=false -f - >/dev/null
