@@ -114,7 +114,7 @@ def raise_for(how: str) -> None:
         raise KeyboardInterrupt
     if how == "hang":  # and meanwhile the user presses Ctrl-C
         threading.Timer(0.3, lambda: os.kill(os.getpid(), 2)).start()
-        threading.Event().wait(60)
+        threading.Event().wait(600)
 
 
 def stages_for(_: Topology) -> list[Stage]:
