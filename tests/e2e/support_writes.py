@@ -1,4 +1,4 @@
-"""Writing all the while: the writer's process, what came of each write, and whether what was promised holds."""
+"""Writing all the while: the writer's process, what came of each write, and whether promises are kept."""
 
 import base64
 import json

@@ -137,24 +137,36 @@ def _carried_out(command: _Command, running: _Running, stdin: bytes, start: floa
     out, err = _Stream(running.sockets["1"]), _Stream(running.sockets["2"])
     readers = [_thread(out.drain), _thread(err.drain)]
     _thread(lambda: _feed(running.sockets["0"], stdin))
-    leftover: tuple[str, ...] | None = ()
+    leftover: tuple[str, ...] = ()
     done = _await(command.api, running.operation, command.deadline)
-    if done is None:
-        running.kill()
-        leftover = _end_all(command)
-        late = (
-            _await(command.api, running.operation, time.monotonic() + GRACE) if leftover is not None else None
-        )
-        status, said = _status(late)
-        _join(readers, DRAIN if late else 0.0)
+    cut = done is None
+    if cut:
+        done, leftover = _cut(command, running)
+    status, said = _status(done)
+    _join(readers, DRAIN if done else 0.0)
+    if cut:
         running.shut()
         status = None if status == KILLED else status
-    else:
-        status, said = _status(done)
-        _join(readers, DRAIN)
     seconds = time.monotonic() - start
     kept = bytes(out.kept), bytes(err.kept) + said
-    return Result(status, *kept, seconds, out.cut + err.cut, leftover or ())
+    return Result(status, *kept, seconds, out.cut + err.cut, leftover)
+
+
+def _cut(command: _Command, running: _Running) -> tuple[Json | None, tuple[str, ...]]:
+    """End the command and what it started; how it ended, if it did, and the command lines of the rest.
+
+    Twice, for on a loaded machine it may not have begun at the first time.
+    """
+    found: tuple[str, ...] = ()
+    running.kill()
+    for _ in range(2):
+        ended = _end_all(command)
+        if ended is None:
+            break
+        found += ended
+        if done := _await(command.api, running.operation, time.monotonic() + GRACE / 2):
+            return done, found
+    return None, found
 
 
 def _end_all(command: _Command) -> tuple[str, ...] | None:
@@ -173,7 +185,8 @@ def _end_all(command: _Command) -> tuple[str, ...] | None:
             running.shut()
     except (NoAnswer, WaitExpired):
         return None
-    return tuple(bytes(out.kept).decode(errors="replace").splitlines()) if done else None
+    found = bytes(out.kept).decode(errors="replace").splitlines()
+    return tuple(line.strip() for line in found) if done else None
 
 
 def _connected(api: Api, operation: Json, deadline: float, stack: ExitStack) -> dict[str, ClientConnection]:
@@ -246,13 +259,15 @@ def _status(done: Json | None) -> tuple[int | None, bytes]:
     return int(ended), str(done.get("err") or "").encode()
 
 
-# Twice, for what was being started meanwhile.
+# Twice, for what was being started meanwhile; stopped first, so that nobody goes on when a child is gone.
 _END_ALL = """\
 for turn in 1 2; do
-  for found in $(grep -lszx -e "$0" /proc/[0-9]*/environ); do
-    process=${found%/environ}
+  found=$(grep -lszFx -e "$0" /proc/[0-9]*/environ)
+  for each in $found; do process=${each%/environ}; kill -STOP "${process#/proc/}"; done
+  for each in $found; do
+    process=${each%/environ}
     tr '\\0' ' ' <"$process/cmdline" && echo
-    kill -9 "${process#/proc/}"
-  done 2>/dev/null
-done
+    kill -KILL "${process#/proc/}"
+  done
+done 2>/dev/null
 """

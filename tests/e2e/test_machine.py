@@ -1,0 +1,146 @@
+"""Commands on machines: whatever they do, the call ends at its deadline and tells what happened.
+
+On a machine that runs no pods.  What strains it, or freezes it, is in test_machine_strain.py.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+from lab.cluster import Cluster
+from lab.errors import CommandFailed, CommandTimedOut
+from lab.machine import OUTPUT_CAP, File, Machine
+from lab.topology import Role
+
+pytestmark = pytest.mark.e2e
+DEADLINE, LATE = 1.0, 4.0  # LATE: what is granted after the deadline, to kill, to fetch, and to a loaded host
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def machine(lab_etcd: Cluster) -> Machine:
+    """The last machine with etcd; of the guide's plan the balancer."""
+    return lab_etcd.of(Role.ETCD)[-1]
+
+
+def took(machine: Machine, act: Callable[[], object]) -> None:
+    """The call ends not long after its deadline."""
+    start = time.monotonic()
+    act()
+    seconds = time.monotonic() - start
+    assert seconds < DEADLINE + LATE, f"{machine.name}: a call with {DEADLINE}s to live took {seconds:.1f}s"
+
+
+def leftover(machine: Machine, word: str) -> str:
+    """Processes on the machine whose command line has the word."""
+    return machine.run("pgrep", "-af", f"{word[0]}[{word[1]}]{word[2:]}").stdout
+
+
+def test_output_held_open_by_a_child_keeps_the_status_and_names_the_child(machine: Machine) -> None:
+    start = time.monotonic()
+    done = machine.run("sh", "-c", "sleep 311 & echo done", timeout=DEADLINE)
+    assert done.out == b"done\n", f"{machine.name}: {done}"
+    assert done.ok, f"{machine.name}: the command ended with 0, not {done.status}"
+    waited = time.monotonic() - start
+    assert waited < 1 or done.leftover == ("sleep 311",), f"{machine.name}: cut, but not marked: {done}"
+    assert waited < DEADLINE + LATE, f"{machine.name}: took {waited:.1f}s"
+    assert not leftover(machine, "sleep 311"), f"{machine.name}: the child still runs"
+
+
+def test_a_command_that_never_ends_is_cut_with_all_its_children(machine: Machine) -> None:
+    script = "echo begun; (sleep 312; echo child) & sleep 312; echo over"
+    start = time.monotonic()
+    done = machine.run("sh", "-c", script, timeout=DEADLINE)
+    assert time.monotonic() - start < DEADLINE + LATE
+    assert done.timed_out, f"{machine.name}: ended with {done.status}, not by its deadline"
+    assert done.out == b"begun\n", f"{machine.name}: printed {done.out!r}"
+    assert not leftover(machine, "sleep 312"), f"{machine.name}: left {leftover(machine, 'sleep 312')}"
+
+
+def test_check_tells_of_a_cut_command_what_it_had_printed(machine: Machine) -> None:
+    with pytest.raises(CommandTimedOut, match=rf"{machine.name}.*timed out after 1\.0s.*half a line"):
+        machine.check("sh", "-c", "printf 'half a line'; sleep 313", timeout=1)
+
+
+def test_a_command_that_ignores_signals_is_cut(machine: Machine) -> None:
+    script = "trap '' TERM INT HUP; while :; do sleep 314; done"
+    assert machine.run("sh", "-c", script, timeout=DEADLINE).timed_out
+    assert not leftover(machine, "sleep 314")
+
+
+def test_an_endless_flood_is_cut_at_its_deadline(machine: Machine) -> None:
+    def act() -> None:
+        done = machine.run("sh", "-c", "yes >&2", timeout=DEADLINE)
+        assert done.timed_out, f"{machine.name}: `yes` ended with {done.status}"
+        assert len(done.err) == OUTPUT_CAP
+
+    took(machine, act)
+
+
+def test_lines_with_colours_on_stderr_come_back_as_they_were(machine: Machine) -> None:
+    script = "for n in $(seq 100000); do printf '\\033[31m%s\\033[0m\\n' $n; done >&2"
+    done = machine.run("bash", "-c", script, timeout=60)
+    lines = done.err.split(b"\n")
+    assert (len(lines), lines[0], lines[-2]) == (100001, b"\x1b[31m1\x1b[0m", b"\x1b[31m100000\x1b[0m")
+
+
+def test_bytes_that_are_no_text_are_kept_and_shown_with_marks(machine: Machine) -> None:
+    every = bytes(range(256)) * 64
+    done = machine.run("cat", stdin=every)
+    assert done.out == every, f"{machine.name}: bytes were changed on their way"
+    shown = machine.run("printf", "\\252\\377\\000ok")
+    assert (shown.out, shown.stdout) == (b"\xaa\xff\x00ok", "\ufffd\ufffd\x00ok")
+
+
+def test_bytes_that_are_no_text_can_be_told_in_a_failure(machine: Machine) -> None:
+    with pytest.raises(CommandFailed, match="exited 3: \ufffd\ufffd no text"):
+        machine.check("sh", "-c", "printf '\\252\\377 no text' >&2; exit 3")
+
+
+def test_a_journal_in_latin_1_can_be_read(machine: Machine) -> None:
+    name = f"thwlab-latin1-{os.getpid()}"
+    machine.check("systemd-run", "--quiet", "--wait", f"--unit={name}", "printf", "caf\\351 au lait\\n")
+    told = machine.run("journalctl", "-u", name, "-o", "cat", "--all")
+    assert "au lait" in told.stdout, f"{machine.name}: {told}"
+
+
+def test_arguments_pass_no_shell(machine: Machine) -> None:
+    strange = ["a b", "$HOME", "`id`", "'", '"', "\\", "*", "-n", "ä\u2028\n", "", "x" * 30000]
+    done = machine.run("printf", "%s\\0", *strange)
+    assert done.stdout.split("\0")[:-1] == strange
+
+
+def test_much_input_that_nobody_reads_delays_nobody(machine: Machine) -> None:
+    def unread() -> None:
+        assert machine.run("sleep", "315", stdin=bytes(64 * MIB), timeout=DEADLINE).timed_out
+
+    took(machine, unread)
+    assert machine.run("true", stdin=bytes(16 * MIB)).ok
+
+
+def test_statuses_are_answers(machine: Machine) -> None:
+    assert [machine.run("sh", "-c", f"exit {n}").status for n in (0, 1, 126, 255)] == [0, 1, 126, 255]
+    assert machine.run("sh", "-c", "kill -9 $$").status == 137
+    assert machine.run("no-such-program").status == 127
+
+
+def test_files_arrive_whole_with_their_modes_and_only_when_they_differ(machine: Machine) -> None:
+    folder = f"/run/thwlab-files-{os.getpid()}"
+    files = [
+        File(f"{folder}/deep/er/ä b", bytes(range(256)), 0o600),
+        File(f"{folder}/empty", b"", 0o755),
+        File(f"{folder}/big", os.urandom(12 * MIB), 0o640),
+    ]
+    try:
+        assert machine.apply(files) == {file.path for file in files}
+        assert machine.apply(files) == frozenset()
+        other = [File(files[0].path, files[0].content, 0o644), files[1]]
+        assert machine.apply(other) == {files[0].path}
+        read = machine.run("cat", files[0].path)
+        assert read.out == files[0].content
+        modes = machine.check("stat", "-c", "%a", *(file.path for file in files)).split()
+        assert modes == ["644", "755", "640"]
+    finally:
+        machine.check("rm", "-rf", folder)

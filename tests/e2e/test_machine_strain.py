@@ -1,0 +1,117 @@
+"""Machines under strain, or frozen: calls end at their deadline all the same, and nothing is left behind."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Cluster
+from lab.errors import CommandTimedOut
+from lab.machine import OUTPUT_CAP, File, Machine
+from lab.providers.base import Capability
+from lab.topology import Role
+from lab.wait import NotYet, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.disruptive]
+DEADLINE, LATE = 2.0, 4.0
+FREEZE_AFTER = 0.5
+ROUNDS, SPREAD = 200, 8
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def machine(lab_etcd: Cluster) -> Machine:
+    """The last machine with etcd; of the guide's plan the balancer."""
+    return lab_etcd.of(Role.ETCD)[-1]
+
+
+def left(machine: Machine, *argv: str) -> str:
+    """Processes on the machine with this command line."""
+    return machine.run("pgrep", "-af", f"^{' '.join(argv)}$").stdout
+
+
+def test_calls_to_a_frozen_machine_end_at_their_deadline(lab_etcd: Cluster, machine: Machine) -> None:
+    if Capability.PAUSE not in lab_etcd.lab.provider.capabilities:
+        pytest.skip(f"provider {lab_etcd.lab.provider.name} cannot pause machines here")
+    script = "echo begun; sleep 1; echo on; sleep 317"
+    freezer = threading.Timer(FREEZE_AFTER, machine.pause)
+    freezer.start()
+    try:
+        start = time.monotonic()
+        caught = machine.run("sh", "-c", script, stdin=bytes(16 * MIB), timeout=DEADLINE)
+        first = time.monotonic() - start
+        freezer.join()
+        late = machine.run("echo", "never", timeout=DEADLINE)
+        with pytest.raises(CommandTimedOut, match=machine.name):
+            machine.apply([File("/run/thwlab-never", b"")], timeout=DEADLINE)
+        all_three = time.monotonic() - start
+    finally:
+        freezer.join()
+        machine.resume()
+    assert (caught.status, caught.out) == (None, b"begun\n"), f"{machine.name}: {caught}"
+    assert (late.status, late.out) == (None, b""), f"{machine.name}: {late}"
+    assert first < DEADLINE + LATE, f"{machine.name}: {DEADLINE}s to live took {first:.1f}s"
+    assert all_three < 3 * (DEADLINE + LATE), f"{machine.name}: three calls took {all_three:.1f}s"
+    assert machine.check("echo", "again") == "again\n"
+    wait_until(f"{machine.name} to end what was cut", lambda: gone(machine, "sleep", "317"), timeout=20)
+
+
+def gone(machine: Machine, *argv: str) -> None:
+    if found := left(machine, *argv):
+        raise NotYet(f"{machine.name} still runs {found}")
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_a_flood_on_one_stream_is_capped_and_the_cut_counted(machine: Machine, stream: str) -> None:
+    redirect = "" if stream == "out" else ">&2"
+    done = machine.run("sh", "-c", f"head -c {100 * MIB} /dev/zero {redirect}", timeout=60)
+    kept, other = (done.out, done.err) if stream == "out" else (done.err, done.out)
+    assert done.ok, f"{machine.name}: {done.status} {done.err[-200:]!r}"
+    assert (len(kept), done.cut, other) == (OUTPUT_CAP, 100 * MIB - OUTPUT_CAP, b"")
+
+
+def test_many_rounds_leave_nothing_on_this_host(machine: Machine) -> None:
+    """Of each kind that ends badly some, and quick ones for the rest."""
+    bad = [("sh", "-c", "sleep 316 & echo x"), ("sleep", "316"), ("sh", "-c", "yes >&2")]
+    rounds = [bad[n // 10 % len(bad)] if n % 10 == 0 else ("true",) for n in range(ROUNDS)]
+    spread(machine, [("true",)] * 4 * SPREAD)  # as many kept connections as there will be
+    before = held()
+    spread(machine, rounds)
+    wait_until("this process to hold no more than before", lambda: as_before(before), timeout=10)
+    gone(machine, "sleep", "316")
+
+
+def as_before(before: dict[str, int]) -> None:
+    now = held()
+    if more := {what: f"{before[what]}, now {now[what]}" for what in now if now[what] > before[what]}:
+        raise NotYet(str(more))
+
+
+def spread(machine: Machine, rounds: list[tuple[str, ...]]) -> None:
+    """All of them, some at a time."""
+    todo, lock = iter(rounds), threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                argv = next(todo, None)
+            if argv is None:
+                return
+            machine.run(*argv, timeout=30 if argv == ("true",) else 1)
+
+    threads = [threading.Thread(target=work) for _ in range(SPREAD)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def held() -> dict[str, int]:
+    """What this process holds; an ended child that nobody waited for counts as one."""
+    tasks = list(Path("/proc/self/task").iterdir())
+    return {
+        "threads": len(tasks),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+        "children": sum(len((task / "children").read_text().split()) for task in tasks),
+    }
