@@ -85,12 +85,16 @@ def _effective(
 def _problems(found: Mapping[str, Effective], env: Mapping[str, str]) -> list[str]:
     known = {setting.variable for setting in SETTINGS}
     wrong = [
-        f"{found[s.name].origin}: {found[s.name].value!r} is none of {', '.join(c or '(empty)' for c in s.choices)}"
+        f"{found[s.name].origin}: {found[s.name].value!r} is none of {_listed(s.choices)}"
         for s in SETTINGS
         if s.choices and found[s.name].value not in s.choices
     ]
     strange = sorted(name for name in env if name.startswith("LAB_") and name not in known)
     return wrong + [f"{name} is no setting; there are {', '.join(sorted(known))}" for name in strange]
+
+
+def _listed(choices: tuple[str, ...]) -> str:
+    return ", ".join(choice or "(empty)" for choice in choices)
 
 
 def keep_policy(found: Mapping[str, Effective], environ: Mapping[str, str] | None = None) -> str:

@@ -36,15 +36,18 @@ BALANCER = frozenset({Role.LOAD_BALANCER})
 MASTERS = frozenset({Role.CONTROL_PLANE})
 WORKERS = frozenset({Role.WORKER})
 ADMINS = frozenset({Role.ADMIN})
+# Placed together; systemd holds the controllers back until their apiserver is ready.
+MASTER = (ApiServer, ControllerManager, Scheduler)
 
 
 def stages_for(topology: Topology) -> list[Stage]:
     """The stages this plan needs, in an order in which each stands after those it needs."""
     every = [
         Stage("hosts", "each machine knows the others by name", _install(Hosts)),
-        Stage("etcd", "every member commits", _install(Etcd), ("hosts",), ETCD),
-        Stage("load-balancer", "the balancer accepts", _install_balancer, ("hosts",), BALANCER),
-        Stage("apiserver", "every apiserver says readyz", _start_masters, ("etcd",), MASTERS),
+        Stage("etcd", "every member commits", _install(Etcd), roles=ETCD),
+        Stage("load-balancer", "the balancer accepts", _install_balancer, roles=BALANCER),
+        Stage("masters", "the masters' programs are started", _start(*MASTER), roles=MASTERS),
+        Stage("apiserver", "every apiserver says readyz", _await(ApiServer), ("etcd", "masters"), MASTERS),
         Stage("access", "the first kubelet may come", _apply_access, ("apiserver",), MASTERS),
         Stage(
             "control-plane",
@@ -53,12 +56,14 @@ def stages_for(topology: Topology) -> list[Stage]:
             ("apiserver", "load-balancer"),
             MASTERS,
         ),
-        Stage("admin", "kubectl works on the admin machine", _install(Admin), ("control-plane",), ADMINS),
-        Stage("runtime", "workers can run containers", _install(NodePrep, Containerd), ("hosts",), WORKERS),
+        Stage(
+            "admin", "kubectl works on the admin machine", _install(Admin), ("hosts", "control-plane"), ADMINS
+        ),
+        Stage("runtime", "workers can run containers", _install(NodePrep, Containerd), roles=WORKERS),
         Stage(
             "kubelet",
             "kubelets ask to join",
-            _start_kubelets,
+            _start(Kubelet, KubeProxy),
             ("runtime", "access", "load-balancer"),
             WORKERS,
         ),
@@ -73,10 +78,10 @@ def stages_for(topology: Topology) -> list[Stage]:
             "network",
             "every node is Ready and knows the way to every pod",
             _pod_network,
-            ("kubelet", "control-plane"),
+            ("hosts", "kubelet", "control-plane"),
             WORKERS,
         ),
-        Stage("proxy", "Services are translated on every worker", _install(KubeProxy), ("network",), WORKERS),
+        Stage("proxy", "Services are translated on every worker", _await(KubeProxy), ("network",), WORKERS),
         *(_addon_stage(addon.name) for addon in chosen(topology)),
     ]
     return [_without(stage, topology) for stage in every if _has_machines(stage, topology)]
@@ -104,12 +109,27 @@ def _without(stage: Stage, topology: Topology) -> Stage:
 
 
 def _install(*kinds: type[Component]) -> Act:
-    return partial(_install_all, kinds)
+    return lambda lab: _install_these(_components(kinds, lab), lab)
 
 
-def _install_all(kinds: tuple[type[Component], ...], lab: Laboratory) -> None:
-    components = _components(kinds, lab)
+def _start(*kinds: type[Component]) -> Act:
+    return lambda lab: _place_these(_components(kinds, lab), lab)
+
+
+def _await(*kinds: type[Component]) -> Act:
+    def act(lab: Laboratory) -> None:
+        components = _components(kinds, lab)
+        await_all(components, _there(lab, components))
+
+    return act
+
+
+def _install_these(components: Sequence[Component], lab: Laboratory) -> None:
     install(components, _there(lab, components), lab.credentials)
+
+
+def _place_these(components: Sequence[Component], lab: Laboratory) -> None:
+    on_each(_there(lab, components), lambda machine: place(components, machine, lab.credentials))
 
 
 def _components(kinds: Sequence[type[Component]], lab: Laboratory) -> list[Component]:
@@ -123,8 +143,7 @@ def _there(lab: Laboratory, components: Sequence[Component]) -> list[Machine]:
 
 
 def _install_balancer(lab: Laboratory) -> None:
-    component = balancer(lab.topology, lab.provider.platform)
-    install([component], _there(lab, [component]), lab.credentials)
+    _install_these([balancer(lab.topology, lab.provider.platform)], lab)
 
 
 def _apply_access(lab: Laboratory) -> None:
@@ -132,16 +151,8 @@ def _apply_access(lab: Laboratory) -> None:
         apply(addon, lab.api(_first_master(lab)), lab.credentials)
 
 
-def _start_masters(lab: Laboratory) -> None:
-    """All three programs are placed at once; systemd starts the controllers when their apiserver is ready."""
-    components = _components((ApiServer, ControllerManager, Scheduler), lab)
-    masters = lab.of(Role.CONTROL_PLANE)
-    on_each(masters, lambda machine: place(components, machine, lab.credentials))
-    await_all(components[:1], masters)
-
-
 def _await_masters(lab: Laboratory) -> None:
-    await_all(_components((ControllerManager, Scheduler), lab), lab.of(Role.CONTROL_PLANE))
+    _await(ControllerManager, Scheduler)(lab)
     wait_until("the API to answer at its address", lambda: lab.api().text("/readyz"), timeout=60)
 
 
@@ -149,17 +160,12 @@ def _first_master(lab: Laboratory) -> str:
     return lab.topology.of(Role.CONTROL_PLANE)[0].name
 
 
-def _start_kubelets(lab: Laboratory) -> None:
-    kubelets = _components((Kubelet,), lab)
-    on_each(lab.of(Role.WORKER), lambda machine: place(kubelets, machine, lab.credentials))
-
-
 def _join(lab: Laboratory) -> None:
     workers = lab.of(Role.WORKER)
     wait_until(
         "the kubelets to serve with certificates", lambda: _check_joined(lab, workers), timeout=JOIN_TIMEOUT
     )
-    await_all(_components((Kubelet,), lab), workers)
+    _await(Kubelet)(lab)
 
 
 def _check_joined(lab: Laboratory, workers: list[Machine]) -> None:
@@ -212,8 +218,7 @@ def _check_serving(verify: bool, machine: Machine) -> None:
 
 def _pod_network(lab: Laboratory) -> None:
     cidrs = wait_until("every node to get its pod range", lambda: _pod_cidrs(lab), timeout=60)
-    components = pod_network(lab.topology, lab.provider.platform, cidrs)
-    install(components, _there(lab, components), lab.credentials)
+    _install_these(pod_network(lab.topology, lab.provider.platform, cidrs), lab)
     wait_until("every node to be Ready", lambda: _check_ready(lab), timeout=90)
 
 

@@ -25,14 +25,19 @@ from lab.errors import LabError
 from lab.topology import Versions
 from lab.wait import NotYet, wait_until
 
-RECIPE = 5  # raised when this file makes something else of the same inputs
+BASE_RECIPE, ROOT_RECIPE = 5, 6  # raised when this file makes something else of the same inputs
 PACKAGES = (
     "systemd systemd-sysv dbus udev iproute2 iptables nftables openssh-server python3-minimal "
     "ca-certificates procps kmod nginx-light libnginx-mod-stream haproxy conntrack ipset ethtool socat "
     "curl runc jq dnsutils iputils-ping tcpdump netcat-openbsd openssl busybox-static psmisc"
 ).split()
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/i18n/*")
-NOT_STARTED = ("nginx", "haproxy", "ssh", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer")
+# What the components bring their own units for, and what only costs time at each boot of a container.
+MASKED = (
+    "nginx.service haproxy.service ssh.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer "
+    "e2scrub_reap.service systemd-binfmt.service systemd-logind.service console-getty.service "
+    "getty.target systemd-update-utmp.service systemd-update-utmp-runlevel.service"
+).split()
 UNIQUE_PER_MACHINE = ("etc/hostname", "etc/resolv.conf", "etc/machine-id", "var/lib/dbus/machine-id")
 PLACES = {
     "opt/etcd/bin": ("etcd", "etcdctl", "etcdutl"),
@@ -53,12 +58,12 @@ Report = Callable[[str], None]
 
 def base_key(suite: str) -> str:
     """What the Debian base is made of, as a short hash."""
-    return _hash([RECIPE, suite, os.uname().machine, PACKAGES, LEFT_OUT])
+    return _hash([BASE_RECIPE, suite, os.uname().machine, PACKAGES, LEFT_OUT])
 
 
 def root_key(suite: str, programs: Programs, versions: Versions) -> str:
     """What a whole root is made of, as a short hash."""
-    return _hash([base_key(suite), programs.digest(), asdict(versions), PLACES, LINKS])
+    return _hash([ROOT_RECIPE, base_key(suite), programs.digest(), asdict(versions), PLACES, LINKS, MASKED])
 
 
 def build_root(cache: Path, programs: Programs, versions: Versions, report: Report = lambda _: None) -> Path:
@@ -146,9 +151,10 @@ def _assemble(work: Path, base: Path, programs: Programs, versions: Versions) ->
                 (root / folder / name).chmod(0o755)
     for link, target in LINKS.items():
         (root / link).symlink_to(target)
-    for unit in NOT_STARTED:
-        name = unit if "." in unit else f"{unit}.service"
-        (root / "etc/systemd/system" / name).symlink_to("/dev/null")
+    for unit in MASKED:
+        (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    for folder in ("etc", "var"):  # else the first boot runs everything that wants to follow an update
+        (root / folder / ".updated").touch()
     _enable_networkd(root)
     _import_images(root, programs, _write_images(work, root, programs, versions))
     _forget_identity(root)

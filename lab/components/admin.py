@@ -1,10 +1,9 @@
 """kubectl for the administrator, on the machine the guide uses for it."""
 
 from lab.components.base import Component
-from lab.components.readiness import ask
 from lab.components.rendering import KUBERNETES, ca_file, pair_files, secret
 from lab.kubeconfig import kubeconfig
-from lab.machine import File, Machine
+from lab.machine import File
 from lab.pki import CA_FILES, Credentials, paths
 from lab.topology import Node, Role
 
@@ -40,8 +39,6 @@ class Admin(Component):
             *pair_files(credentials, "etcd-client", node),
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """The API answers the administrator."""
-        ask(
-            machine, self.unit, f"{KUBECTL} --kubeconfig {KUBECONFIG} --request-timeout=10s get --raw /readyz"
-        )
+        return f"{KUBECTL} --kubeconfig {KUBECONFIG} --request-timeout=10s get --raw /readyz"

@@ -3,7 +3,7 @@
 from lab.components.base import Component
 from lab.components.control_plane import conf_of, program, variable_of
 from lab.components.etcd import client_url
-from lab.components.readiness import CURL, ask
+from lab.components.readiness import CURL
 from lab.components.rendering import (
     CFG,
     LOGS,
@@ -16,7 +16,7 @@ from lab.components.rendering import (
     render,
     secret,
 )
-from lab.machine import File, Machine
+from lab.machine import File
 from lab.pki import CA_FILES, Credentials, paths
 from lab.topology import Node, Role
 
@@ -70,10 +70,10 @@ class ApiServer(Component):
             *pairs,
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """/readyz on the node's own address says 200; else the checks that fail are told."""
-        where = f"https://{machine.node.address}:{self.topology.networks.api_port}/readyz?verbose"
-        ask(machine, self.unit, _READYZ.format(curl=CURL, ca=CA_FILES["kubernetes"], url=where))
+        where = f"https://{node.address}:{self.topology.networks.api_port}/readyz?verbose"
+        return _READYZ.format(curl=CURL, ca=CA_FILES["kubernetes"], url=where)
 
     def flags(self, node: Node) -> dict[str, str]:
         """Its command line."""

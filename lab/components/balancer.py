@@ -1,8 +1,6 @@
 """What the two balancers share: where they run and how one sees that they accept."""
 
 from lab.components.base import Component
-from lab.components.readiness import ask
-from lab.machine import Machine
 from lab.topology import Node, Role
 
 
@@ -17,10 +15,10 @@ class LayerFourBalancer(Component):
         """The balancer of the plan, if it has one."""
         return self.topology.of(Role.LOAD_BALANCER)
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """Its own process takes a connection."""
-        where = f"/dev/tcp/{self._reached_at(machine.node)}/{self.topology.networks.api_port}"
-        ask(machine, self.unit, f"systemctl is-active {self.unit} && timeout 5 bash -c '<{where}'")
+        where = f"/dev/tcp/{self._reached_at(node)}/{self.topology.networks.api_port}"
+        return f"systemctl is-active {self.unit} && timeout 5 bash -c '<{where}'"
 
     def listen(self, node: Node) -> str:
         """Address and port to bind; not every address where an apiserver on the same machine has its own."""

@@ -3,10 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 
+from lab.components.readiness import ask
 from lab.machine import File, Machine, Platform, on_each
 from lab.pki import Credentials
 from lab.topology import Node, Profile, Topology
 from lab.wait import wait_until
+
+LINGER = 3.0  # seconds
 
 
 class Component(ABC):
@@ -44,21 +47,29 @@ class Component(ABC):
         """Every file the component needs on this node.  Pure: same input, same bytes."""
 
     @abstractmethod
-    def check_ready(self, machine: Machine) -> None:
-        """Return if the component itself answers on this machine, raise `NotYet` if it may still."""
+    def probe(self, node: Node) -> str:
+        """The shell command that ends with status 0 on the node if the component itself answers.  Pure."""
+
+    def check_ready(self, machine: Machine, linger: float = 0) -> None:
+        """Return if the component answers on this machine, raise `NotYet` if it may still.
+
+        It is asked again on the machine itself for ``linger`` seconds: a round trip less for each time.
+        """
+        ask(machine, self.unit, self.probe(machine.node), linger=linger)
 
 
 def place(components: Sequence[Component], machine: Machine, credentials: Credentials) -> list[str]:
-    """Bring the machine's files to what the components describe; (re)start the units whose files changed.
+    """Bring the machine's files to what its components describe; (re)start the units whose files changed.
 
     One stream of files and one command for all of them.  Does not wait for them to serve.  The names of
     those that changed.
     """
-    wanted = {c.name: c.files(machine.node, credentials) for c in components}
+    here = _on(components, machine)
+    wanted = {c.name: c.files(machine.node, credentials) for c in here}
     changed = machine.apply([file for files in wanted.values() for file in files])
     paths = {name: {file.path for file in files} & changed for name, files in wanted.items()}
-    jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in components if c.unit is not None]
-    fresh = [c.unit for c in components if c.unit is not None and paths[c.name]]
+    jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in here if c.unit is not None]
+    fresh = [c.unit for c in here if c.unit is not None and paths[c.name]]
     if jobs:
         machine.check("sh", "-c", _JOBS, " ".join(fresh), *jobs)
     return [name for name, found in paths.items() if found]
@@ -75,7 +86,7 @@ def install(components: Sequence[Component], machines: Sequence[Machine], creden
 
     Everywhere is started before anywhere is awaited: a member of a quorum is not ready alone.
     """
-    on_each(machines, lambda machine: place(_on(components, machine), machine, credentials))
+    on_each(machines, lambda machine: place(components, machine, credentials))
     await_all(components, machines)
 
 
@@ -97,7 +108,7 @@ def await_ready(component: Component, machine: Machine) -> None:
     """Wait until the component serves on this machine; raises `WaitExpired` with what it said last."""
     wait_until(
         f"{component.name} on {machine.name}",
-        lambda: component.check_ready(machine),
+        lambda: component.check_ready(machine, LINGER),
         timeout=component.start_timeout,
     )
 

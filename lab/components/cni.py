@@ -5,9 +5,9 @@ from ipaddress import IPv4Network
 
 from lab.components.base import Component
 from lab.components.kubelet import KUBECONFIG
-from lab.components.readiness import CURL, ask
+from lab.components.readiness import CURL
 from lab.components.rendering import Service, render
-from lab.machine import File, Machine, Platform
+from lab.machine import File, Platform
 from lab.pki import Credentials
 from lab.topology import Node, Role, Topology
 
@@ -47,11 +47,11 @@ class PodRoutes(Component):
         )
         return [service.file(self.unit)]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """The kernel has every route."""
         shown = "ip route show {} | grep -q 'via {} ' || {{ echo no route to {}; exit 1; }}"
-        tests = [shown.format(cidr, via, cidr) for cidr, via in self._routes(machine.node)]
-        ask(machine, self.unit, "; ".join(tests) or "true")
+        tests = [shown.format(cidr, via, cidr) for cidr, via in self._routes(node)]
+        return "; ".join(tests) or "true"
 
     def _routes(self, node: Node) -> list[tuple[str, str]]:
         others = ((name, cidr) for name, cidr in sorted(self.pod_cidrs.items()) if name != node.name)
@@ -98,10 +98,10 @@ class CniFlannel(Component):
             self._service(node).file(self.unit),
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """It has a lease, and the CNI configuration is made from it."""
         healthy = f"{CURL} -f http://127.0.0.1:{FLANNEL_HEALTH_PORT}/healthz"
-        ask(machine, self.unit, f"systemctl is-active {self.unit} && {healthy} && test -s {CONFLIST}")
+        return f"systemctl is-active {self.unit} && {healthy} && test -s {CONFLIST}"
 
     def _script(self) -> bytes:
         conflist = render("cni.conflist.j2", subnet="$subnet", mtu="$FLANNEL_MTU").decode()

@@ -1,9 +1,8 @@
 """containerd: runs the pods of a worker, with runc from the distribution."""
 
 from lab.components.base import Component
-from lab.components.readiness import ask
 from lab.components.rendering import Service, render
-from lab.machine import File, Machine
+from lab.machine import File
 from lab.pki import Credentials
 from lab.topology import Node, Role
 
@@ -36,10 +35,10 @@ class Containerd(Component):
             self._service().file(self.unit),
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """Its CRI answers, and has the image without which no pod starts."""
         crictl = f"/usr/local/bin/crictl --timeout 10s --runtime-endpoint {SOCKET} --image-endpoint {SOCKET}"
-        ask(machine, self.unit, f"{crictl} version && {crictl} inspecti -q {self._pause} >/dev/null")
+        return f"{crictl} version && {crictl} inspecti -q {self._pause} >/dev/null"
 
     @property
     def _pause(self) -> str:

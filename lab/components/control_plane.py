@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from lab.components.base import Component
-from lab.components.readiness import CURL, ask
+from lab.components.readiness import CURL
 from lab.components.rendering import CFG, KUBERNETES, RESTART, Service, ca_file, options, pair_files, secret
 from lab.kubeconfig import kubeconfig
-from lab.machine import File, Machine
+from lab.machine import File
 from lab.pki import CA_FILES, Credentials, paths
 from lab.topology import Node, Role
 
@@ -63,10 +63,10 @@ class Controller(Component):
             *pair_files(credentials, f"{self.name}-server", node),
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """/healthz over TLS that verifies."""
         trust = f"--cacert {CA_FILES['kubernetes']}"
-        ask(machine, self.unit, f"{CURL} -f {trust} https://127.0.0.1:{self.port}/healthz")
+        return f"{CURL} -f {trust} https://127.0.0.1:{self.port}/healthz"
 
     def flags(self) -> dict[str, str]:
         """Its command line; the same on every master."""

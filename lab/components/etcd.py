@@ -1,9 +1,8 @@
 """etcd: a member on every node of that role, each started with the same list of peers."""
 
 from lab.components.base import Component
-from lab.components.readiness import ask
 from lab.components.rendering import ETCD, RESTART, Service, ca_file, environment, pair_files
-from lab.machine import File, Machine, Platform
+from lab.machine import File, Platform
 from lab.pki import CA_FILES, Credentials, paths
 from lab.topology import Node, Role, Topology
 
@@ -37,10 +36,10 @@ class Etcd(Component):
             *pairs,
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """A proposal of this member is committed, which takes a quorum."""
-        own = client_url(machine.node)
-        ask(machine, self.unit, f"{etcdctl()} --endpoints={own} --command-timeout=10s endpoint health")
+        own = client_url(node)
+        return f"{etcdctl()} --endpoints={own} --command-timeout=10s endpoint health"
 
     def _settings(self, node: Node) -> dict[str, str]:
         own, loopback = client_url(node), f"https://127.0.0.1:{CLIENT_PORT}"

@@ -2,9 +2,9 @@
 
 from lab.components.base import Component
 from lab.components.control_plane import client_config, conf_of, program, variable_of
-from lab.components.readiness import CURL, ask
+from lab.components.readiness import CURL
 from lab.components.rendering import CFG, RESTART, ca_file, options, pair_files, render
-from lab.machine import File, Machine
+from lab.machine import File
 from lab.pki import Credentials
 from lab.topology import Node, Role
 
@@ -35,12 +35,12 @@ class KubeProxy(Component):
             *pair_files(credentials, self.name, node),
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """It says that the rules are as new as the Services it knows.
 
         Not by /healthz, which is red without a reason for a proxy of a wrong name: the tests tell that one.
         """
-        ask(machine, self.unit, f"{CURL} -f http://127.0.0.1:{HEALTH_PORT}/livez")
+        return f"{CURL} -f http://127.0.0.1:{HEALTH_PORT}/livez"
 
     def _config(self, node: Node) -> bytes:
         networks = self.topology.networks

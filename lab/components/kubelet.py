@@ -3,10 +3,10 @@
 from lab.components.base import Component
 from lab.components.containerd import SOCKET
 from lab.components.control_plane import conf_of, program, variable_of
-from lab.components.readiness import CURL, ask
+from lab.components.readiness import CURL
 from lab.components.rendering import CFG, KUBERNETES, RESTART, ca_file, options, render, secret
 from lab.kubeconfig import kubeconfig
-from lab.machine import File, Machine
+from lab.machine import File
 from lab.pki import CA_FILES, Credentials
 from lab.topology import Node, Role
 
@@ -47,9 +47,9 @@ class Kubelet(Component):
             ca_file(credentials, "kubernetes"),
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """Its own health endpoint says ok.  Whether the node is Ready is the API's to tell."""
-        ask(machine, self.unit, f"{CURL} -f http://127.0.0.1:{HEALTH_PORT}/healthz")
+        return f"{CURL} -f http://127.0.0.1:{HEALTH_PORT}/healthz"
 
     def flags(self, node: Node) -> dict[str, str]:
         """Its command line."""

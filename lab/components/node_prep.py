@@ -1,9 +1,8 @@
 """What a machine needs after every boot, as files and as a unit, never as commands typed once."""
 
 from lab.components.base import Component
-from lab.components.readiness import ask
 from lab.components.rendering import Service, render
-from lab.machine import File, Machine
+from lab.machine import File
 from lab.pki import Credentials
 from lab.topology import Cni, Node, Role
 
@@ -30,10 +29,10 @@ class Hosts(Component):
             File("/etc/systemd/networkd.conf.d/90-thwlab.conf", foreign),
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """Every name leads to the planned address."""
         tests = (f"getent hosts {n.name} | grep -q '^{n.address} '" for n in self.topology.nodes)
-        ask(machine, self.unit, " && ".join(tests))
+        return " && ".join(tests)
 
 
 class NodePrep(Component):
@@ -69,10 +68,10 @@ class NodePrep(Component):
             service.file(self.unit),
         ]
 
-    def check_ready(self, machine: Machine) -> None:
+    def probe(self, node: Node) -> str:
         """The script ended well and the kernel forwards."""
         forwards = 'test "$(cat /proc/sys/net/ipv4/ip_forward)" = 1'
-        ask(machine, self.unit, f"systemctl is-active {self.unit} && {forwards}")
+        return f"systemctl is-active {self.unit} && {forwards}"
 
     def _modules(self) -> tuple[str, ...]:
         if self.platform.container:

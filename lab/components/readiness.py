@@ -9,14 +9,15 @@ SECONDS = (
 CURL = "curl --noproxy '*' -sS -m 10"
 
 
-def ask(machine: Machine, unit: str | None, probe: str) -> None:
+def ask(machine: Machine, unit: str | None, probe: str, *, linger: float = 0) -> None:
     """Run the shell command ``probe`` on the machine; `NotYet` unless it ends with status 0.
 
-    `NotYet` then carries what the probe printed, and of a unit its state and the end of its journal.
+    It is tried again and again on the machine for ``linger`` seconds.  `NotYet` carries what the probe
+    printed last, and of a unit its state and the end of its journal.
     """
-    result = machine.run("sh", "-c", _ASK, unit or "", probe, timeout=SECONDS)
+    result = machine.run("sh", "-c", _ASK, unit or "", probe, str(round(linger)), timeout=SECONDS + linger)
     if result.timed_out:
-        raise NotYet(f"{unit or machine.name}: no answer within {SECONDS} s to `{probe}`")
+        raise NotYet(f"{unit or machine.name}: no answer within {SECONDS + linger:.0f} s to `{probe}`")
     if not result.ok:
         raise NotYet(_one_line(result.stdout + result.stderr))
 
@@ -26,7 +27,12 @@ def _one_line(text: str) -> str:
 
 
 _ASK = """\
-seen=$(eval "$1" 2>&1) && exit 0
+until=$(($(date +%s) + $2))
+while :; do
+  seen=$(eval "$1" 2>&1) && exit 0
+  [ "$(date +%s)" -lt "$until" ] || break
+  sleep 0.1
+done
 printf '%s\\n' "$seen" | tail -n 5
 [ -n "$0" ] || exit 1
 printf '%s ' "$0" $(systemctl show -p ActiveState -p SubState -p NRestarts "$0"); echo

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from lab.background import start
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider
@@ -115,9 +116,12 @@ class IncusProvider(Provider):
         self._ground(topology)
         there = {i["name"]: i["status"] for i in self.api.get("/1.0/instances", query_recursion=1)}
         nodes = [topology.node(name) for name in names]
-        machines = [self._machine(node) for node in nodes]
-        on_each(machines, lambda machine: self._create_one(topology, there, machine.node))
-        on_each(machines, IncusMachine.await_boot)  # type: ignore[arg-type]
+
+        def create_and_boot(machine: Machine) -> None:
+            self._create_one(topology, there, machine.node)
+            self._machine(machine.node).await_boot()
+
+        on_each([self._machine(node) for node in nodes], create_and_boot)
 
     def attach(self, topology: Topology) -> Mapping[str, Machine]:
         """See `Provider.attach`."""
@@ -194,16 +198,22 @@ class IncusProvider(Provider):
         if self.private:
             self.private.start()
         self._unless("projects", project_of(self.lab))
-        self._unless("storage-pools", pool_of(self.lab), query_project="default")
-        self._unless("networks", network_of(topology), query_project="default")
-        if self._image is not None and not self.api.exists(f"/1.0/images/{self._image.fingerprint}"):
-            self._import(self._image)
+        parts = [
+            start(self._import_image),
+            start(partial(self._unless, "storage-pools", pool_of(self.lab), query_project="default")),
+            start(partial(self._unless, "networks", network_of(topology), query_project="default")),
+        ]
+        for part in parts:
+            part.result()
 
     def _unless(self, collection: str, body: dict[str, Any], **query: Any) -> None:
         if not self.api.exists(f"/1.0/{collection}/{body['name']}"):
             ignoring(409, partial(self.api.do, "POST", f"/1.0/{collection}", body, timeout=120, **query))
 
-    def _import(self, image: Image) -> None:
+    def _import_image(self) -> None:
+        image = self._image
+        if image is None or self.api.exists(f"/1.0/images/{image.fingerprint}"):
+            return
         boundary = "thwlab-image-parts"
         headers = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
@@ -216,8 +226,8 @@ class IncusProvider(Provider):
         if node.name not in there:
             self._create_instance(topology, node)
         if there.get(node.name) != "Running":
-            start = {"action": "start", "timeout": 60}
-            self.api.do("PUT", f"/1.0/instances/{node.name}/state", start, timeout=90)
+            wish = {"action": "start", "timeout": 60}
+            self.api.do("PUT", f"/1.0/instances/{node.name}/state", wish, timeout=90)
 
     def _create_instance(self, topology: Topology, node: Node) -> None:
         if self._image is None:
