@@ -27,7 +27,9 @@ def test_keys_follow_what_goes_in(monkeypatch: pytest.MonkeyPatch, versions: Ver
     assert rootfs.root_key("bookworm", Programs([]), versions) == before
     assert rootfs.root_key("trixie", Programs([]), versions) != before
     for name, value in {
-        "RECIPE": 0,
+        "BASE_RECIPE": 0,
+        "ROOT_RECIPE": 0,
+        "MASKED": (),
         "PACKAGES": ["systemd"],
         "LEFT_OUT": (),
         "LINKS": {},
