@@ -28,7 +28,7 @@ ENVIRONMENT = {
 }
 MARK = "THWLAB_COMMAND"  # in the environment of all that a command starts, so that none of it is lost
 DRAIN = 2.0  # seconds granted to output still on its way when the command has ended
-GRACE = 1.0  # seconds granted to the machine to end what the deadline cut
+GRACE = 3.0  # seconds granted to a loaded machine to end what the deadline cut
 KILLED = 128 + 9
 CHUNK = 1 << 16
 # A stream that is shut in the middle of a message is no news to anybody.
@@ -98,6 +98,7 @@ class _Command:
     argv: tuple[str, ...]
     deadline: float
     mark: str = ""
+    patient: bool = True  # whether to wait for a frozen machine to be resumed
 
     @property
     def left(self) -> float:
@@ -116,7 +117,7 @@ class _Command:
             operation = self.api.begin("POST", path, self._request(), timeout=self.left)
         except ApiError as error:
             if "frozen" in str(error):
-                raise NotYet(str(error)) from error
+                raise (NotYet if self.patient else NoAnswer)(str(error)) from error
             raise
         with ExitStack() as opened:
             sockets = _connected(self.api, operation, self.deadline, opened)
@@ -164,7 +165,7 @@ def _cut(command: _Command, running: _Running) -> tuple[Json | None, tuple[str, 
         if ended is None:
             break
         found += ended
-        if done := _await(command.api, running.operation, time.monotonic() + GRACE / 2):
+        if done := _await(command.api, running.operation, time.monotonic() + GRACE / 3):
             return done, found
     return None, found
 
@@ -175,7 +176,7 @@ def _end_all(command: _Command) -> tuple[str, ...] | None:
     None from a machine that does not answer; there it happens once it does.
     """
     argv = ("sh", "-c", _END_ALL, f"{MARK}={command.mark}")
-    killer = _Command(command.api, command.instance, argv, time.monotonic() + GRACE)
+    killer = _Command(command.api, command.instance, argv, time.monotonic() + GRACE, patient=False)
     try:
         with killer.started() as running:
             out = _Stream(running.sockets["1"])
