@@ -125,22 +125,30 @@ def _flags(command_line: bytes) -> dict[str, str]:
 
 _SENDER = """\
 import os, sys
-def send(name, content):
+sent = set()
+def send(path):
+    if path not in sent and os.path.isfile(path) and os.path.getsize(path) < 1 << 16:
+        sent.add(path)
+        with open(path, "rb") as file:
+            frame(path, file.read())
+def frame(name, content):
     sys.stdout.buffer.write(("%d %s\\n" % (len(content), name)).encode() + content)
 for folder in sys.argv[2:]:
     for root, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(root, name)
-            if os.path.isfile(path) and os.path.getsize(path) < 1 << 16:
-                with open(path, "rb") as file:
-                    send(path, file.read())
+        for path in (os.path.join(root, name) for name in names):
+            send(path)
 wanted = sys.argv[1].split(",")
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
         program = os.path.basename(os.readlink("/proc/%s/exe" % pid))
         if program in wanted:
             with open("/proc/%s/cmdline" % pid, "rb") as file:
-                send("@" + program, file.read())
+                words = file.read()
+            frame("@" + program, words)
+            for word in words.decode().split("\\0"):
+                path = word.partition("=")[2]
+                if path.startswith("/"):
+                    send(path)
     except OSError:
         pass
 """

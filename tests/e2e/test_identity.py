@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support_certificate_uses import KUBELET_PORT, REVIEW, REVIEWS, call
+from support_eventually import eventually
 from support_holdings import Holdings, holdings
 from support_namespace import namespace
 from support_pod_manifests import ACCOUNT
@@ -18,7 +19,7 @@ from support_ways import ways
 from lab.cluster import Cluster
 from lab.errors import ClusterError
 from lab.topology import Role
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet
 
 pytestmark = pytest.mark.e2e
 RBAC = "rbac.authorization.k8s.io"
@@ -46,7 +47,7 @@ def granted(lab_network: Cluster, pods: PodSet) -> Iterator[str]:
         api.apply(_object(f"{RBAC}/v1", "Role", "reader", where, rules=[rule]))
         api.apply(_object(f"{RBAC}/v1", "RoleBinding", "reader", where, subjects=[user], roleRef=reader))
         review = _review(f"system:serviceaccount:{pods.namespace}:{ACCOUNT}", where)
-        wait_until("every master to know the grant", partial(_check_granted, lab_network, review), timeout=15)
+        eventually("every master to know the grant", partial(_check_granted, lab_network, review), timeout=15)
         yield where
 
 
@@ -124,7 +125,7 @@ def test_a_token_dies_with_its_service_account(lab_control_plane: Cluster) -> No
         }
         api.delete(f"/api/v1/namespaces/{where}/serviceaccounts/leaver")
         check = partial(_check_left, lab_control_plane, tokens)
-        wait_until("a deleted service account's token to be refused", check, timeout=20)
+        eventually("a deleted service account's token to be refused", check, timeout=20)
 
 
 def _check_left(cluster: Cluster, tokens: Mapping[str, str]) -> None:

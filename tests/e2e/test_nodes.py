@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from support_certificate_uses import call
+from support_eventually import eventually
 from support_holdings import Holdings, holdings
 from support_namespace import namespace
 from support_nodes import (
@@ -36,7 +37,7 @@ from lab.errors import ClusterError
 from lab.machine import Machine, on_each
 from lab.pki import Usage, issue
 from lab.topology import Node, Profile, Role
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet
 
 pytestmark = pytest.mark.e2e
 Record = Callable[[str, object], None]
@@ -150,7 +151,7 @@ def test_a_bootstrap_token_is_refused_by_every_apiserver_once_it_has_expired(
             paths.append(f"/api/v1/namespaces/kube-system/secrets/{manifest['metadata']['name']}")
             api.apply(manifest)
         known = partial(_check_known, lab_control_plane, good.text)
-        wait_until("every apiserver to know a fresh bootstrap token", known, timeout=15)
+        eventually("every apiserver to know a fresh bootstrap token", known, timeout=15)
         seen = who_is(lab_control_plane, expired.text)
     finally:
         for path in paths:
@@ -219,7 +220,7 @@ def test_a_serving_request_for_a_foreign_address_stays_pending(lab_workers: Clus
     with serving_requests(lab_workers) as requests:
         kept_back = stages._approve(lab_workers.lab)
         own = {name: node for name, (node, kind) in requests.items() if kind == "own"}
-        wait_until("requests to be signed", partial(_check_signed, lab_workers, own), timeout=20)
+        eventually("requests to be signed", partial(_check_signed, lab_workers, own), timeout=20)
         for name, (node, _) in requests.items() - {(name, (node, "own")) for name, node in own.items()}:
             request = api.get(f"{CSRS}/{name}")
             if request["status"].get("conditions") or issued(request):
@@ -282,7 +283,7 @@ def test_a_node_can_neither_read_nor_change_what_is_anothers(
 
     def tried(machine: Machine) -> list[str]:
         may, may_not = _plan(machine.node, lab_workers, where, names)
-        wait_until(f"{machine.name} to get its own", partial(_check_own, machine, may), timeout=15)
+        eventually(f"{machine.name} to get its own", partial(_check_own, machine, may), timeout=15)
         return [
             f"{machine.name}, {ask.method} {ask.path}: got {status}, not 403: {text}"
             for ask, (status, text) in zip(may_not, as_kubelet(machine, may_not), strict=True)

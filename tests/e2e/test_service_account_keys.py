@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 
 import pytest
 from support_certificate_uses import API, REVIEW, REVIEWS, call
+from support_eventually import eventually
 from support_holdings import Holdings, holdings
 from support_tokens import claims_of, mint, public_key, signed
 from support_visits import Outcome, visit
@@ -66,7 +68,12 @@ def test_the_service_account_key_is_not_the_cas(
 def tokens(lab_control_plane: Cluster) -> dict[str, str]:
     """Tokens of one service account: one by each apiserver, and forgeries that differ in one respect."""
     keys, topology = lab_control_plane.credentials, lab_control_plane.topology
-    minted = {f"minted by {n.name}": mint(lab_control_plane, n.name) for n in topology.of(Role.CONTROL_PLANE)}
+    minted = {
+        f"minted by {node.name}": eventually(
+            f"a token from {node.name}", partial(mint, lab_control_plane, node.name), timeout=10
+        )
+        for node in topology.of(Role.CONTROL_PLANE)
+    }
     claims = claims_of(next(iter(minted.values())))
     own, ca = keys.service_account.private, keys.authorities["kubernetes"].key
     ended = {**claims, "nbf": claims["nbf"] - 7200, "iat": claims["iat"] - 7200, "exp": claims["iat"] - 3600}

@@ -1,0 +1,86 @@
+"""Seeded defects of nodes and machines: rights that nobody should have, twins, a certificate that ended."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support_dropin import FOLDER, insist_green
+
+from lab.addons.base import cluster_role, cluster_role_binding
+from lab.cluster import Cluster
+from lab.kubeapi import path_of
+from lab.machine import File, Machine
+from lab.pki import Usage, issue
+from lab.topology import Role
+
+pytestmark = pytest.mark.defects
+TurnsRed = Callable[..., None]
+ISOLATED = "test_nodes.py::test_a_node_can_neither_read_nor_change_what_is_anothers"
+TWINS = "test_machines.py::test_no_two_machines_share_an_identity"
+IN_FORCE = "test_certificate_lives.py::test_every_certificate_is_in_force_and_its_days_are_reported"
+SCHEDULER = "test_identity.py::test_a_program_may_do_its_own_work_and_nothing_of_anothers[kube-scheduler]"
+
+
+@contextmanager
+def granted(lab: Cluster, kind: str, whom: str, resource: str, *verbs: str) -> Iterator[None]:
+    """A right of the core group, given to somebody in the whole cluster, for the body."""
+    name = f"defect-{uuid.uuid4().hex[:8]}"
+    rules = [{"apiGroups": [""], "resources": [resource], "verbs": list(verbs)}]
+    given = (cluster_role(name, rules), cluster_role_binding(name, name, kind, whom))
+    try:
+        for manifest in given:
+            lab.api().apply(manifest)
+        yield
+    finally:
+        for manifest in given:
+            lab.api().delete(path_of(manifest))
+
+
+def test_nodes_that_may_read_every_secret(lab: Cluster, turns_red: TurnsRed) -> None:
+    with granted(lab, "Group", "system:nodes", "secrets", "get", "list"):
+        reads = [f"{node.name}, GET " for node in lab.topology.of(Role.WORKER)]
+        turns_red(ISOLATED, *reads, "/secrets/of-nobody: got 200, not 403")
+    insist_green(lab, ISOLATED)
+
+
+def test_a_scheduler_that_may_delete_nodes(lab: Cluster, turns_red: TurnsRed) -> None:
+    with granted(lab, "User", "system:kube-scheduler", "nodes", "delete"):
+        masters = [f"{n.name}: kube-scheduler may delete nodes" for n in lab.topology.of(Role.CONTROL_PLANE)]
+        turns_red(SCHEDULER, *masters)
+    insist_green(lab, SCHEDULER)
+
+
+def test_a_machine_with_the_machine_id_of_another(lab: Cluster, turns_red: TurnsRed) -> None:
+    """Case B1, by a mount over the file, so that nothing on its disk is changed."""
+    first, *_, twin = lab.machines.values()
+    with mounted(twin, "/etc/machine-id", first.check("cat", "/etc/machine-id").encode()):
+        turns_red(TWINS, f"{first.name} and {twin.name} share machine-id")
+    insist_green(lab, TWINS)
+
+
+@contextmanager
+def mounted(machine: Machine, path: str, content: bytes) -> Iterator[None]:
+    """Another content at that path, for the body."""
+    other = f"{FOLDER}/{uuid.uuid4().hex}"
+    try:
+        machine.apply([File(other, content)])
+        machine.check("mount", "--bind", other, path)
+        yield
+    finally:
+        machine.check("sh", "-c", 'umount "$0"; rm -rf "$1"', path, FOLDER)
+
+
+def test_a_certificate_that_ended_yesterday(lab: Cluster, turns_red: TurnsRed) -> None:
+    machine, now = lab.of(Role.CONTROL_PLANE)[-1], datetime.now(UTC)
+    path = "/opt/kubernetes/ssl/e2e-ended.pem"
+    ca = lab.credentials.authorities["kubernetes"]
+    ended = {"not_before": now - timedelta(days=9), "not_after": now - timedelta(days=1)}
+    pair = issue(ca, cn="ended", usages={Usage.CLIENT}, **ended)
+    try:
+        machine.apply([File(path, pair.cert)])
+        turns_red(IN_FORCE, f"{machine.name}: {path}")
+    finally:
+        machine.check("rm", "-f", path)
+    insist_green(lab, IN_FORCE)
