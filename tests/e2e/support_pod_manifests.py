@@ -1,6 +1,5 @@
-"""The objects of the session's test pods, as one list to apply.  Pure."""
+"""The objects of the session's test pods.  Pure."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,18 +11,25 @@ MANY = 120  # addresses in one answer: more than 512 bytes, and more than a pack
 Manifest = dict[str, Any]
 
 
-def manifests(topology: Topology, workers: Sequence[Node], namespace: str) -> bytes:
-    """Namespace, servers, clients and Services, as `kubectl apply -f -` reads them."""
+def manifests(topology: Topology, workers: Sequence[Node], namespace: str) -> list[Manifest]:
+    """Namespace, servers, clients and Services, in the order to create them."""
     image = f"registry.k8s.io/e2e-test-images/agnhost:{topology.versions.agnhost}"
-    objects = [
+    return [
+        _object("v1", "Namespace", namespace),
         _object("v1", "ServiceAccount", ACCOUNT, namespace),
         _servers(image, len(workers), namespace),
         *(_client(image, number, node, namespace) for number, node in enumerate(workers, 1)),
         *_services(len(workers), namespace),
         *_many(namespace),
     ]
-    listed = [_object("v1", "Namespace", namespace), *objects]
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": listed}).encode()
+
+
+def path_of(manifest: Manifest) -> str:
+    """Where objects of its kind are created."""
+    version, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    place = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+    return f"{root}{place}/{kind.lower()}s"
 
 
 def _object(version: str, kind: str, name: str, namespace: str | None = None, **more: Any) -> Manifest:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from support_pod_manifests import HTTP, manifests
+from support_pod_manifests import HTTP, manifests, path_of
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError, WaitExpired
@@ -69,9 +69,8 @@ class PodSet:
 
 def create(cluster: Cluster, namespace: str) -> PodSet:
     """Have the pods running, each answering on its own worker; Services get a moment to follow."""
-    cluster.kubectl(
-        "apply", "-f", "-", stdin=manifests(cluster.topology, cluster.topology.of(Role.WORKER), namespace)
-    )
+    for manifest in manifests(cluster.topology, cluster.topology.of(Role.WORKER), namespace):
+        cluster.api().post(path_of(manifest), manifest)
     found = find(cluster, namespace)
     _answering(found)
     _settle(cluster, found)
