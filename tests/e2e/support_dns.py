@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from support_pods import Pod
+from support_pods import Pod, PodSet
 
+from lab.cluster import Cluster
 from lab.errors import ClusterError
 from lab.machine import Result
 
@@ -48,6 +49,11 @@ class Answer:
 
     def __str__(self) -> str:
         return f"{self.status} {' '.join(sorted(self.data)[:10])}".strip()
+
+
+def in_services(cluster: Cluster, pods: PodSet, name: str) -> str:
+    """The full name of something in the namespace of the test pods."""
+    return f"{name}.{pods.namespace}.svc.{cluster.topology.networks.domain}"
 
 
 def dig(pod: Pod, server: str, way: str, questions: Iterable[Question], *options: str) -> list[Answer]:
