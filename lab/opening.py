@@ -1,17 +1,18 @@
 """From a plan to a lab one can work on: programs, image, provider, state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.artifacts.cache import Cache
 from lab.artifacts.fetch import Progress, fetch
 from lab.artifacts.rootfs import build_root, sweep
 from lab.errors import ConfigError, LabError
+from lab.growth import hindrances
 from lab.laboratory import Laboratory
 from lab.providers.incus import IncusProvider
 from lab.providers.incus.image import Image, image_of
 from lab.state import StateFolder, boot_id, state_root
-from lab.topology import Cni, Topology
+from lab.topology import Cni, Facts, Topology, changes, facts
 
 Report = Callable[[str], None]
 DAEMONS = ("auto", "running", "private", "incusd", "lxd")
@@ -39,20 +40,21 @@ def provider_of(word: str, name: str, image: Image | None = None) -> IncusProvid
     return IncusProvider(name, state_root() / name, image=image, daemon=daemon or "auto")
 
 
-def open_lab(topology: Topology, word: str, report: Report) -> Laboratory:
+def open_lab(topology: Topology, word: str, report: Report, *, grow: bool = False) -> Laboratory:
     """A lab to bring stages up in: attached to if it runs with this plan, else about to be created.
 
-    Writes down the intent; creates no machine.
+    With ``grow`` it may run with a plan to which this one only adds machines and roles.  Writes down the
+    intent; creates no machine.
     """
     state = state_of(topology.name)
-    _refuse_another(state, topology)
+    _refuse_another(state, topology, grow=grow)
     provider = provider_of(word, topology.name)
     missing = provider.preflight(topology)
     if missing:
         lines = [f"{each.what}: {each.remedy}" for each in missing]
         raise LabError("\n  - ".join(["this host cannot run the lab:", *lines]), remedy="thwlab doctor --fix")
     provider = provider_of(word, topology.name, prepare_image(topology, report))
-    state.intend(word, topology.digest())
+    state.intend(word, topology.digest(), {".".join(path): value for path, value in facts(topology).items()})
     lab = Laboratory(topology, provider, state)
     lab.machines.update(provider.attach(topology))
     return lab
@@ -83,7 +85,7 @@ def _word(state: StateFolder) -> str:
     return intent.provider if intent else "auto"
 
 
-def _refuse_another(state: StateFolder, topology: Topology) -> None:
+def _refuse_another(state: StateFolder, topology: Topology, *, grow: bool) -> None:
     intent = state.intent()
     if intent is None:
         return
@@ -92,11 +94,24 @@ def _refuse_another(state: StateFolder, topology: Topology) -> None:
             f"lab {state.name} was built before this host's last boot and its machines are gone",
             remedy="thwlab down, then thwlab up",
         )
-    if intent.digest != topology.digest():
-        raise LabError(
-            f"lab {state.name} runs with another plan than {topology.origin}",
-            remedy="thwlab down removes that lab; or give yours another name",
-        )
+    if intent.digest == topology.digest():
+        return
+    before = {tuple(path.split(".")): value for path, value in (intent.plan or {}).items()}
+    more = hindrances(before, facts(topology)) if before else ["its plan was not written down"]
+    if more or not grow:
+        raise LabError(_another(state.name, topology, before, more if grow else []), remedy=_way_out(more))
+
+
+def _another(name: str, topology: Topology, before: Facts, hindering: Sequence[str]) -> str:
+    head = f"lab {name} runs with another plan than {topology.origin}"
+    if hindering:
+        return "\n  - ".join([f"{head}, which does not only add to it:", *hindering])
+    return "\n  - ".join([f"{head}:", *(changes(before, facts(topology)) if before else [])])
+
+
+def _way_out(more: Sequence[str]) -> str:
+    other = "thwlab down removes that lab; or give yours another name"
+    return other if more else f"thwlab up --grow adds to that lab; {other}"
 
 
 def _told(progress: Progress) -> str:

@@ -175,14 +175,22 @@ def facts(topology: Topology) -> Facts:
 
 def differences(old: Topology, new: Topology) -> list[str]:
     """What another plan would change, one line for each value; empty if the digests are equal.  Pure."""
-    before, after = facts(old), facts(new)
-    names = ({node.name for node in plan.nodes} for plan in (old, new))
-    gone_or_new = set.symmetric_difference(*names)
+    return changes(facts(old), facts(new))
+
+
+def changes(before: Facts, after: Facts) -> list[str]:
+    """The values that differ, a line each; a machine that comes or goes is one difference.  Pure."""
+    gone_or_new = machine_names(before) ^ machine_names(after)
     return [
         f"{'.'.join(path)}: {before.get(path, '(none)')} -> {after.get(path, '(none)')}"
         for path in {**before, **after}
         if before.get(path) != after.get(path) and not gone_or_new.intersection(path[1:2])
     ]
+
+
+def machine_names(told: Facts) -> set[str]:
+    """The machines that facts are about.  Pure."""
+    return {path[1] for path in told if path[0] == "machines" and len(path) > 1}
 
 
 def overlaps_nat(topology: Topology) -> list[str]:

@@ -42,6 +42,7 @@ def stage_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
         "thwlab up --until etcd            three machines and etcd, no more",
         "thwlab up --dry-run               the stages, and what each waits for",
         "thwlab up --config my.yaml        a plan of your own",
+        "thwlab up --config more.yaml --grow   add its machines and roles to the lab that runs",
         "thwlab up --name two --versions 1.36.3",
     ),
 )
@@ -49,15 +50,16 @@ def stage_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
     "--until", metavar="STAGE", shell_complete=stage_names, help="Only this stage and what it needs."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--grow", is_flag=True, help="The plan may add machines and roles to the lab that runs.")
 @pass_session
-def up(session: Session, until: str | None, dry_run: bool) -> None:
+def up(session: Session, until: str | None, dry_run: bool, grow: bool) -> None:
     """Bring a lab up, or the rest of one; what runs already is left alone."""
     stages = chosen(stages_for(session.topology), until)
     if dry_run:
         click.echo("\n".join(would_do(session, stages)))
         return
     try:
-        _bring_up(session, stages)
+        _bring_up(session, stages, grow=grow)
     except KeyboardInterrupt:
         click.echo(f"\n{left_behind(session)}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -67,10 +69,10 @@ def up(session: Session, until: str | None, dry_run: bool) -> None:
         raise
 
 
-def _bring_up(session: Session, stages: Sequence[Stage]) -> None:
+def _bring_up(session: Session, stages: Sequence[Stage], *, grow: bool) -> None:
     start = time.monotonic()
     with progress_for({stage.name: stage.truth for stage in stages}) as progress, session.state.locked():
-        lab = open_lab(session.topology, session.provider, progress.note)
+        lab = open_lab(session.topology, session.provider, progress.note, grow=grow)
         try:
             interruptible(lambda: _require(lab, stages, progress))
         finally:

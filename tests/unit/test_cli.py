@@ -192,7 +192,7 @@ def test_a_dry_run_starts_nothing() -> None:
 def test_each_failure_has_its_exit_code_and_no_traceback(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(lifecycle, "_bring_up", fail)
@@ -207,7 +207,7 @@ def test_a_defect_is_not_hidden() -> None:
 
 
 def test_ctrl_c_says_what_is_left_and_what_removes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(lifecycle, "_bring_up", interrupt)

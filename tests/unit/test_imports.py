@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 ORDER = (
     "errors wait background ownership signatures",
     "mistakes yamlreader strictyaml",
-    "topology versions planfile planrules plan history",
+    "topology growth versions planfile planrules plan history",
     "artifacts pki kubeconfig",
     "machine",
     "providers",
