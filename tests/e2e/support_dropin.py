@@ -17,15 +17,24 @@ FOLDER = "/run/thwlab-defect"
 
 @contextmanager
 def drop_in(machine: Machine, unit: str, *settings: str, files: Sequence[File] = ()) -> Iterator[None]:
-    """The unit runs with these lines in its [Service]; afterwards it runs as it was, and nothing is left."""
+    """The unit runs with these lines in its [Service]; afterwards it runs as it was, and nothing is left.
+
+    It is killed for it: an apiserver that is told to stop waits a minute for its watchers to go away.
+    """
     path = f"/run/systemd/system/{unit}.d/50-thwlab-defect.conf"
     content = "\n".join(["[Service]", *settings, ""]).encode()
     try:
         machine.apply([*files, File(path, content)])
-        machine.check("sh", "-c", 'systemctl daemon-reload && systemctl restart "$0"', unit)
+        restart(machine, unit)
         yield
     finally:
-        machine.check("sh", "-c", _UNDO, unit, path, FOLDER)
+        machine.check("sh", "-c", 'rm -rf "$0" "$1"; rmdir "${0%/*}" || true', path, FOLDER)
+        restart(machine, unit)
+
+
+def restart(machine: Machine, unit: str) -> None:
+    """By a kill, and wait until systemd calls it started."""
+    machine.check("sh", "-c", _RESTART, unit, timeout=90)
 
 
 @contextmanager
@@ -54,8 +63,8 @@ def insist_green(cluster: Cluster, *tests: str, timeout: float = 240) -> None:
     assert done.returncode == 0, f"{tests} should be green again:\n{done.stdout[-4000:]}{done.stderr[-1000:]}"
 
 
-_UNDO = """\
-rm -rf "$1" "$2"
-rmdir "${1%/*}" 2>/dev/null
-systemctl daemon-reload && systemctl restart "$0"
+_RESTART = """\
+systemctl daemon-reload
+systemctl kill --signal=KILL "$0"
+systemctl restart "$0"
 """
