@@ -124,7 +124,12 @@ def in_sight(cluster: Cluster, secrets: Mapping[str, Sequence[str]], canary: str
 
     The canary is put into an argument, an environment and the journal, so that it must be found there.
     """
-    return _sought(cluster, {**secrets, "canary": [canary]}, _IN_SIGHT, canary)
+    return _sought(cluster, {**secrets, "canary": [canary]}, _IN_PROCESSES + _IN_LOGS, canary)
+
+
+def inherited(cluster: Cluster, words: Mapping[str, Sequence[str]], canary: str) -> Places:
+    """The same of processes and units only."""
+    return _sought(cluster, {**words, "canary": [canary]}, _IN_PROCESSES, canary)
 
 
 def _sought(cluster: Cluster, secrets: Mapping[str, Sequence[str]], program: str, *args: str) -> Places:
@@ -205,14 +210,12 @@ for place in sys.argv[1:]:
                 tell(path, read(path))
 """
 )
-_IN_SIGHT = (
+_IN_PROCESSES = (
     _READ
     + """\
 import subprocess
 canary = sys.argv[1]
 os.environ["CANARY"] = canary
-subprocess.run(["systemd-cat", "-t", "thwlab-e2e", "echo", canary], check=True)
-subprocess.run(["journalctl", "--sync"], check=True)
 # A process shows its environment only once it runs its program, hence the wait for its word.
 pipe = subprocess.PIPE
 bystander = subprocess.Popen(["sh", "-c", "echo; read rest"], stdin=pipe, stdout=pipe)
@@ -227,9 +230,13 @@ finally:
     bystander.kill()
     bystander.wait()
 told = lambda *argv: subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout
-tell("the journal", told("journalctl", "--no-pager", "-o", "cat", "-a"))
 tell("the units' settings", told("systemctl", "show", "*", "-p", "Environment", "-p", "ExecStart"))
+"""
+)
+_IN_LOGS = """\
+subprocess.run(["systemd-cat", "-t", "thwlab-e2e", "echo", canary], check=True)
+subprocess.run(["journalctl", "--sync"], check=True)
+tell("the journal", told("journalctl", "--no-pager", "-o", "cat", "-a"))
 audit_log = "/opt/kubernetes/logs/k8s-audit.log"
 tell(audit_log, read(audit_log))
 """
-)
