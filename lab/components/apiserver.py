@@ -33,6 +33,9 @@ HARDENED = {
     "audit-policy-file": AUDIT,
     "kubelet-certificate-authority": CA_FILES["kubernetes"],
     "profiling": "false",
+    # Without it an orderly stop waits a minute for watches which nobody ends, and does not listen meanwhile:
+    # https://github.com/kubernetes/kubernetes/issues/131052
+    "shutdown-watch-termination-grace-period": "1s",
 }
 GUIDE = {
     "authorization-mode": "RBAC,Node",
