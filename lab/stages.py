@@ -36,8 +36,8 @@ BALANCER = frozenset({Role.LOAD_BALANCER})
 MASTERS = frozenset({Role.CONTROL_PLANE})
 WORKERS = frozenset({Role.WORKER})
 ADMINS = frozenset({Role.ADMIN})
-# Placed together; systemd holds the controllers back until their apiserver is ready.
-MASTER = (ApiServer, ControllerManager, Scheduler)
+CONTROLLERS = (ControllerManager, Scheduler)
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
 def stages_for(topology: Topology) -> list[Stage]:
@@ -46,13 +46,13 @@ def stages_for(topology: Topology) -> list[Stage]:
         Stage("hosts", "each machine knows the others by name", _install(Hosts)),
         Stage("etcd", "every member commits", _install(Etcd), roles=ETCD),
         Stage("load-balancer", "the balancer accepts", _install_balancer, roles=BALANCER),
-        Stage("masters", "the masters' programs are started", _start(*MASTER), roles=MASTERS),
+        Stage("masters", "apiservers are started", _start(ApiServer), roles=MASTERS),
         Stage("apiserver", "every apiserver says readyz", _await(ApiServer), ("etcd", "masters"), MASTERS),
         Stage("access", "the first kubelet may come", _apply_access, ("apiserver",), MASTERS),
         Stage(
             "control-plane",
-            "controllers and schedulers answer, and the API does through its address",
-            _await_masters,
+            "controllers and schedulers answer and have leaders, and the API answers at its address",
+            _control_plane,
             ("apiserver", "load-balancer"),
             MASTERS,
         ),
@@ -64,21 +64,21 @@ def stages_for(topology: Topology) -> list[Stage]:
             "kubelet",
             "kubelets ask to join",
             _start(Kubelet, KubeProxy),
-            ("runtime", "access", "load-balancer"),
+            ("runtime", "access", "control-plane"),
             WORKERS,
         ),
         Stage(
             "nodes",
             "kubelets joined by their token and serve with certificates of the cluster's CA",
             _join,
-            ("kubelet", "control-plane"),
+            ("kubelet",),
             WORKERS,
         ),
         Stage(
             "network",
             "every node is Ready and knows the way to every pod",
             _pod_network,
-            ("hosts", "kubelet", "control-plane"),
+            ("hosts", "kubelet"),
             WORKERS,
         ),
         Stage("proxy", "Services are translated on every worker", _await(KubeProxy), ("network",), WORKERS),
@@ -151,9 +151,23 @@ def _apply_access(lab: Laboratory) -> None:
         apply(addon, lab.api(_first_master(lab)), lab.credentials)
 
 
-def _await_masters(lab: Laboratory) -> None:
-    _await(ControllerManager, Scheduler)(lab)
+def _control_plane(lab: Laboratory) -> None:
+    """Controllers after the API has its roles, for without them they end at once; then their leaders.
+
+    A kubelet that asks before somebody signs would ask again later and later.
+    """
+    _install(*CONTROLLERS)(lab)
     wait_until("the API to answer at its address", lambda: lab.api().text("/readyz"), timeout=60)
+    wait_until("controllers and schedulers to have leaders", lambda: _check_leaders(lab), timeout=60)
+
+
+def _check_leaders(lab: Laboratory) -> None:
+    held = {
+        lease["metadata"]["name"]: lease["spec"].get("holderIdentity")
+        for lease in lab.api(_first_master(lab)).items(LEASES)
+    }
+    if lacking := [kind.name for kind in CONTROLLERS if not held.get(kind.name)]:
+        raise NotYet(f"nobody leads {', '.join(lacking)}")
 
 
 def _first_master(lab: Laboratory) -> str:

@@ -10,6 +10,10 @@ HARDENED = {
     "use-service-account-credentials": "true",
     "controllers": "*,bootstrapsigner,tokencleaner",
     "cluster-signing-duration": "8760h",
+    # A new leader first asks for a token for each of its controllers; by default that is held to 20
+    # requests a second, and it signs nothing for five seconds.
+    "kube-api-qps": "100",
+    "kube-api-burst": "200",
 }
 GUIDE = {"cluster-signing-duration": "87600h"}
 
