@@ -45,7 +45,7 @@ GUIDE = {
 
 
 class ApiServer(Component):
-    """Reads and writes through every etcd member; reaches kubelets by their InternalIP."""
+    """Reads and writes through etcd on its own machine; reaches kubelets by their InternalIP."""
 
     name = "kube-apiserver"
     unit = "kube-apiserver.service"
@@ -59,8 +59,10 @@ class ApiServer(Component):
         """Flags, unit, what the flags point to, and the certificates of its four uses."""
         pairs = [file for use in USES for file in pair_files(credentials, use, node)]
         settings = {"ExecStartPre": f"/usr/bin/install -d -m 0700 {LOGS}", **RESTART[self.topology.profile]}
-        # Not after etcd.service: the other members serve it when the one on its own machine is lost.
-        service = program(self.name, (), settings, "notify")
+        # Stopped before its own member, without which it cannot end in order; where others serve it too, it
+        # must not wait for the one on its machine.
+        after = ("etcd.service",) if self._members(node) == (node,) else ()
+        service = program(self.name, after, settings, "notify")
         return [
             File(f"{CFG}/{conf_of(self.name)}", options(variable_of(self.name), self.flags(node))),
             service.file(self.unit),
@@ -99,7 +101,7 @@ class ApiServer(Component):
         # Every address, so that loopback is served too; but a balancer on the same machine needs its own.
         shared = Role.LOAD_BALANCER in node.roles or not self.hardened
         return {
-            "etcd-servers": ",".join(client_url(member) for member in self.topology.of(Role.ETCD)),
+            "etcd-servers": ",".join(client_url(member) for member in self._members(node)),
             "bind-address": str(node.address) if shared else "0.0.0.0",
             "secure-port": str(networks.api_port),
             "advertise-address": str(node.address),
@@ -107,6 +109,15 @@ class ApiServer(Component):
             "service-node-port-range": "{}-{}".format(*networks.node_ports),
             "kubelet-preferred-address-types": "InternalIP",
         }
+
+    def _members(self, node: Node) -> tuple[Node, ...]:
+        """Its own member, whose machine it shares anyway; all of them where it has none, and in the guide.
+
+        With all of them a third of what every apiserver asks hangs once a member's machine loses its power,
+        for the ten seconds after which its client gives up a silent connection.
+        """
+        members = self.topology.of(Role.ETCD)
+        return (node,) if self.hardened and node in members else members
 
     def _identities(self) -> dict[str, str]:
         serving, etcd = paths("kubernetes"), paths("apiserver-etcd-client")
