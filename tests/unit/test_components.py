@@ -59,9 +59,9 @@ def test_workers_go_through_the_balancer() -> None:
         assert server == "https://192.168.100.100:6443"
 
 
-def test_the_apiservers_differ_in_their_address_only() -> None:
+def test_the_apiservers_differ_in_their_address_and_their_etcd_member_only() -> None:
     first, second = (flags(PLAN, name, "kube-apiserver") for name in ("k8s-master1", "k8s-master2"))
-    assert {key for key in first if first[key] != second[key]} == {"advertise-address"}
+    assert {key for key in first if first[key] != second[key]} == {"advertise-address", "etcd-servers"}
 
 
 def test_the_hardened_apiserver() -> None:
@@ -113,9 +113,18 @@ def test_programs_that_can_say_so_are_up_when_they_say_so() -> None:
         assert "Type=notify" in text(PLAN, "k8s-master1", f"/etc/systemd/system/{program}.service")
 
 
-def test_an_apiserver_does_not_wait_for_the_member_on_its_own_machine() -> None:
-    unit = text(PLAN, "k8s-master1", "/etc/systemd/system/kube-apiserver.service")
-    assert "etcd.service" not in unit
+def test_an_apiserver_asks_its_own_member_and_stops_before_it() -> None:
+    unit = text(PLAN, "k8s-master2", "/etc/systemd/system/kube-apiserver.service")
+    assert "After=network.target etcd.service" in unit
+    assert flags(PLAN, "k8s-master2", "kube-apiserver")["etcd-servers"] == "https://192.168.100.12:2379"
+
+
+def test_an_apiserver_without_a_member_or_in_the_guide_asks_all_and_waits_for_none() -> None:
+    roles = {"k8s-master2": {Role.CONTROL_PLANE}, "k8s-worker1": {Role.WORKER, Role.ETCD}}
+    nodes = (replace(n, roles=frozenset(roles.get(n.name, n.roles))) for n in PLAN.nodes)
+    for plan in (replace(PLAN, nodes=tuple(nodes)), GUIDE):
+        assert "etcd.service" not in text(plan, "k8s-master2", "/etc/systemd/system/kube-apiserver.service")
+        assert flags(plan, "k8s-master2", "kube-apiserver")["etcd-servers"].count("https://") == 3
 
 
 def test_kubelet_and_containerd_agree_on_the_cgroup_driver() -> None:
