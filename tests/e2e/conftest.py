@@ -1,13 +1,18 @@
-"""What the e2e tests of several chapters share: test pods on every worker, for the whole session."""
+"""What the e2e tests of several chapters share: test pods on every worker, and room for another lab."""
 
 import uuid
 from collections.abc import Iterator
 
 import pytest
+import support_health as health
 import support_pods
 from support_pods import PodSet
 
 from lab.cluster import Cluster
+from lab.machine import on_each
+from lab.opening import state_of
+from lab.providers.base import Capability
+from lab.session import LabSession
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +23,33 @@ def pods(lab_network: Cluster) -> Iterator[PodSet]:
         yield support_pods.create(lab_network, namespace)
     finally:
         lab_network.api().delete(f"/api/v1/namespaces/{namespace}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that bring up labs of their own come last: for them the session's lab is switched off."""
+    items.sort(key=lambda item: "room" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def room(lab_session: LabSession) -> Iterator[None]:
+    """The session's lab is off, if there is one: two labs may be more than a host can bear at once.
+
+    All its machines lose their power at once, and the session fails unless everything comes back by
+    itself: a cold start of the whole lab.
+    """
+    if not state_of(lab_session.topology.name).path.exists():
+        yield
+        return
+    cluster = lab_session.cluster
+    if Capability.POWER_CUT not in cluster.lab.provider.capabilities:
+        yield
+        return
+    machines = list(cluster.machines.values())
+    on_each(machines, lambda machine: machine.pull_plug())
+    try:
+        yield
+    finally:
+        on_each(machines, lambda machine: machine.boot())
+        cluster.lab.close()
+        health.await_whole(cluster)

@@ -20,7 +20,7 @@ SECONDS = 120.0
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
+def nothing_left(room: None) -> Iterator[None]:
     """Each test starts from nothing and leaves nothing."""
     thwlab("--name", NAME, "down")
     assert leftovers(NAME) == []

@@ -1,7 +1,6 @@
 """A running cluster takes one more worker and one more master, under write load.
 
-The small cluster is a lab of its own.  Two labs may be more than a host can bear at once, so all machines of
-the session's own lose their power for that time; the session fails if not everything comes back by itself.
+The small cluster is a lab of its own, so the session's makes room.
 """
 
 import time
@@ -19,8 +18,7 @@ from lab.bringup import Bringup
 from lab.cluster import Cluster
 from lab.laboratory import Laboratory
 from lab.machine import on_each
-from lab.opening import open_lab, remove_lab, state_of
-from lab.providers.base import Capability
+from lab.opening import open_lab, remove_lab
 from lab.session import LabSession
 from lab.stages import stages_for
 from lab.topology import Role, Topology
@@ -53,26 +51,6 @@ def small_of(plan: Topology) -> Topology | None:
     less = replace(masters[-1], roles=masters[-1].roles - {Role.CONTROL_PLANE})
     nodes = (less if node == masters[-1] else node for node in plan.nodes if node != workers[-1])
     return replace(plan, nodes=tuple(nodes))
-
-
-@pytest.fixture(scope="module")
-def room(lab_session: LabSession) -> Iterator[None]:
-    """The session's own lab is off meanwhile, if there is one; it is whole again afterwards."""
-    if not state_of(lab_session.topology.name).path.exists():
-        yield
-        return
-    cluster = lab_session.cluster
-    if Capability.POWER_CUT not in cluster.lab.provider.capabilities:
-        yield
-        return
-    machines = list(cluster.machines.values())
-    on_each(machines, lambda machine: machine.pull_plug())
-    try:
-        yield
-    finally:
-        on_each(machines, lambda machine: machine.boot())
-        cluster.lab.close()
-        health.await_whole(cluster)
 
 
 @pytest.fixture(scope="module")
