@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.disruptive]
 OUTAGE_SECONDS = 10  # from the cut to the first of 20 acknowledged writes in a row
 BACK_SECONDS = 15  # from the balancer's boot to an answer of the API through it
 CutOf = Callable[[str], Cut]
+Note = Callable[[str, object], None]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -66,6 +67,12 @@ def cut_of(lab: Cluster, pods: PodSet) -> CutOf:
     return insist
 
 
+@pytest.fixture
+def note(record_property: Note) -> Note:
+    """Keep a figure with the test's result."""
+    return record_property
+
+
 def unsurvivable(plan: Topology) -> str | None:
     """Why this plan cannot lose any one machine."""
     if len(plan.of(Role.ETCD)) < 3:
@@ -85,21 +92,23 @@ def test_a_power_cut_is_silent(cut_of: CutOf, member: str) -> None:
         )
 
 
-def test_the_api_takes_writes_again_after_a_power_cut(cut_of: CutOf, member: str) -> None:
-    in_a_row(cut_of(member), "api")
+def test_the_api_takes_writes_again_after_a_power_cut(cut_of: CutOf, member: str, note: Note) -> None:
+    in_a_row(cut_of(member), "api", note)
 
 
-def test_etcd_takes_writes_again_after_a_power_cut(cut_of: CutOf, member: str) -> None:
-    in_a_row(cut_of(member), "etcd")
+def test_etcd_takes_writes_again_after_a_power_cut(cut_of: CutOf, member: str, note: Note) -> None:
+    in_a_row(cut_of(member), "etcd", note)
 
 
-def in_a_row(seen: Cut, kind: str) -> None:
+def in_a_row(seen: Cut, kind: str, note: Note) -> None:
     """Twenty fresh connections in a row wrote, and the first of them soon after the cut."""
     writes = seen.writes[kind]
     first = first_run(writes.since(seen.dead), ROW)
     told = f"{seen.name} cut, {kind}: {writes.summary(seen.pulled)}"
     assert first, f"never {ROW} acknowledged writes in a row. {told}"
     late = first.answered - seen.pulled
+    note("seconds_to_the_first_of_20_writes", round(late, 2))
+    note("not_acknowledged", sum(not write.ok for write in writes.since(seen.pulled)))
     assert late <= OUTAGE_SECONDS, f"the first of {ROW} in a row came {late:.1f}s after the cut. {told}"
 
 
@@ -125,7 +134,8 @@ def test_services_and_names_do_without_the_balancer(cut_of: CutOf, entrance: str
     assert not unserved, f"while {entrance} was off: {'; '.join(unserved[:5])}"
 
 
-def test_the_api_is_back_soon_after_the_balancers_boot(cut_of: CutOf, entrance: str) -> None:
+def test_the_api_is_back_soon_after_the_balancers_boot(cut_of: CutOf, entrance: str, note: Note) -> None:
     seen = cut_of(entrance)
     late = seen.api_back - seen.booted
+    note("seconds_to_the_api", round(late, 2))
     assert 0 < late <= BACK_SECONDS, f"{entrance}: the API answered through it {late:.1f}s after its boot"
