@@ -10,7 +10,6 @@ from support_pods import PodSet
 
 from lab.cluster import Cluster
 from lab.machine import on_each
-from lab.opening import state_of
 from lab.providers.base import Capability
 from lab.session import LabSession
 
@@ -33,12 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def room(lab_session: LabSession) -> Iterator[None]:
-    """The session's lab is off, if there is one: two labs may be more than a host can bear at once.
+    """The lab of this session is off, if it has one: two labs may be more than a host can bear at once.
 
     All its machines lose their power at once, and the session fails unless everything comes back by
     itself: a cold start of the whole lab.
     """
-    if not state_of(lab_session.topology.name).path.exists():
+    if not lab_session.outcomes():
         yield
         return
     cluster = lab_session.cluster
