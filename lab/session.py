@@ -136,6 +136,14 @@ class LabSession:
             if known is None or (outcome.error and not known.error):
                 self._elsewhere[stage] = outcome
 
+    def arguments(self) -> list[str]:
+        """The options with which another pytest run attaches to this very lab."""
+        same = ("provider", "config", "name", "versions", "profile")
+        chosen = {name: self.settings[name].value for name in same} | {"name": self.topology.name}
+        if chosen["config"]:
+            chosen["config"] = str(Path(chosen["config"]).resolve())
+        return [f"--lab-{name}={value}" for name, value in chosen.items() if value]
+
     def properties(self) -> dict[str, str]:
         """What a result must say to be told from another one's."""
         return {

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Cluster
+from lab.session import LabSession
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,9 @@ def test_everything_that_is_no_python_is_in_the_wheel(wheel: Path) -> None:
     assert [name for name in tracked if name not in inside] == []
 
 
-def test_a_users_test_passes_in_an_environment_of_its_own(lab: Cluster, wheel: Path, tmp_path: Path) -> None:
+def test_a_users_test_passes_in_an_environment_of_its_own(
+    lab: Cluster, lab_session: LabSession, wheel: Path, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "a user's folder"
     elsewhere.mkdir()
     venv.create(elsewhere / "venv")
@@ -58,5 +61,5 @@ def test_a_users_test_passes_in_an_environment_of_its_own(lab: Cluster, wheel: P
     workers = [n.name for n in lab.topology.nodes if "worker" in n.roles]
     members = [n.name for n in lab.topology.nodes if "etcd" in n.roles]
     (elsewhere / "test_mine.py").write_text(USERS_TEST % ('", "'.join(workers), members[0]))
-    said = run(python, "-m", "pytest", "-q", f"--lab-name={lab.topology.name}", cwd=elsewhere)
+    said = run(python, "-m", "pytest", "-q", *lab_session.arguments(), cwd=elsewhere)
     assert "1 passed" in said

@@ -260,3 +260,8 @@ def test_a_session_gives_signs_of_life_while_stages_run(
 def test_blocked_is_told_as_such(root: Path, told: list[str]) -> None:
     session(root, told)._report("dns", Outcome("dns", 0.0, Blocked("dns was not tried, it needs etcd")))
     assert told == ["  blocked dns               0.0 s  dns was not tried, it needs etcd"]
+
+
+def test_another_run_attaches_with_the_same_choices(root: Path, told: list[str]) -> None:
+    new = session(root, told, versions="1.36.3", provider="incus:private", keep="always")
+    assert new.arguments() == ["--lab-provider=incus:private", "--lab-name=thw", "--lab-versions=1.36.3"]

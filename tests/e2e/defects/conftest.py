@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Cluster
+from lab.session import LabSession
 
 ROOT = Path(__file__).parents[3]
 TurnsRed = Callable[..., None]
 
 
 @pytest.fixture
-def turns_red(lab: Cluster) -> TurnsRed:
+def turns_red(lab: Cluster, lab_session: LabSession) -> TurnsRed:
     """`turns_red("test_etcd.py::test_x", "etcd-2")`: that test fails now, and its report names the part."""
 
     def insist(test: str, *words: str, timeout: float = 240) -> None:
-        name = f"--lab-name={lab.topology.name}"
-        argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-q", name, f"tests/e2e/{test}"]
+        pytest_again = (sys.executable, "-m", "pytest", "-p", "no:randomly", "-q")
+        argv = [*pytest_again, *lab_session.arguments(), f"tests/e2e/{test}"]
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
         said = done.stdout + done.stderr
         assert done.returncode == 1, f"{test} should have failed; pytest exited {done.returncode}:\n{said}"
