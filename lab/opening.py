@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab.artifacts.cache import Cache
 from lab.artifacts.fetch import Progress, fetch
-from lab.artifacts.rootfs import build_root, sweep
+from lab.artifacts.rootfs import build_root, sweep, unneeded
 from lab.errors import ConfigError, LabError
 from lab.growth import hindrances
 from lab.laboratory import Laboratory
@@ -21,9 +21,22 @@ DAEMONS = ("auto", "running", "private", "incusd", "lxd")
 def prepare_image(topology: Topology, report: Report) -> Image:
     """The machines' image; builds whatever the cache lacks of programs, base and root."""
     cache = Cache()
-    also = ("flannel",) if topology.cni is Cni.FLANNEL else ()
-    programs = fetch(topology.versions, cache, report=lambda p: report(_told(p)), also=also)
+    programs = fetch(topology.versions, cache, report=lambda p: report(_told(p)), also=_also(topology))
     return image_of(build_root(cache.root, programs, topology.versions, report))
+
+
+def unneeded_images(topology: Topology) -> list[Path]:
+    """What the cache holds of images that this plan does not need; nothing if its programs are not there."""
+    cache = Cache()
+    try:
+        programs = fetch(topology.versions, cache, also=_also(topology), offline=True)
+    except LabError:
+        return []
+    return unneeded(cache.root, programs, topology.versions)
+
+
+def _also(topology: Topology) -> tuple[str, ...]:
+    return ("flannel",) if topology.cni is Cni.FLANNEL else ()
 
 
 def state_of(name: str) -> StateFolder:

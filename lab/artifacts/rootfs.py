@@ -73,6 +73,11 @@ def build_root(cache: Path, programs: Programs, versions: Versions, report: Repo
     finished = folder / "root.squashfs"
     if finished.exists():
         return finished
+    if os.geteuid() != 0:
+        raise LabError(
+            "the machines' image is not in the cache, and building it needs root",
+            remedy=f"sudo -E env THWLAB_CACHE={cache} thwlab artifacts fetch --image",
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not finished.exists():
@@ -97,6 +102,14 @@ def build_base(cache: Path, suite: str, report: Report = lambda _: None) -> Path
                 _run(*_mmdebstrap(suite, work / "base.tar"), timeout=BASE_TIMEOUT, tmpdir=work)
                 (work / "base.tar").rename(finished)
     return finished
+
+
+def unneeded(cache: Path, programs: Programs, versions: Versions) -> list[Path]:
+    """Roots and bases in the cache that these programs and versions do not need."""
+    suite = debian_suite()
+    needed = {root_key(suite, programs, versions), f"{suite}-{base_key(suite)}.tar"}
+    kept = [*(cache / "roots").glob("*"), *(cache / "bases").glob("*.tar")]
+    return sorted(path for path in kept if path.suffix != ".lock" and path.name not in needed)
 
 
 def debian_suite() -> str:

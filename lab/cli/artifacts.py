@@ -1,5 +1,7 @@
 """artifacts list, fetch, verify, gc: the verified programs in the cache."""
 
+import shutil
+
 import click
 
 from lab.artifacts.cache import Cache
@@ -9,7 +11,7 @@ from lab.cli.options import LabCommand, examples
 from lab.cli.progress import progress_for
 from lab.cli.session import Session
 from lab.errors import LabError
-from lab.opening import prepare_image
+from lab.opening import prepare_image, unneeded_images
 from lab.topology import Cni, Topology
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
@@ -76,14 +78,18 @@ def clean(session: Session, yes: bool) -> None:
     topology, cache = session.topology, Cache()
     rows = list_(topology.versions, cache, also=optional_entries())
     extra = [row for row in rows if not row.wanted]
-    if not extra:
+    images = unneeded_images(topology)
+    if not extra and not images:
         click.echo("everything in the cache is needed")
         return
-    click.echo("\n".join(f"  {row.key}" for row in extra))
+    click.echo("\n".join(f"  {each}" for each in [*(row.key for row in extra), *images]))
     if not yes:
         click.confirm("Remove these?", abort=True)
     gone = gc(cache, [topology.versions])
-    click.echo(f"{len(gone)} removed" + (", others are in use" if len(gone) < len(extra) else ""))
+    for path in images:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    removed = len(gone) + len(images)
+    click.echo(f"{removed} removed" + (", others are in use" if len(gone) < len(extra) else ""))
 
 
 def also(topology: Topology) -> tuple[str, ...]:

@@ -190,3 +190,27 @@ def test_a_step_that_fails_says_command_status_and_words(monkeypatch: pytest.Mon
     monkeypatch.setattr(rootfs.subprocess, "run", late)
     with pytest.raises(LabError, match="did not end within 300s"):
         rootfs._run("tar")
+
+
+def test_what_another_recipe_made_is_not_needed(
+    tmp_path: Path, versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rootfs, "debian_suite", lambda: "bookworm")
+    kept = tmp_path / "roots" / rootfs.root_key("bookworm", Programs([]), versions)
+    old = tmp_path / "roots" / "0123456789abcdef"
+    for folder in (kept, old):
+        folder.mkdir(parents=True)
+    (tmp_path / "bases").mkdir()
+    (tmp_path / "bases" / f"bookworm-{rootfs.base_key('bookworm')}.tar").touch()
+    (tmp_path / "bases" / "bookworm-old.tar").touch()
+    assert rootfs.unneeded(tmp_path, Programs([]), versions) == [tmp_path / "bases" / "bookworm-old.tar", old]
+
+
+def test_without_root_no_image_is_begun(
+    tmp_path: Path, versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rootfs, "debian_suite", lambda: "bookworm")
+    monkeypatch.setattr(rootfs.os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError, match="artifacts fetch --image"):
+        rootfs.build_root(tmp_path, Programs([]), versions)
+    assert list(tmp_path.iterdir()) == []
