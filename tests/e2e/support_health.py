@@ -63,10 +63,12 @@ def await_units(cluster: Cluster, machine: Machine, timeout: float = SERVE_SECON
 
 def _check_units(machine: Machine, units: Sequence[str]) -> None:
     seen = machine.run("sh", "-c", _STATES, "sh", *units, timeout=20)
-    bad = [line for line in seen.stdout.splitlines() if not line.endswith(" active enabled")]
-    if bad or len(seen.stdout.splitlines()) != len(units):
-        said = "; ".join(bad) or seen.stderr.strip() or "no answer"
-        raise NotYet(f"{machine.name}: {said}")
+    states = [line.split() for line in seen.stdout.splitlines()]
+    if never := [" ".join(state) for state in states if state[2:] == ["disabled"]]:
+        raise ClusterError(f"{machine.name}: nothing starts these units at boot: {'; '.join(never)}")
+    bad = [" ".join(state) for state in states if state[1:] != ["active", "enabled"]]
+    if bad or len(states) != len(units):
+        raise NotYet(f"{machine.name}: {'; '.join(bad) or seen.stderr.strip() or 'no answer'}")
 
 
 def await_etcd(cluster: Cluster, timeout: float = SERVE_SECONDS) -> None:
