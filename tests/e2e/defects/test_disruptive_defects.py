@@ -1,4 +1,4 @@
-"""Seeded defects of reboots, power cuts, pauses, restores and growth, and of the laboratory that does them."""
+"""Seeded defects of reboots, power cuts, pauses, restores and growth, and of the lab that does them."""
 
 from collections.abc import Callable
 from pathlib import Path
