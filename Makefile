@@ -5,7 +5,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 ARGS ?=
-VENV ?= $(CURDIR)/.venv
+# Relative, for a rule cannot name a path with a blank in it.
+VENV ?= .venv
 STAMP := $(VENV)/.installed
 # Kept, so that the tests can fill an empty environment without a network.
 WHEELS := $(VENV)/wheels
@@ -26,7 +27,7 @@ test: lint unit
 	@if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; then $(MAKE) --no-print-directory e2e; fi
 
 unit: setup
-	$(PYTEST) tests/unit $(JUNIT)/junit-unit.xml
+	$(PYTEST) tests/unit -n 2 $(JUNIT)/junit-unit.xml
 
 lint: setup
 	"$(VENV)/bin/ruff" check .

@@ -20,7 +20,7 @@ class ConfigError(LabError):
     def __init__(self, source: str, problems: Sequence[str], *, remedy: str = "") -> None:
         self.source = source
         self.problems = list(problems)
-        super().__init__("\n  - ".join([f"{source} is not usable:", *problems]), remedy=remedy)
+        super().__init__("\n  - ".join([f"{source}: not usable:", *problems]), remedy=remedy)
 
 
 class CommandFailed(LabError):

@@ -227,6 +227,8 @@ def pytest_runtest_makereport(
     report = yield
     if call.when == "call" and call.excinfo is not None and is_laboratory(call.excinfo.value):
         report.when = "setup"
+    if report.failed:
+        item.config.stash[SESSION].explain()
     return report
 
 

@@ -44,6 +44,7 @@ class LabSession:
         self.folder = _run_folder(settings, root)
         self._heartbeat = heartbeat(tell)
         self._opened: Laboratory | None = None
+        self._explained = False
         self._refusal: Exception | None = None
         self._elsewhere: dict[str, Outcome] = {}
 
@@ -170,11 +171,17 @@ class LabSession:
             for name, each in self.settings.items()
         ]
 
+    def explain(self) -> None:
+        """Collect what explains a failure, once and at the first: later machines may be off, or mended."""
+        if self._opened and not self._explained:
+            self._explained = True
+            self._collect(self._opened)
+
     def finish(self, *, failed: bool) -> None:
-        """Collect what explains a failure and give connections back."""
+        """Collect what explains a failure, if nobody has, and give connections back."""
+        if failed:
+            self.explain()
         if self._opened:
-            if failed:
-                self._collect(self._opened)
             self._opened.close()
 
     def remove(self, *, failed: bool) -> None:
@@ -217,7 +224,8 @@ class LabSession:
                 missing = collect(lab.machines, folder)
         except LabError as error:
             missing = [str(error)]
-        self.tell(f"logs and units of {len(lab.machines)} machines: {folder}")
+        got = len(lab.machines) - len(missing)
+        self.tell(f"logs and units of {got} of {len(lab.machines)} machines{f': {folder}' if got else ''}")
         for each in missing:
             self.tell(f"  nothing from {each}")
 

@@ -17,6 +17,7 @@ from lab.wait import NotYet, wait_until
 pass_session = click.make_pass_decorator(Session, ensure=True)
 CURSOR = re.compile(rb"^-- cursor: (.*)\n?", re.MULTILINE)
 SHELL = ("bash", "-l")
+SHELL_TIMEOUT = 24 * 3600.0
 
 
 def machine_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -48,7 +49,8 @@ def shell(session: Session, machine_name: str) -> None:
     if sys.stdin.isatty() and sys.stdout.isatty():
         status = interactive(lab.provider, machine.name, SHELL)
     else:
-        status = show(machine.run(*SHELL, stdin=_input(), timeout=math.inf), machine.name, "bash", math.inf)
+        done = machine.run(*SHELL, stdin=_input(), timeout=SHELL_TIMEOUT)
+        status = show(done, machine.name, "bash", SHELL_TIMEOUT)
     raise click.exceptions.Exit(status)
 
 

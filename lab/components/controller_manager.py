@@ -7,7 +7,6 @@ from lab.pki import CA_FILES, Credentials
 from lab.topology import Node
 
 HARDENED = {
-    "use-service-account-credentials": "true",
     "controllers": "*,bootstrapsigner,tokencleaner",
     "cluster-signing-duration": "8760h",
     # A new leader first asks for a token for each of its controllers; by default that is held to 20
@@ -16,6 +15,8 @@ HARDENED = {
     "kube-api-burst": "200",
 }
 GUIDE = {"cluster-signing-duration": "87600h"}
+# In the guide it works as nobody, through the insecure port; by a name it may not sign without this.
+EITHER = {"use-service-account-credentials": "true"}
 
 
 class ControllerManager(Controller):
@@ -45,5 +46,6 @@ class ControllerManager(Controller):
             "cluster-signing-key-file": CA_KEY,
             "root-ca-file": CA_FILES["kubernetes"],
             "service-account-private-key-file": SA_KEY,
+            **EITHER,
             **(HARDENED if self.hardened else GUIDE),
         }

@@ -113,5 +113,12 @@ def held() -> dict[str, int]:
     return {
         "threads": len(tasks),
         "descriptors": len(list(Path("/proc/self/fd").iterdir())),
-        "children": sum(len((task / "children").read_text().split()) for task in tasks),
+        "children": sum(children_of(task) for task in tasks),
     }
+
+
+def children_of(task: Path) -> int:
+    try:
+        return len((task / "children").read_text().split())
+    except FileNotFoundError:  # the thread ended after it was listed
+        return 0
