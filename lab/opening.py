@@ -1,6 +1,6 @@
 """From a plan to a lab one can work on: programs, image, provider, state."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab.artifacts.cache import Cache
@@ -53,9 +53,17 @@ def provider_of(word: str, name: str, image: Image | None = None) -> IncusProvid
     return IncusProvider(name, state_root() / name, image=image, daemon=daemon or "auto")
 
 
-def open_lab(topology: Topology, word: str, report: Report, *, grow: bool = False) -> Laboratory:
+def open_lab(
+    topology: Topology,
+    word: str,
+    report: Report,
+    *,
+    grow: bool = False,
+    asked: Mapping[str, str] | None = None,
+) -> Laboratory:
     """A lab to bring stages up in: attached to if it runs with this plan, else about to be created.
 
+    ``asked`` are the settings that named the plan, kept for those who come later without them.
     With ``grow`` it may run with a plan to which this one only adds machines and roles.  Writes down the
     intent; creates no machine.
     """
@@ -67,7 +75,8 @@ def open_lab(topology: Topology, word: str, report: Report, *, grow: bool = Fals
         lines = [f"{each.what}: {each.remedy}" for each in missing]
         raise LabError("\n  - ".join(["this host cannot run the lab:", *lines]), remedy="thwlab doctor --fix")
     provider = provider_of(word, topology.name, prepare_image(topology, report))
-    state.intend(word, topology.digest(), {".".join(path): value for path, value in facts(topology).items()})
+    plan = {".".join(path): value for path, value in facts(topology).items()}
+    state.intend(word, topology.digest(), plan, dict(asked or {}))
     lab = Laboratory(topology, provider, state)
     lab.machines.update(provider.attach(topology))
     return lab

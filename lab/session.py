@@ -17,7 +17,7 @@ from lab.laboratory import Laboratory
 from lab.opening import open_lab, provider_of, remove_lab, state_of
 from lab.ownership import make_folder, point
 from lab.plan import Given, Plan, effective, load_plan
-from lab.settings import Effective, keep_policy
+from lab.settings import Effective, asked, keep_policy
 from lab.stages import stages_for
 from lab.topology import Topology
 
@@ -139,11 +139,12 @@ class LabSession:
 
     def arguments(self) -> list[str]:
         """The options with which another pytest run attaches to this very lab."""
-        same = ("provider", "config", "name", "versions", "profile")
-        chosen = {name: self.settings[name].value for name in same} | {"name": self.topology.name}
-        if chosen["config"]:
-            chosen["config"] = str(Path(chosen["config"]).resolve())
-        return [f"--lab-{name}={value}" for name, value in chosen.items() if value]
+        chosen = {
+            "provider": self.settings["provider"].value,
+            "name": self.topology.name,
+            **asked(self.settings),
+        }
+        return [f"--lab-{name}={value}" for name, value in chosen.items()]
 
     def properties(self) -> dict[str, str]:
         """What a result must say to be told from another one's."""
@@ -205,7 +206,7 @@ class LabSession:
             self.tell(f"lab {state.name}: removed first, for {self.settings['reuse'].origin} says no reuse")
             remove_lab(state.name)
             there = False
-        lab = open_lab(self.topology, self.settings["provider"].value, self._told)
+        lab = open_lab(self.topology, self.settings["provider"].value, self._told, asked=asked(self.settings))
         if not there:
             (state.path / OWNER).write_text(self.folder.name)
         return lab

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from lab.errors import ConfigError
 
@@ -95,6 +96,17 @@ def _problems(found: Mapping[str, Effective], env: Mapping[str, str]) -> list[st
 
 def _listed(choices: tuple[str, ...]) -> str:
     return ", ".join(choice or "(empty)" for choice in choices)
+
+
+PLAN_SETTINGS = ("config", "versions", "profile")
+
+
+def asked(found: Mapping[str, Effective]) -> dict[str, str]:
+    """The settings that name the plan, as they hold from any folder; empty if none was chosen."""
+    chosen = {name: found[name].value for name in PLAN_SETTINGS if found[name].value}
+    if "config" in chosen:
+        chosen["config"] = str(Path(chosen["config"]).resolve())
+    return chosen
 
 
 def keep_policy(found: Mapping[str, Effective], environ: Mapping[str, str] | None = None) -> str:

@@ -26,6 +26,7 @@ class Intent:
     boot: str
     schema: int = SCHEMA
     plan: dict[str, str] | None = None  # its facts, to be compared with another plan's
+    asked: dict[str, str] | None = None  # the settings that named the plan: config, versions, profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,19 @@ class StateFolder:
         """The lab's name."""
         return self.path.name
 
-    def intend(self, provider: str, digest: str, plan: dict[str, str] | None = None) -> None:
+    def intend(
+        self,
+        provider: str,
+        digest: str,
+        plan: dict[str, str] | None = None,
+        asked: dict[str, str] | None = None,
+    ) -> None:
         """Write down what is about to be created."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
         part = self.path / "lab.json.part"
-        part.write_text(json.dumps(asdict(Intent(self.name, provider, digest, boot_id(), plan=plan))))
+        intent = Intent(self.name, provider, digest, boot_id(), plan=plan, asked=asked)
+        part.write_text(json.dumps(asdict(intent)))
         part.replace(self.path / "lab.json")
 
     def intent(self) -> Intent | None:

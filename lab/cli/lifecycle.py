@@ -18,6 +18,7 @@ from lab.cli.session import Session, no_such
 from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
 from lab.opening import open_lab, remove_lab
+from lab.settings import asked
 from lab.stages import stages_for
 from lab.state import StateFolder
 
@@ -72,7 +73,9 @@ def up(session: Session, until: str | None, dry_run: bool, grow: bool) -> None:
 def _bring_up(session: Session, stages: Sequence[Stage], *, grow: bool) -> None:
     start = time.monotonic()
     with progress_for({stage.name: stage.truth for stage in stages}) as progress, session.state.locked():
-        lab = open_lab(session.topology, session.provider, progress.note, grow=grow)
+        lab = open_lab(
+            session.topology, session.provider, progress.note, grow=grow, asked=asked(session.settings)
+        )
         try:
             interruptible(lambda: _require(lab, stages, progress))
         finally:

@@ -13,8 +13,8 @@ from lab.laboratory import Laboratory
 from lab.machine import Machine
 from lab.opening import provider_of, state_of
 from lab.plan import DEFAULT, Given, Overrides, Plan, load_plan
-from lab.settings import Effective, resolve
-from lab.state import StateFolder, boot_id, labs
+from lab.settings import Effective, asked, resolve
+from lab.state import Intent, StateFolder, boot_id, labs
 from lab.topology import Topology
 
 
@@ -73,19 +73,37 @@ class Session:
                 f"lab {self.name} was built before this host's last boot and its machines are gone",
                 remedy=f"thwlab{self.flags} down, then thwlab{self.flags} up",
             )
-        if intent.digest != self.topology.digest():
-            raise LabError(
-                f"lab {self.name} was brought up with another plan than {self.topology.origin}",
-                remedy="give the options it was brought up with, or remove it: "
-                f"thwlab down --name {self.name}",
-            )
-        lab = Laboratory(self.topology, provider_of(intent.provider, self.name), self.state)
-        lab.machines.update(lab.provider.attach(self.topology))
+        topology = self._plan_of(intent)
+        lab = Laboratory(topology, provider_of(intent.provider, self.name), self.state)
+        lab.machines.update(lab.provider.attach(topology))
         return lab
+
+    def _plan_of(self, intent: Intent) -> Topology:
+        """The plan of the running lab: the one named now, or if none is, the one it was brought up with."""
+        known = intent.asked or {}
+        if intent.digest == self.topology.digest():
+            return self.topology
+        if not asked(self.settings) and known:
+            again = load_plan(
+                Path(known["config"]) if "config" in known else DEFAULT,
+                name=Given(intent.name, "the running lab"),
+                versions=known.get("versions"),
+                profile=known.get("profile"),
+            ).topology
+            if again.digest() == intent.digest:
+                return again
+        options = " ".join(f"--{name} {shlex.quote(value)}" for name, value in known.items())
+        raise LabError(
+            f"lab {self.name} was brought up with another plan than {self.topology.origin}",
+            remedy=f"give it what it was brought up with ({options or 'the default plan'}), file unchanged; "
+            f"or remove it: thwlab down --name {self.name}",
+        )
 
     def machine(self, name: str) -> tuple[Laboratory, Machine]:
         """A live machine of the running lab.  A name that the plan lacks is the user's mistake."""
-        planned = [node.name for node in self.topology.nodes]
+        there = self.state.intent() is not None
+        topology = self.attached().topology if there else self.topology
+        planned = [node.name for node in topology.nodes]
         if name not in planned:
             raise click.BadParameter(no_such("machine", name, planned), param_hint="MACHINE")
         lab = self.attached()

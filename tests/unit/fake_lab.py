@@ -127,7 +127,7 @@ def stages_for(_: Topology) -> list[Stage]:
     ]
 
 
-def open_lab(topology: Topology, word: str, report: Callable[[str], None]) -> Laboratory:
+def open_lab(topology: Topology, word: str, report: Callable[[str], None], **_: Any) -> Laboratory:
     event(f"open {topology.name}")
     if "open" in os.environ.get("FAKE_FAIL", ""):
         raise LabError("this host cannot run the lab", remedy="thwlab doctor --fix")

@@ -21,6 +21,8 @@ from lab.doctor import Finding, Verdict
 from lab.errors import ClusterError, ConfigError, LabError
 from lab.machine import Machine
 from lab.machine import Result as Ran
+from lab.opening import state_of
+from lab.plan import DEFAULT, load_plan
 from lab.wait import NotYet
 
 ENV = {name: None for name in os.environ if name.startswith("LAB_") or name == "CI"}
@@ -381,3 +383,21 @@ def test_status_as_json_is_json(lab: list[FakeLab], monkeypatch: pytest.MonkeyPa
     assert result.exit_code == 1
     assert json.loads(result.output)["machines"][0]["units"] == {"etcd.service": "failed"}
     assert "ended 2 days ago" in thwlab("status").output
+
+
+def test_commands_that_look_know_the_plan_the_lab_was_brought_up_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path))
+    small = (DEFAULT.parents[1] / "docs/plans/small.yaml").resolve()
+    plan = load_plan(small, name="mine").topology
+    state_of("mine").intend("incus:private", plan.digest(), {}, {"config": str(small)})
+    session = Session()
+    session.options = {"name": "mine"}
+    intent = state_of("mine").intent()
+    assert intent is not None
+    assert session._plan_of(intent).digest() == plan.digest()
+    session = Session()
+    session.options = {"name": "mine", "versions": "1.36"}
+    with pytest.raises(LabError, match=r"--config .*small\.yaml"):
+        session._plan_of(intent)
