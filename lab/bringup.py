@@ -9,6 +9,7 @@ from functools import partial
 from lab.background import start
 from lab.errors import ClusterError, LabError, WaitExpired
 from lab.laboratory import Laboratory
+from lab.signatures import recognised
 from lab.topology import Role, Topology
 from lab.wait import NotYet
 
@@ -178,7 +179,12 @@ def _as_failure(stage: Stage, error: BaseException) -> BaseException:
     if isinstance(error, BaseExceptionGroup):
         return error.derive([_as_failure(stage, each) for each in error.exceptions])
     if isinstance(error, WaitExpired | NotYet | ClusterError):
-        failure = StageFailed(f"stage {stage.name}: {error}")
+        failure = StageFailed(f"stage {stage.name}: {error}{_meaning(str(error))}")
         failure.__cause__ = error
         return failure
     return error
+
+
+def _meaning(text: str) -> str:
+    known = recognised(text)
+    return f"\n  that means: {known.cause}\n  remedy: {known.remedy}" if known else ""

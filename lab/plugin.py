@@ -24,8 +24,8 @@ from lab.teller import Teller
 SESSION = pytest.StashKey[LabSession]()
 STAGES = {
     "lab_machines": ("hosts",),
-    "lab_etcd": ("hosts", "etcd"),
-    "lab_load_balancer": ("hosts", "load-balancer"),
+    "lab_etcd": ("etcd",),
+    "lab_load_balancer": ("load-balancer",),
     "lab_control_plane": ("control-plane", "access", "admin"),
     "lab_workers": ("nodes", "admin"),
     "lab_network": ("network", "proxy", "admin"),

@@ -27,6 +27,11 @@ KNOWN = (
         "sysctl -w kernel.keys.maxkeys=2000 kernel.keys.maxbytes=2000000, or end another lab",
     ),
     Signature(
+        r"NOSPACE",
+        "etcd has reached its quota and refuses writes until the alarm is disarmed",
+        "on a member: delete or compact, then etcdctl defrag, then etcdctl alarm disarm",
+    ),
+    Signature(
         r"No space left on device",
         "a disk is full",
         "df -h names it; `thwlab artifacts gc` frees the cache",

@@ -43,7 +43,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 def stages_for(topology: Topology) -> list[Stage]:
     """The stages this plan needs, in an order in which each stands after those it needs."""
     every = [
-        Stage("hosts", "each machine knows the others by name", _install(Hosts)),
+        Stage("hosts", "each machine knows the others by name", _install(Hosts), roles=frozenset(Role)),
         Stage("etcd", "every member commits", _install(Etcd), roles=ETCD),
         Stage("load-balancer", "the balancer accepts", _install_balancer, roles=BALANCER),
         Stage("masters", "apiservers are started", _start(ApiServer), roles=MASTERS),

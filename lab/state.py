@@ -62,7 +62,7 @@ class StateFolder:
             found = Intent(**json.loads(path.read_text()))
         except FileNotFoundError:
             return None
-        except (json.JSONDecodeError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise self._foreign(str(error)) from error
         if found.schema != SCHEMA:
             raise self._foreign(f"schema {found.schema}, not {SCHEMA}")

@@ -70,7 +70,8 @@ class NodePrep(Component):
 
     def probe(self, node: Node) -> str:
         """The script ended well and the kernel forwards."""
-        forwards = 'test "$(cat /proc/sys/net/ipv4/ip_forward)" = 1'
+        told = "net.ipv4.ip_forward is 0, so no pod is reached; systemctl restart thwlab-node sets it"
+        forwards = f'{{ test "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 || {{ echo "{told}"; false; }}; }}'
         return f"systemctl is-active {self.unit} && {forwards}"
 
     def _modules(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,6 +96,7 @@ class PrivateDaemon:
 
     def end(self) -> None:
         """End every process in the lab's network, then remove namespace and cgroups; harmless when none."""
+        _thaw(self.tag)
         wait_until("the lab's processes to end", partial(_kill_all, self.network), timeout=END_TIMEOUT)
         if self.network.exists():
             _check("ip", "netns", "delete", self.network.name)
@@ -176,6 +178,15 @@ def _kill_all(network: Path) -> None:
             continue
     if found:
         raise NotYet(f"{len(found)} processes are still in {network.name}")
+
+
+def _thaw(tag: str) -> None:
+    """A frozen process does not take even a SIGKILL, on cgroup v1; a paused machine's are frozen."""
+    for top in cgroups(tag):
+        for setting, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            for switch in (top / setting, *top.rglob(setting)):
+                with suppress(OSError):  # the group is gone, or has no such switch
+                    switch.write_text(thawed)
 
 
 def _remove_cgroups(lab: str) -> None:

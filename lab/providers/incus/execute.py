@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import secrets
+import shlex
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosedOK, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, unix_connect
 
 from lab.errors import LabError, WaitExpired
@@ -29,6 +30,7 @@ ENVIRONMENT = {
 MARK = "THWLAB_COMMAND"  # in the environment of all that a command starts, so that none of it is lost
 DRAIN = 2.0  # seconds granted to output still on its way when the command has ended
 GRACE = 3.0  # seconds granted to a loaded machine to end what the deadline cut
+ORDER = ("control", "1", "2", "0")
 KILLED = 128 + 9
 CHUNK = 1 << 16
 # A stream that is shut in the middle of a message is no news to anybody.
@@ -43,16 +45,19 @@ class _Stream:
     socket: ClientConnection
     kept: bytearray = field(default_factory=bytearray)
     cut: int = 0
+    broken: str = ""
 
     def drain(self) -> None:
-        """Read to the daemon's end mark, an empty text message, or until the socket goes away."""
+        """Read to the daemon's end mark, an empty text message; without one, `broken` says what came."""
         try:
             while isinstance(message := self.socket.recv(), bytes):
                 room = OUTPUT_CAP - len(self.kept)
                 self.kept += message[:room]
                 self.cut += max(0, len(message) - room)
-        except (WebSocketException, OSError, EOFError):
+        except ConnectionClosedOK:
             return
+        except (WebSocketException, OSError, EOFError) as error:
+            self.broken = str(error) or type(error).__name__
 
 
 @dataclass
@@ -148,6 +153,8 @@ def _carried_out(command: _Command, running: _Running, stdin: bytes, start: floa
     if cut:
         running.shut()
         status = None if status == KILLED else status
+    elif lost := out.broken or err.broken:
+        raise LabError(f"the daemon lost output of `{shlex.join(command.argv)[:300]}`: {lost}")
     seconds = time.monotonic() - start
     kept = bytes(out.kept), bytes(err.kept) + said
     return Result(status, *kept, seconds, out.cut + err.cut, leftover)
@@ -193,13 +200,14 @@ def _end_all(command: _Command) -> tuple[str, ...] | None:
 def _connected(api: Api, operation: Json, deadline: float, stack: ExitStack) -> dict[str, ClientConnection]:
     """The four sockets of a command; it starts once the last of them is open.
 
-    The control socket comes first: a quick command would be over before it, were it the last.  The daemon
-    gives a loaded host five seconds for all of them, and has started nothing when it refuses one.
+    The control socket comes first: a quick command would be over before it, were it the last.  Its input
+    comes last: the daemon starts at the last of 0, 1 and 2, and drops what one that is just opening should
+    have got.  It gives a loaded host five seconds for all of them, and has started nothing if it refuses one.
     """
     fds = operation["metadata"]["fds"]
     sockets = {}
     try:
-        for name in sorted(fds, key=lambda name: name != "control"):
+        for name in sorted(fds, key=ORDER.index):
             path = f"/1.0/operations/{operation['id']}/websocket?secret={fds[name]}"
             connecting = unix_connect(
                 str(api.socket),

@@ -11,7 +11,7 @@ from lab.background import start
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider
-from lab.providers.incus.api import Api, Upload, ignoring
+from lab.providers.incus.api import Api, ApiError, Upload, ignoring
 from lab.providers.incus.daemon import PROGRAMS, PrivateDaemon, installed_program, running_socket
 from lab.providers.incus.description import (
     bridge_of,
@@ -227,7 +227,11 @@ class IncusProvider(Provider):
             self._create_instance(topology, node)
         if there.get(node.name) != "Running":
             wish = {"action": "start", "timeout": 60}
-            self.api.do("PUT", f"/1.0/instances/{node.name}/state", wish, timeout=90)
+            try:
+                self.api.do("PUT", f"/1.0/instances/{node.name}/state", wish, timeout=90)
+            except ApiError as error:  # a daemon that was killed starts them by itself, just now
+                if "already running" not in str(error):
+                    raise
 
     def _create_instance(self, topology: Topology, node: Node) -> None:
         if self._image is None:

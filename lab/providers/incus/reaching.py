@@ -23,10 +23,10 @@ class Forwarders:
         record = self.records / f"{machine}-{port}"
         self.records.mkdir(exist_ok=True)
         with filelock.FileLock(self.records / ".lock", timeout=30):
-            known = record.read_text().split() if record.exists() else []
-            if known and self._lives(int(known[0])):
-                return int(known[1])
-            pid, listening = self._start(address, port, known[1] if known else "0")
+            known = _read(record)
+            if known and self._lives(known[0]):
+                return known[1]
+            pid, listening = self._start(address, port, str(known[1]) if known else "0")
             record.write_text(f"{pid} {listening}\n")
             return listening
 
@@ -52,3 +52,12 @@ class Forwarders:
                 remedy=f"`ss -lptn 'sport = :{listen}'` shows who has the port" if listen != "0" else "",
             )
         return process.pid, int(line)
+
+
+def _read(record: Path) -> tuple[int, int] | None:
+    """The process and port of a record; None for one that is not there or that nobody here wrote."""
+    try:
+        pid, port = (int(word) for word in record.read_text().split())
+    except (FileNotFoundError, ValueError):
+        return None
+    return (pid, port) if port > 1023 else None
