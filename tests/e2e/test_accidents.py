@@ -11,6 +11,8 @@ import pytest
 from support_host import THWLAB, leftovers, processes_of, thwlab
 
 from lab.artifacts.cache import default_root
+from lab.opening import provider_of
+from lab.plan import load_topology
 from lab.state import state_root
 from lab.wait import NotYet, wait_until
 
@@ -79,6 +81,15 @@ def test_killed_after_a_stage_and_taken_up_again(stage: str) -> None:
     said = thwlab("--name", NAME, "up", "--until", "etcd")
     assert "etcd" in said
     kill_after(start("up", "--until", "etcd"), " etcd ") if stage == "etcd" else None
+    thwlab("--name", NAME, "down")
+    assert leftovers(NAME) == []
+
+
+def test_a_lab_with_a_paused_machine_is_removed_like_any_other() -> None:
+    thwlab("--name", NAME, "up", "--until", "etcd")
+    plan = load_topology(name=NAME)
+    machines = provider_of("incus:private", NAME).attach(plan)
+    machines["k8s-master1"].pause()
     thwlab("--name", NAME, "down")
     assert leftovers(NAME) == []
 

@@ -15,7 +15,7 @@ from support_visits import Outcome, Visit, visit
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.kubeapi import KubeApi, Refused
-from lab.machine import Machine
+from lab.machine import Machine, on_each
 from lab.topology import Role
 from lab.wait import NotYet
 
@@ -120,6 +120,20 @@ def test_one_master_leads(lab_control_plane: Cluster, masters: list[str], contro
     assert age < longest, (
         f"{controller}: {holder} renewed its lease {age.total_seconds():.0f} s ago, not since"
     )
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_no_master_works_without_being_elected(lab_control_plane: Cluster, controller: str) -> None:
+    """What the running process was told counts, whatever its file says."""
+    script = 'tr "\\0" "\\n" < /proc/$(systemctl show -P MainPID "$0")/cmdline'
+    said = on_each(
+        lab_control_plane.of(Role.CONTROL_PLANE), lambda m: m.check("sh", "-c", script, controller)
+    )
+    for master, flags in said.items():
+        told = [flag for flag in flags.splitlines() if flag.startswith("--leader-elect=")]
+        assert told[-1:] == ["--leader-elect=true"], (
+            f"{master}: {controller} was started with {told or 'no'} election"
+        )
 
 
 def test_no_master_leads_by_a_lease_of_its_own(lab_control_plane: Cluster, masters: list[str]) -> None:

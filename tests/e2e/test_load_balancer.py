@@ -15,6 +15,7 @@ from lab.wait import NotYet, wait_until
 
 pytestmark = pytest.mark.e2e
 PER_MASTER = 30
+SILENCE = 4.0  # seconds; longer ones are for the failover runs
 LEAST_SHARE = 2 / 3  # of an even share; others open connections meanwhile and shift the turns
 CHECKS = {
     Balancer.NGINX: ("nginx", "-t"),
@@ -119,3 +120,30 @@ def _reloaded_under_a_stream(
         finally:
             (folder / "stop").touch()
         return seen.result(), begun, ended
+
+
+def test_a_connection_on_which_nobody_speaks_is_not_cut(served: Cluster) -> None:
+    """Watches, exec and `logs -f` are silent for long; a time limit of seconds would end them."""
+    balancer = served.topology.balancer
+    assert balancer is not None
+    where = (str(balancer.address), str(served.topology.networks.api_port))
+    done = served.from_host("python3", "-c", _SILENT, *where, str(SILENCE), timeout=SILENCE + 15)
+    said = (done.stdout + done.stderr).strip()
+    assert said == "200", f"{balancer.name}: {SILENCE} s of silence through it ended in {said or 'nothing'}"
+
+
+_SILENT = """\
+import socket, ssl, sys
+context = ssl._create_unverified_context()
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as plain:
+    with context.wrap_socket(plain) as connection:
+        connection.settimeout(float(sys.argv[3]))
+        try:
+            if not connection.recv(1):
+                sys.exit("a connection that was cut")
+        except TimeoutError:
+            pass
+        connection.settimeout(10)
+        connection.sendall(b"GET /livez HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+        print(connection.recv(12).decode().split()[1])
+"""

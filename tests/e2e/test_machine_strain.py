@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ def test_calls_to_a_frozen_machine_end_at_their_deadline(lab_etcd: Cluster, mach
     assert all_three < 3 * (DEADLINE + LATE), f"{machine.name}: three calls took {all_three:.1f}s"
     assert machine.check("echo", "again") == "again\n"
     wait_until(f"{machine.name} to end what was cut", lambda: gone(machine, "sleep", "317"), timeout=20)
+
+
+def test_no_output_is_lost_however_many_commands_run_at_once(machine: Machine) -> None:
+    """The daemon once dropped what a stream should have got that was only just open."""
+
+    def both(number: int) -> str:
+        done = machine.run("sh", "-c", f"echo out-{number}; echo err-{number} >&2")
+        return (
+            ""
+            if (done.stdout, done.stderr) == (f"out-{number}\n", f"err-{number}\n")
+            else f"{number}: {done}"
+        )
+
+    with ThreadPoolExecutor(max_workers=12) as pool:
+        lost = [said for said in pool.map(both, range(300)) if said]
+    assert not lost, f"{machine.name}: {len(lost)} of 300 commands lost output, such as {lost[0]}"
 
 
 def gone(machine: Machine, *argv: str) -> None:

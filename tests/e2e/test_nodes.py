@@ -40,6 +40,7 @@ from lab.topology import Node, Profile, Role
 from lab.wait import NotYet
 
 pytestmark = pytest.mark.e2e
+LONGEST_LIFE = timedelta(days=366)
 Record = Callable[[str, object], None]
 APPROVED = "Approved"
 
@@ -229,6 +230,13 @@ def test_a_serving_request_for_a_foreign_address_stays_pending(lab_workers: Clus
             if lacking := [word for word in told if word not in kept_back]:
                 complaints.append(
                     f"{node.name}: {name} is kept back without a word of {lacking}: {kept_back}"
+                )
+        for name, node in own.items():
+            signed = issued(api.get(f"{CSRS}/{name}"))
+            life = signed.not_valid_after_utc - signed.not_valid_before_utc if signed else timedelta(0)
+            if life > LONGEST_LIFE:
+                complaints.append(
+                    f"{node.name}: what is signed now lasts {life.days} days, not a year at most"
                 )
     insist(complaints)
 

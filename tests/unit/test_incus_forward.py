@@ -169,3 +169,12 @@ def test_a_port_that_somebody_took_is_named_with_who_to_look_for(forwarders: For
             LabError, match=rf"cannot forward to 192\.168\.100\.11:6443[\s\S]*sport = :{port}"
         ):
             forwarders.port_to("a", "192.168.100.11", 6443)
+
+
+@pytest.mark.parametrize("content", ["x y z", "", "1", "1 80", "one two", "\x00"])
+def test_a_record_that_nobody_here_wrote_is_no_record(tmp_path: Path, content: str) -> None:
+    (tmp_path / "k8s-lb-6443").write_text(content)
+    assert reaching._read(tmp_path / "k8s-lb-6443") is None
+    assert reaching._read(tmp_path / "none") is None
+    (tmp_path / "k8s-lb-6443").write_text("4711 40001\n")
+    assert reaching._read(tmp_path / "k8s-lb-6443") == (4711, 40001)

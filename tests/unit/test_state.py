@@ -55,6 +55,13 @@ def test_an_intent_of_another_schema_is_refused(folder: StateFolder) -> None:
         folder.intent()
 
 
+def test_bytes_that_are_no_text_are_an_intent_of_nobody(folder: StateFolder) -> None:
+    folder.intend("incus", "abc")
+    (folder.path / "lab.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(LabError, match="thwlab down"):
+        folder.intent()
+
+
 def test_forgetting_leaves_nothing_and_follows_no_link(folder: StateFolder, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
