@@ -183,7 +183,7 @@ for mode, size, path in plan:
     except (FileNotFoundError, NotADirectoryError):
         pass
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = path + b".thwlab"
+    part = path + b".thwlab-%d" % os.getpid()
     try:
         os.unlink(part)
     except FileNotFoundError:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -142,12 +143,19 @@ def test_a_dangling_link_is_replaced(tmp_path: Path) -> None:
 
 def test_a_secret_is_never_readable_for_others_while_it_is_written(tmp_path: Path) -> None:
     """The part file is made 0600, whatever the mask, and widened only when it is whole."""
-    part = tmp_path / "key.thwlab"
-    part.write_bytes(b"left by a run that was killed")
-    part.chmod(0o644)
     machine().apply([File(str(tmp_path / "key"), b"secret", 0o600)])
     assert mode(tmp_path / "key") == 0o600
-    assert not part.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_two_streams_may_bring_the_same_file_at_once(tmp_path: Path) -> None:
+    """Stages that run at once share files, such as a CA's certificate on a master with etcd."""
+    files = [File(str(tmp_path / f"file-{number}"), os.urandom(1000)) for number in range(50)]
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        for _ in range(5):
+            assert all(isinstance(done, frozenset) for done in pool.map(machine().apply, [files] * 6))
+            for file in files:
+                Path(file.path).unlink()
 
 
 def test_ten_megabytes_arrive(tmp_path: Path) -> None:
