@@ -1,5 +1,6 @@
 """Work in threads of their own, which never keep the process from ending."""
 
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -9,16 +10,17 @@ T = TypeVar("T")
 
 
 def start(work: Callable[[], T], name: str = "") -> Future[T]:
-    """Begin the work now and return what it will come to.
+    """Begin the work now, in the caller's context, and return what it will come to.
 
     A `ThreadPoolExecutor` joins its threads when it is left and again when the interpreter ends: after
     Ctrl-C one would wait for every deadline in them.  Nobody waits for these.
     """
     result: Future[T] = Future()
+    context = contextvars.copy_context()
 
     def run() -> None:
         try:
-            result.set_result(work())
+            result.set_result(context.run(work))
         except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
             result.set_exception(error)
 

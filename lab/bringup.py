@@ -11,7 +11,9 @@ from lab.errors import ClusterError, LabError, WaitExpired
 from lab.laboratory import Laboratory
 from lab.signatures import recognised
 from lab.topology import Role, Topology
-from lab.wait import NotYet
+from lab.wait import NotYet, at_most
+
+RECHECK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Outcome:
     stage: str
     seconds: float
     error: BaseException | None = None
+    tolerated: bool = False  # it was true before: what broke it is for the tests to find
 
 
 class StageFailed(ClusterError):
@@ -46,6 +49,8 @@ def mark(outcome: Outcome) -> str:
     """How a stage went, in one word."""
     if outcome.error is None:
         return "ok"
+    if outcome.tolerated:
+        return "BROKEN"
     return "blocked" if isinstance(outcome.error, Blocked) else "FAILED"
 
 
@@ -58,10 +63,22 @@ def _silent(_: str, __: Outcome | None) -> None:
 
 
 class Bringup:
-    """Brings stages up on request.  The first failure is the answer to every later question."""
+    """Brings stages up on request.  The first failure is the answer to every later question.
 
-    def __init__(self, lab: Laboratory, stages: Sequence[Stage], report: Report = _silent) -> None:
+    A ``lenient`` one goes on where the cluster fails in a stage that was true of this lab before, and
+    waits at most `RECHECK_SECONDS` for it: not the bring-up failed, and tests shall find what broke.
+    """
+
+    def __init__(
+        self,
+        lab: Laboratory,
+        stages: Sequence[Stage],
+        report: Report = _silent,
+        *,
+        lenient: bool = False,
+    ) -> None:
         self.lab = lab
+        self._once_true = lab.state.proven(lab.topology.digest()) if lenient else frozenset[str]()
         self.stages = {stage.name: stage for stage in stages}
         self.outcomes: dict[str, Outcome] = {}
         self._report = report
@@ -78,12 +95,17 @@ class Bringup:
             return
         self._create_machines(wanted)
         self._run([stage for stage in self.stages.values() if stage.name in wanted])
+        self.lab.state.prove(self.lab.topology.digest(), self._true())
+
+    def _true(self) -> set[str]:
+        return {name for name, outcome in self.outcomes.items() if name in self.stages and not outcome.error}
 
     def insist(self, *names: str) -> None:
         """Raise the failure of the first of these stages that is not true."""
         for name in names:
-            if error := self.outcomes[name].error:
-                raise error
+            outcome = self.outcomes[name]
+            if outcome.error and not outcome.tolerated:
+                raise outcome.error
 
     def _create_machines(self, wanted: Collection[str]) -> None:
         names = machines_for(self.lab.topology, (self.stages[name] for name in wanted))
@@ -91,6 +113,8 @@ class Bringup:
         if not lacking:
             return
         self.insist(*(["machines"] if "machines" in self.outcomes else []))
+        self._once_true = frozenset()
+        self.lab.state.disprove()
         self._report("machines", None)
         began = time.monotonic()
         try:
@@ -133,10 +157,14 @@ class Bringup:
             )
         self._report(stage.name, None)
         began = time.monotonic()
+        known = stage.name in self._once_true
         try:
-            stage.act(self.lab)
+            with at_most(RECHECK_SECONDS if known else float("inf")):
+                stage.act(self.lab)
         except BaseException as error:  # noqa: BLE001 - it is handed to whoever asks for the stage
-            return Outcome(stage.name, time.monotonic() - began, _as_failure(stage, error))
+            failure = _as_failure(stage, error)
+            tolerated = known and _is_clusters(failure)
+            return Outcome(stage.name, time.monotonic() - began, failure, tolerated)
         return Outcome(stage.name, time.monotonic() - began)
 
     def _finish(self, outcome: Outcome) -> None:
@@ -151,7 +179,7 @@ class Bringup:
 
     def _has_failed(self, name: str) -> bool:
         outcome = self.outcomes.get(name)
-        return outcome is not None and outcome.error is not None
+        return outcome is not None and outcome.error is not None and not outcome.tolerated
 
 
 def ancestors(stages: Mapping[str, Stage], names: Iterable[str]) -> frozenset[str]:
@@ -183,6 +211,12 @@ def _as_failure(stage: Stage, error: BaseException) -> BaseException:
         failure.__cause__ = error
         return failure
     return error
+
+
+def _is_clusters(failure: BaseException) -> bool:
+    if isinstance(failure, BaseExceptionGroup):
+        return all(_is_clusters(each) for each in failure.exceptions)
+    return isinstance(failure, StageFailed)
 
 
 def _meaning(text: str) -> str:

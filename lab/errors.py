@@ -51,3 +51,10 @@ class WaitExpired(LabError):
 
 class ClusterError(AssertionError):
     """The cluster under test failed, and the laboratory did its work."""
+
+
+def flat(error: BaseException | None) -> str:
+    """What went wrong, as text; of a group, each of its members."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(flat(each) for each in error.exceptions)
+    return str(error or "")

@@ -13,7 +13,7 @@ from _pytest.junitxml import xml_key
 
 from lab.bringup import Blocked, Outcome, StageFailed, mark
 from lab.cluster import Cluster
-from lab.errors import ConfigError, LabError
+from lab.errors import ConfigError, LabError, flat
 from lab.ownership import adopt, make_folder
 from lab.plan import effective
 from lab.session import LabSession, stages_of
@@ -139,7 +139,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def _retold(stage: str, word: str, seconds: float, text: str) -> Outcome:
     kinds = {"ok": None, "blocked": Blocked(text)}
-    return Outcome(stage, seconds, kinds.get(word, StageFailed(text)))
+    return Outcome(stage, seconds, kinds.get(word, StageFailed(text)), tolerated=word == "BROKEN")
 
 
 # -- fixtures --------------------------------------------------------------------------------------
@@ -159,13 +159,7 @@ def _required(session: LabSession, fixture: str) -> Cluster:
         first_line = str(error).splitlines()[0][:600]
         pytest.fail(f"the lab is not up: {first_line}", pytrace=False)
     except (LabError, BaseExceptionGroup) as error:
-        pytest.fail(f"the lab is not up: {_flat(error)}", pytrace=False)
-
-
-def _flat(error: BaseException) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(_flat(each) for each in error.exceptions)
-    return str(error)
+        pytest.fail(f"the lab is not up: {flat(error)}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -248,10 +242,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     lab.finish(failed=failed)
     if hasattr(config, "workerinput"):
         config.workeroutput["lab_stages"] = {
-            name: (mark(each), each.seconds, str(each.error or "")) for name, each in lab.outcomes().items()
+            name: (mark(each), each.seconds, flat(each.error)) for name, each in lab.outcomes().items()
         }
     _write_properties(session.config, lab)
     yield
+    if session.exitstatus == pytest.ExitCode.OK and any(o.tolerated for o in lab.outcomes().values()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     for path in filter(Path.exists, _results(config)):
         adopt(path)
     if not hasattr(config, "workerinput") and session.exitstatus != pytest.ExitCode.USAGE_ERROR:
@@ -269,7 +265,7 @@ def _remove(session: pytest.Session, lab: LabSession, *, failed: bool) -> None:
     try:
         lab.remove(failed=failed)
     except (LabError, BaseExceptionGroup) as error:
-        lab.tell(f"the lab could not be removed: {_flat(error)}")
+        lab.tell(f"the lab could not be removed: {flat(error)}")
         session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.bringup import Bringup, Outcome, Stage, mark
 from lab.cluster import Cluster
 from lab.collect import collect
-from lab.errors import ConfigError, LabError
+from lab.errors import ConfigError, LabError, flat
 from lab.heartbeat import Heartbeat
 from lab.history import Recorder
 from lab.laboratory import Laboratory
@@ -106,7 +106,7 @@ class LabSession:
     @cached_property
     def bringup(self) -> Bringup:
         """The lab's stages."""
-        return Bringup(self.lab, list(self.stages.values()), self._report)
+        return Bringup(self.lab, list(self.stages.values()), self._report, lenient=True)
 
     @cached_property
     def cluster(self) -> Cluster:
@@ -240,7 +240,7 @@ class LabSession:
             self.recorder.write("stage-start", stage=stage)
             self._heartbeat.started(stage)
             return
-        error = str(outcome.error) if outcome.error else None
+        error = flat(outcome.error) or None
         self.recorder.write("stage", stage=stage, seconds=round(outcome.seconds, 3), error=error)
         self._heartbeat.ended(stage)
         truth = self.stages[stage].truth if stage in self.stages else "booted"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,6 +73,27 @@ class StateFolder:
             f"{self.path / 'lab.json'} is not this version's: {why}",
             remedy=f"thwlab down --name {self.name}",
         )
+
+    def prove(self, digest: str, stages: Iterable[str]) -> None:
+        """Remember that these stages of this plan were true, beside those that were before."""
+        if not self.path.exists():
+            return
+        known = sorted(self.proven(digest) | set(stages))
+        part = self.path / "stages.json.part"
+        part.write_text(json.dumps({"plan": digest, "stages": known}))
+        part.replace(self.path / "stages.json")
+
+    def proven(self, digest: str) -> frozenset[str]:
+        """The stages of this plan that were true once; none if that was never written down."""
+        try:
+            found = json.loads((self.path / "stages.json").read_text())
+            return frozenset(found["stages"]) if found["plan"] == digest else frozenset()
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return frozenset()
+
+    def disprove(self) -> None:
+        """A machine is new: nothing that was true before says anything of it."""
+        (self.path / "stages.json").unlink(missing_ok=True)
 
     def forget(self) -> None:
         """The lab is gone; its secrets go too."""

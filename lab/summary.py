@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from lab.bringup import Outcome, mark
+from lab.errors import flat
 
 MARKS = {"passed": "proven", "failed": "FAILED", "error": "ERROR", "skipped": "skipped"}
 
@@ -24,7 +25,12 @@ def heading(effective: Iterable[tuple[str, str, str]]) -> list[str]:
 
 def stage_table(outcomes: Iterable[Outcome]) -> list[str]:
     """One line per stage, in the order in which they ended."""
-    return [f"{mark(outcome):8} stage {outcome.stage:16} {outcome.seconds:6.1f} s" for outcome in outcomes]
+    return [f"{mark(each):8} stage {each.stage:16} {each.seconds:6.1f} s{_why(each)}" for each in outcomes]
+
+
+def _why(outcome: Outcome) -> str:
+    """Of a stage that did not stop the tests: what it saw."""
+    return f"  {flat(outcome.error).splitlines()[0][:WIDTH]}" if outcome.tolerated else ""
 
 
 def proven(reports: Iterable[pytest.TestReport]) -> list[str]:

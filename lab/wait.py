@@ -1,7 +1,9 @@
 """Waiting with a deadline, the only place that sleeps."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import tenacity
@@ -11,8 +13,21 @@ from lab.errors import WaitExpired
 T = TypeVar("T")
 
 
+_patience: ContextVar[float] = ContextVar("patience", default=float("inf"))
+
+
 class NotYet(Exception):
     """Raised by a check that is still hopeful; its text says what it saw."""
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Let no wait in here last longer, whatever its own deadline; threads begun in here inherit it."""
+    token = _patience.set(min(seconds, _patience.get()))
+    try:
+        yield
+    finally:
+        _patience.reset(token)
 
 
 def wait_until(what: str, check: Callable[[], T], *, timeout: float, every: float = 0.2) -> T:
@@ -23,9 +38,10 @@ def wait_until(what: str, check: Callable[[], T], *, timeout: float, every: floa
     straight through.  Raises `WaitExpired` with what was seen last.
     """
     start = time.monotonic()
+    patience = min(timeout, _patience.get())
 
     def left() -> float:
-        return start + timeout - time.monotonic()
+        return start + patience - time.monotonic()
 
     def pause(_: tenacity.RetryCallState) -> float:
         return max(0.0, min(every, left()))

@@ -8,12 +8,14 @@ import pytest
 from fake_lab import FakeProvider, raise_for, until
 from fixed import guide_topology
 
+from lab.background import start
 from lab.bringup import Blocked, Bringup, Outcome, Stage, StageFailed, ancestors, machines_for, mark
 from lab.errors import ClusterError, CommandFailed, LabError, WaitExpired
 from lab.laboratory import Laboratory
+from lab.machine import on_each
 from lab.state import StateFolder
 from lab.topology import Role
-from lab.wait import NotYet
+from lab.wait import NotYet, wait_until
 
 ETCD, WORKER = frozenset({Role.ETCD}), frozenset({Role.WORKER})
 Act = Callable[[Laboratory], None]
@@ -225,3 +227,79 @@ def test_ancestors_and_machines_are_pure(log: Log) -> None:
     stages = {s.name: s for s in (log.stage("a"), log.stage("b", "a"), log.stage("c", "b", roles=WORKER))}
     assert ancestors(stages, ["b"]) == {"a", "b"}
     assert machines_for(guide_topology(), stages.values()) == ["k8s-worker1", "k8s-worker2"]
+
+
+def proven_once(lab: Laboratory, *names: str) -> None:
+    lab.state.intend("fake", lab.topology.digest())
+    lab.state.prove(lab.topology.digest(), names)
+
+
+def breaking(log: Log) -> list[Stage]:
+    return [log.stage("etcd", how="cluster"), log.stage("apiserver", "etcd")]
+
+
+def test_what_was_true_before_and_is_not_keeps_no_test_from_its_turn(lab: Laboratory, log: Log) -> None:
+    proven_once(lab, "etcd", "apiserver")
+    bringup = Bringup(lab, breaking(log), lenient=True)
+    bringup.require("apiserver", "etcd")
+    assert log == ["etcd", "apiserver"]
+    assert mark(bringup.outcomes["etcd"]) == "BROKEN"
+
+
+@pytest.mark.parametrize(
+    ("lenient", "known"), [(False, ["etcd", "apiserver"]), (True, []), (True, ["apiserver"])]
+)
+def test_what_never_was_true_or_must_be_stops_what_needs_it(
+    lab: Laboratory, log: Log, lenient: bool, known: list[str]
+) -> None:
+    proven_once(lab, *known)
+    bringup = Bringup(lab, breaking(log), lenient=lenient)
+    with pytest.raises(StageFailed):
+        bringup.require("etcd", "apiserver")
+    assert isinstance(bringup.outcomes["apiserver"].error, Blocked)
+
+
+def test_a_laboratory_that_cannot_ask_is_never_tolerated(lab: Laboratory) -> None:
+    proven_once(lab, "etcd")
+    bringup = Bringup(lab, [Stage("etcd", "", raising(LabError("no daemon")))], lenient=True)
+    with pytest.raises(LabError, match="no daemon"):
+        bringup.require("etcd")
+
+
+def test_a_new_machine_makes_every_stage_unproven(lab: Laboratory, log: Log) -> None:
+    proven_once(lab, "etcd")
+    stage = log.stage("etcd", how="cluster", roles=ETCD)
+    with pytest.raises(StageFailed):
+        Bringup(lab, [stage], lenient=True).require("etcd")
+    assert lab.state.proven(lab.topology.digest()) == frozenset()
+
+
+def test_stages_that_came_true_are_remembered_and_broken_ones_are_not_forgotten(
+    lab: Laboratory, log: Log
+) -> None:
+    proven_once(lab, "etcd")
+    Bringup(lab, [log.stage("hosts"), log.stage("etcd", how="cluster")], lenient=True).attempt(
+        "hosts", "etcd"
+    )
+    assert lab.state.proven(lab.topology.digest()) == {"hosts", "etcd"}
+    assert lab.state.proven("another plan") == frozenset()
+
+
+def test_a_stage_that_was_true_is_not_waited_for_as_long(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.bringup.RECHECK_SECONDS", 0.1)
+    proven_once(lab, "etcd")
+
+    def never(_: Laboratory) -> None:
+        on_each([], lambda machine: machine)
+        start(lambda: wait_until("a member", hopeless, timeout=60), "thread").result()
+
+    bringup = Bringup(lab, [Stage("etcd", "", never)], lenient=True)
+    bringup.require("etcd")
+    assert bringup.outcomes["etcd"].seconds < 10
+    assert "a member" in str(bringup.outcomes["etcd"].error)
+
+
+def hopeless() -> None:
+    raise NotYet("no quorum")
