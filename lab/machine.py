@@ -11,6 +11,7 @@ from typing import TypeVar
 from lab.background import start
 from lab.errors import CommandFailed, CommandTimedOut, LabError
 from lab.topology import Node
+from lab.wait import NotYet
 
 T = TypeVar("T")
 OUTPUT_CAP = 8 * 1024 * 1024  # bytes kept per stream; a flood must not fill the prober's memory
@@ -141,11 +142,16 @@ class Machine(ABC):
 
 
 def on_each(machines: Sequence[Machine], act: Callable[[Machine], T]) -> dict[str, T]:
-    """Act on all machines at once.  Every one is tried; the failures come back together."""
+    """Act on all machines at once.  Every one is tried; the failures come back together.
+
+    Where all that failed are only `NotYet` so far, one `NotYet` says what each saw.
+    """
     tasks = {machine.name: start(partial(act, machine), machine.name) for machine in machines}
     failures = [error for task in tasks.values() if (error := task.exception())]
     if len(failures) == 1:
         raise failures[0]
+    if failures and all(isinstance(each, NotYet) for each in failures):
+        raise NotYet("; ".join(str(each) for each in failures))
     if failures:
         raise BaseExceptionGroup(f"{len(failures)} of {len(tasks)} machines failed", failures)
     return {name: task.result() for name, task in tasks.items()}

@@ -189,8 +189,6 @@ def _check_joined(lab: Laboratory, workers: list[Machine]) -> None:
         on_each(workers, partial(_check_serving, lab.topology.profile is Profile.HARDENED))
     except NotYet as seen:
         raise NotYet(f"{seen}{kept_back}") from seen
-    except BaseExceptionGroup as group:
-        raise NotYet("; ".join(str(each) for each in group.exceptions) + kept_back) from group
 
 
 def _approve(lab: Laboratory) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lab.addons.base import Addon, Manifest, rendered
 from lab.kubeapi import KubeApi
-from lab.machine import Machine
+from lab.machine import Machine, on_each
 from lab.pki import Credentials
 from lab.topology import Role
 from lab.wait import NotYet
@@ -39,8 +39,7 @@ class CoreDns(Addon):
         available = api.get(DEPLOYMENT).get("status", {}).get("availableReplicas", 0)
         if available < self.replicas:
             raise NotYet(f"{available} of {self.replicas} CoreDNS pods are available")
-        for machine in workers:
-            self._resolve(machine)
+        on_each(workers, self._resolve)
 
     def _resolve(self, machine: Machine) -> None:
         networks = self.topology.networks

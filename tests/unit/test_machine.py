@@ -15,6 +15,7 @@ from lab import machine as module
 from lab.errors import CommandFailed, CommandTimedOut, LabError
 from lab.machine import File, Machine, Result, on_each
 from lab.topology import Node
+from lab.wait import NotYet
 
 
 class Here(Machine):
@@ -258,3 +259,21 @@ def test_work_left_behind_keeps_no_process_from_ending() -> None:
         "import threading\nfrom lab.background import start\nstart(lambda: threading.Event().wait(60))\n"
     )
     subprocess.run([sys.executable, "-c", program], timeout=15, check=True)
+
+
+def test_machines_that_are_not_ready_yet_may_still_be_waited_for() -> None:
+    def act(machine: Machine) -> None:
+        raise NotYet(f"{machine.name} has no route")
+
+    with pytest.raises(NotYet) as seen:
+        on_each(three(), act)
+    assert str(seen.value).count("has no route") == 3
+
+
+def test_one_machine_that_failed_for_good_is_not_hidden_by_those_that_are_not_ready_yet() -> None:
+    def act(machine: Machine) -> None:
+        raise LabError("gone") if machine is machines[0] else NotYet("no route")
+
+    machines = three()
+    with pytest.raises(BaseExceptionGroup, match="3 of 3"):
+        on_each(machines, act)
