@@ -133,8 +133,13 @@ def open_lab(topology: Topology, word: str, report: Callable[[str], None], **_: 
         raise LabError("this host cannot run the lab", remedy="thwlab doctor --fix")
     report("programs: kubelet (1/9) built")
     state = state_of(topology.name)
+    provider = FakeProvider()
+    if state.intent() and "FAKE_RUNS_ON" in os.environ:
+        provider.there = [node.name for node in topology.nodes]
     state.intend(word, topology.digest())
-    return Laboratory(topology, FakeProvider(), state)
+    lab = Laboratory(topology, provider, state)
+    lab.machines.update(provider.attach(topology))
+    return lab
 
 
 def remove_lab(name: str) -> bool:

@@ -260,6 +260,19 @@ def test_a_lab_that_was_there_before_is_used_and_stays(pytester: pytest.Pytester
     assert count("remove") == 0
 
 
+def test_what_broke_in_a_lab_that_was_whole_is_left_to_the_tests_but_is_no_success(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(pytester, "--lab-keep=always", test=ETCD + ALL)
+    monkeypatch.setenv("FAKE_RUNS_ON", "yes")
+    assert run(pytester, "--lab-run=second").ret == pytest.ExitCode.OK
+    monkeypatch.setenv("FAKE_FAIL", "etcd=cluster")
+    result = run(pytester, "--lab-run=third")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["BROKEN   stage etcd * stage etcd: no leader"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
 def test_without_reuse_a_lab_that_was_there_is_removed_first(pytester: pytest.Pytester) -> None:
     run(pytester, "--lab-keep=always", test=ETCD)
     run(pytester, "--lab-reuse=no", "--lab-run=second").assert_outcomes(passed=1)
