@@ -166,6 +166,17 @@ def test_the_daemons_own_words_about_a_status_are_kept(daemon: Daemon) -> None:
     assert (result.status, result.err) == (127, b"said; Command not found")
 
 
+def test_a_refused_wait_is_no_riddle_where_the_operation_knows_the_status(daemon: Daemon) -> None:
+    """Incus 6.0 answers the wait for what it could not run with an error of its own."""
+    command = Command()
+    command.wait = lambda _: refused(400, "Command not executable")  # type: ignore[assignment]
+    daemon.replies["GET /1.0/operations/op"] = done(
+        400, "Failure", "Command not executable", **{"return": 126}
+    )
+    result = run(daemon, command)
+    assert (result.status, result.err) == (126, b"Command not executable")
+
+
 def test_no_thread_and_no_descriptor_is_left(daemon: Daemon) -> None:
     run(daemon, Command(b"x"))
     descriptors, threads = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()

@@ -249,13 +249,20 @@ def _feed(socket: ClientConnection, stdin: bytes) -> None:
 
 
 def _await(api: Api, operation: str, deadline: float) -> Json | None:
+    """How the command ended, or None if it did not.
+
+    Where a command could not be run LXD ends the wait with the operation, Incus with a refusal.
+    """
     left = max(0.05, deadline - time.monotonic())
+    path = f"/1.0/operations/{operation}"
     try:
-        done: Json = api.get(
-            f"/1.0/operations/{operation}/wait", timeout=left, query_timeout=math.ceil(left) + 1
-        )
+        done: Json = api.get(f"{path}/wait", timeout=left, query_timeout=math.ceil(left) + 1)
     except NoAnswer:
         return None
+    except ApiError as error:
+        if error.status != 400:
+            raise
+        done = api.get(path, timeout=left)
     return done if done["status_code"] >= 200 else None
 
 
