@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 from lab.cluster import Cluster
 from lab.components.apiserver import ApiServer
 from lab.components.base import await_ready
+from lab.components.rendering import CFG
 from lab.machine import File, Machine
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "/run/thwlab-defect"
+API = "kube-apiserver"
 
 
 @contextmanager
@@ -49,9 +52,48 @@ def bystander(machine: Machine, *argv: str, properties: Sequence[str] = ()) -> I
         machine.run("sh", "-c", 'systemctl stop "$0"; systemctl reset-failed "$0"; rm -rf "$1"', unit, FOLDER)
 
 
+@contextmanager
+def mounted(machine: Machine, path: str, content: bytes) -> Iterator[None]:
+    """Another content at that path, for the body."""
+    other = f"{FOLDER}/{uuid.uuid4().hex}"
+    try:
+        machine.apply([File(other, content)])
+        machine.check("mount", "--bind", other, path)
+        yield
+    finally:
+        machine.check("sh", "-c", 'umount "$0"; rm -rf "$1"', path, FOLDER)
+
+
 def apiserver_runs(cluster: Cluster, machine: Machine) -> None:
     """Wait until that master's apiserver is ready."""
     await_ready(ApiServer(cluster.topology, cluster.lab.provider.platform), machine)
+
+
+def with_flags(machine: Machine, program: str, flags: dict[str, str]) -> tuple[tuple[str, str], File]:
+    """Lines of a drop-in, and the file with these flags instead of the program's own."""
+    lines = machine.check("cat", f"{CFG}/{program}.conf").splitlines()
+    for flag, value in flags.items():
+        old = next(line for line in lines if f"--{flag}=" in line)
+        head, end = old.partition(f"--{flag}=")[0], '"' if old.endswith('"') else " \\"
+        lines[lines.index(old)] = f"{head}--{flag}={value}{end}"
+    file = File(f"{FOLDER}/{program}.conf", "\n".join([*lines, ""]).encode())
+    return ("EnvironmentFile=", f"EnvironmentFile={file.path}"), file
+
+
+@contextmanager
+def apiserver(lab: Cluster, machine: Machine, flags: dict[str, str], files: list[File]) -> Iterator[None]:
+    """The machine's apiserver runs with these flags, for the body."""
+    unit, (settings, conf) = f"{API}.service", with_flags(machine, API, flags)
+    try:
+        # An orderly stop waits for open watches, a minute long.
+        with drop_in(machine, unit, *settings, "TimeoutStopSec=3", files=[conf, *files]):
+            apiserver_runs(lab, machine)
+            try:
+                yield
+            finally:
+                machine.check("systemctl", "kill", "--signal=KILL", unit)
+    finally:
+        apiserver_runs(lab, machine)
 
 
 def insist_green(cluster: Cluster, *tests: str, timeout: float = 240) -> None:

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import re
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,6 +72,23 @@ def absent(cluster: Cluster) -> list[str]:
         'add` it, and start it with an empty data directory and ETCD_INITIAL_CLUSTER_STATE="existing"'
         for machine in ill
     ]
+
+
+def alarms(cluster: Cluster, said: str) -> list[str]:
+    """Each alarm in what `etcdctl alarm list` said, with the member's name for its number."""
+    done = cluster.etcdctl("member", "list", "-w", "json")
+    listed = json.loads(done.stdout)["members"] if done.ok else []
+    names = {str(each["ID"]): each.get("name", "a member that never started") for each in listed}
+    on = {cluster.topology.etcd_name(m.node): m.name for m in cluster.of(Role.ETCD)}
+    found = re.findall(r"memberID:(\d+)\s+alarm:(\w+)", said)
+    return [f"{alarm} of {names.get(id_, id_)} on {on.get(names.get(id_, ''), '?')}" for id_, alarm in found]
+
+
+def unlike(hashes: Mapping[str, int]) -> list[str]:
+    """The members whose data is not that of most, by client URL; all of them where none are most."""
+    (common, count), *_ = Counter(hashes.values()).most_common(1)
+    lonely = 2 * count > len(hashes)
+    return sorted(url for url, each in hashes.items() if not lonely or each != common)
 
 
 def shown_to_itself(machine: Machine) -> str:

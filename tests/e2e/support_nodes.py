@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -44,12 +45,12 @@ class Ask:
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
-def as_kubelet(machine: Machine, asks: Sequence[Ask]) -> list[tuple[int, str]]:
-    """Status and beginning of the answer to each, asked on the worker by its kubelet's own kubeconfig."""
+def as_kubelet(machine: Machine, asks: Sequence[Ask], server: str) -> list[tuple[int, str]]:
+    """Status and beginning of the server's answer to each, asked by the worker's kubelet's own kubeconfig."""
     words = [
         word for ask in asks for word in (ask.method, ask.path, json.dumps(ask.body) if ask.body else "")
     ]
-    said = machine.check("sh", "-c", _AS_KUBELET, KUBECONFIG, *words, timeout=60)
+    said = machine.check("sh", "-c", _AS_KUBELET, KUBECONFIG, server, *words, timeout=60)
     lines = [line.split(" ", 1) for line in said.splitlines() if re.match(r"\d{3} ", line)]
     assert len(lines) == len(asks), f"{machine.name}: {len(asks)} requests got {len(lines)} answers: {said}"
     return [(int(status), text) for status, text in lines]
@@ -75,42 +76,72 @@ def who_is(cluster: Cluster, token: str) -> dict[str, Outcome]:
 
 
 @contextmanager
-def serving_requests(cluster: Cluster) -> Iterator[dict[str, tuple[Node, str]]]:
-    """Two requests of each worker's kubelet, by name: for its `own` address, and for a `foreign` one too."""
-    ca, made = cluster.credentials.ca("kubernetes"), {}
+def renewal_requests(cluster: Cluster) -> Iterator[dict[str, Node]]:
+    """A request of each worker's kubelet for its next client certificate, by name."""
+    made: dict[str, Node] = {}
     try:
         for machine in cluster.of(Role.WORKER):
-            pair = pair_of(machine.check("cat", CURRENT).encode())
-            kubelet, node = KubeApi(cluster.api().url, ca, pair), machine.node
-            for kind, addresses in {"own": [node.address], "foreign": [node.address, FOREIGN]}.items():
-                name = f"e2e-{kind}-{uuid.uuid4().hex[:8]}"
-                kubelet.post(CSRS, serving_request(name, node, addresses))
-                made[name] = node, kind
-            kubelet.close()
+            name = f"e2e-renewal-{uuid.uuid4().hex[:8]}"
+            _ask_as(cluster, machine, [renewal_request(name, machine.node)])
+            made[name] = machine.node
         yield made
     finally:
         for name in made:
             cluster.api().delete(f"{CSRS}/{name}")
 
 
+@contextmanager
+def serving_requests(cluster: Cluster) -> Iterator[dict[str, tuple[Node, str]]]:
+    """Two requests of each worker's kubelet, by name: for its `own` address, and for a `foreign` one too."""
+    made: dict[str, tuple[Node, str]] = {}
+    try:
+        for machine in cluster.of(Role.WORKER):
+            node = machine.node
+            for kind, addresses in {"own": [node.address], "foreign": [node.address, FOREIGN]}.items():
+                name = f"e2e-{kind}-{uuid.uuid4().hex[:8]}"
+                _ask_as(cluster, machine, [serving_request(name, node, addresses)])
+                made[name] = node, kind
+        yield made
+    finally:
+        for name in made:
+            cluster.api().delete(f"{CSRS}/{name}")
+
+
+def _ask_as(cluster: Cluster, machine: Machine, requests: Sequence[Mapping[str, Any]]) -> None:
+    """Make the requests as the worker's kubelet, by its own certificate."""
+    pair = pair_of(machine.check("cat", CURRENT).encode())
+    kubelet = KubeApi(cluster.api().url, cluster.credentials.ca("kubernetes"), pair)
+    for request in requests:
+        kubelet.post(CSRS, request)
+    kubelet.close()
+
+
+def renewal_request(name: str, node: Node) -> dict[str, Any]:
+    """A CertificateSigningRequest as the node's kubelet makes it to stay who it is."""
+    return _request(name, node, x509.CertificateSigningRequestBuilder(), CLIENT_SIGNER, "client auth")
+
+
 def serving_request(name: str, node: Node, addresses: Sequence[Any]) -> dict[str, Any]:
     """A CertificateSigningRequest as the node's kubelet makes it, for these addresses."""
+    names = x509.SubjectAlternativeName([x509.DNSName(node.name), *map(x509.IPAddress, addresses)])
+    builder = x509.CertificateSigningRequestBuilder().add_extension(names, critical=False)
+    return _request(name, node, builder, SIGNER, "server auth")
+
+
+def _request(
+    name: str, node: Node, builder: x509.CertificateSigningRequestBuilder, signer: str, usage: str
+) -> dict[str, Any]:
     subject = [(NameOID.ORGANIZATION_NAME, NODES), (NameOID.COMMON_NAME, f"{USER}{node.name}")]
-    builder = x509.CertificateSigningRequestBuilder(
-        x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
-    ).add_extension(
-        x509.SubjectAlternativeName([x509.DNSName(node.name), *map(x509.IPAddress, addresses)]),
-        critical=False,
-    )
-    signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    named = builder.subject_name(x509.Name([x509.NameAttribute(oid, value) for oid, value in subject]))
+    signed = named.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     return {
         "apiVersion": "certificates.k8s.io/v1",
         "kind": "CertificateSigningRequest",
         "metadata": {"name": name},
         "spec": {
-            "signerName": SIGNER,
+            "signerName": signer,
             "request": base64.b64encode(signed.public_bytes(Encoding.PEM)).decode(),
-            "usages": ["digital signature", "server auth"],
+            "usages": ["digital signature", usage],
         },
     }
 
@@ -119,6 +150,15 @@ def issued(request: Mapping[str, Any]) -> x509.Certificate | None:
     """The certificate that a request got."""
     pem = request.get("status", {}).get("certificate")
     return x509.load_pem_x509_certificate(base64.b64decode(pem)) if pem else None
+
+
+def is_issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    """Whether the CA has signed it; another of the same name has not."""
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, InvalidSignature):
+        return False
+    return True
 
 
 def named(certificate: x509.Certificate) -> tuple[str, str]:
@@ -134,7 +174,13 @@ def why_away(cluster: Cluster, machine: Machine) -> str:
     lying = machine.run("cat", CURRENT)
     if not lying.ok:
         return f"its kubelet is {state} and has no client certificate"
-    end = x509.load_pem_x509_certificate(lying.out).not_valid_after_utc
+    certificate = x509.load_pem_x509_certificate(lying.out)
+    end = certificate.not_valid_after_utc
+    if not is_issued_by(certificate, x509.load_pem_x509_certificate(cluster.credentials.ca("kubernetes"))):
+        return (
+            f"its kubelet is {state}, its client certificate is by another CA than the cluster's; remedy: "
+            f"on {machine.name} remove {CURRENT} and {KUBECONFIG}, then `systemctl restart kubelet`"
+        )
     if end > datetime.now(UTC):
         return f"its kubelet is {state}, its client certificate is good until {end}"
     token = cluster.credentials.bootstrap_token
@@ -146,12 +192,13 @@ def why_away(cluster: Cluster, machine: Machine) -> str:
     )
 
 
-# Reads its server and certificate from the kubeconfig, as the kubelet does; prints "STATUS TEXT" per request.
+# Reads its CA and certificate from the kubeconfig, as the kubelet does; prints "STATUS TEXT" per request.
 _AS_KUBELET = """\
 of() { sed -n "s/^ *$1: *//p" "$config" | head -n 1; }
-config=$0 server=$(of server) ca=$(of certificate-authority)
+config=$0 server=$1 ca=$(of certificate-authority)
 cert=$(of client-certificate) key=$(of client-key)
 [ -n "$ca" ] || { ca=$(mktemp); trap 'rm -f "$ca"' EXIT; of certificate-authority-data | base64 -d >"$ca"; }
+shift
 while [ $# -gt 0 ]; do
     body=${3:+-d}
     type='Content-Type: application/json'

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from support_pod_manifests import HTTP, manifests, path_of
@@ -127,15 +128,23 @@ def insist(wrong: list[str], remedy: str = "") -> None:
 
 
 def seen(said: str) -> str:
-    """The address in netexec's `clientip`; whatever it said if there is none."""
-    return said.rpartition(":")[0] or said
+    """The address in netexec's `clientip`; `nobody` and whatever it said instead if there is none."""
+    address, _, port = said.rpartition(":")
+    return address if port.isdigit() and _is_address(address) else f"nobody, but said {said!r}"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ip_address(text.strip("[]")))
+    except ValueError:
+        return False
 
 
 def _ready(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
     wanted = 2 * len(cluster.topology.of(Role.WORKER))
     root = f"/namespaces/{namespace}"
     pods = cluster.api().items(f"/api/v1{root}/pods")
-    waiting = [_state(pod) for pod in pods if not _is_ready(pod)]
+    waiting = [state(pod) for pod in pods if not _is_ready(pod)]
     if waiting or len(pods) < wanted:
         raise NotYet(f"{len(pods)} of {wanted} pods are there; not ready: {'; '.join(waiting) or 'none'}")
     slices = cluster.api().items(f"/apis/discovery.k8s.io/v1{root}/endpointslices")
@@ -156,7 +165,8 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def _state(pod: Mapping[str, Any]) -> str:
+def state(pod: Mapping[str, Any]) -> str:
+    """Where a pod is, what it waits for, and how its containers ended last."""
     status = pod["status"]
     where = pod["spec"].get("nodeName", "no node")
     reasons = [each.get("message", "") for each in status.get("conditions", ()) if each["status"] != "True"]
@@ -165,8 +175,17 @@ def _state(pod: Mapping[str, Any]) -> str:
         for each in status.get("containerStatuses", ())
         if "waiting" in each["state"]
     ]
-    why = ", ".join(filter(None, [*waits, *reasons])) or "no reason given"
+    why = ", ".join(filter(None, [*waits, *reasons, *_ends(status)])) or "no reason given"
     return f"{pod['metadata']['name']} on {where} is {status.get('phase')}: {why}"
+
+
+def _ends(status: Mapping[str, Any]) -> list[str]:
+    ends = [each.get("lastState", {}).get("terminated") for each in status.get("containerStatuses", ())]
+    return [
+        f"it ended last with {end['exitCode']}: {end.get('message', '').strip()[-400:] or end.get('reason')}"
+        for end in ends
+        if end
+    ]
 
 
 def _located(machine: Machine, by_name: Mapping[str, Any], namespace: str) -> list[Pod]:

@@ -23,14 +23,18 @@ class Deed:
     namespace: str = ""
 
     @property
-    def review(self) -> str:
-        """The question to the API, from whoever asks it."""
+    def attributes(self) -> dict[str, str]:
+        """As questions to the API have it."""
         kind, _, name = self.what.partition(" ")
         path, _, sub = kind.partition("/")
         resource, _, group = path.partition(".")
         attributes = {"verb": self.verb, "resource": resource, "group": group, "subresource": sub}
-        attributes |= {"name": name, "namespace": self.namespace}
-        spec = {"resourceAttributes": attributes}
+        return attributes | {"name": name, "namespace": self.namespace}
+
+    @property
+    def review(self) -> str:
+        """The question to the API, from whoever asks it."""
+        spec = {"resourceAttributes": self.attributes}
         return json.dumps(
             {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
         )

@@ -135,9 +135,17 @@ def placed(cluster: Cluster, count: int) -> list[dict[str, Any]]:
     apart = len(set(ready.values()))
     assert wanted == count, f"Deployment coredns wants {wanted} replicas, the plan {count}"
     assert (len(found), len(ready), apart) == (count, count, count), (
-        f"CoreDNS: {len(found)} pods, ready are {ready}; there must be {count}, each on a worker of its own"
+        f"CoreDNS: {len(found)} pods, ready are {ready}; there must be {count}, each on a worker of its own. "
+        + "; ".join(support_pods.state(pod) + last_words(cluster, pod) for pod in found if not is_ready(pod))
     )
     return found
+
+
+def last_words(cluster: Cluster, pod: dict[str, Any]) -> str:
+    """What a container of the pod said before it ended."""
+    name = pod["metadata"]["name"]
+    said = cluster.try_kubectl("-n", "kube-system", "logs", name, "--previous", "--tail=2")
+    return f"; its last words: {' '.join(said.stdout.split())[-500:]}" if said.ok and said.stdout else ""
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

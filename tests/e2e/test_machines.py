@@ -1,4 +1,4 @@
-"""Chapter "VM": machines of their own, none the twin of another, and all by the same clock."""
+"""Chapter "VM": machines of their own, none the twin of another, known by name, in time, not full."""
 
 import time
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from lab.providers.base import Capability
 
 pytestmark = pytest.mark.e2e
 CLOCK_MARGIN = 1.0  # seconds; certificates are backdated by minutes
+FULL = 92  # percent
 NEEDED = ("machine-id", "address", "mac")
 
 
@@ -59,12 +60,60 @@ def _offset(machine: Machine) -> tuple[float, float]:
     return theirs - (before + after) / 2, (after - before) / 2
 
 
+def test_every_machine_knows_every_other_by_name(lab_machines: Cluster) -> None:
+    """Asked of the first address only: a second line of /etc/hosts would win."""
+    nodes = lab_machines.topology.nodes
+    script = 'for name; do echo "$name $(timeout 5 getent ahostsv4 "$name" | head -n 1)"; done'
+    argv = ("sh", "-c", script, "names", *(node.name for node in nodes))
+    seen = on_each(list(lab_machines.machines.values()), lambda machine: machine.check(*argv, timeout=40))
+    insist(
+        [
+            f"{name} takes {words[0]} for {words[1] if words[1:] else 'nobody'}, not {planned[words[0]]}"
+            for planned in [{node.name: str(node.address) for node in nodes}]
+            for name, said in seen.items()
+            for words in map(str.split, said.splitlines())
+            if words[1:2] != [planned[words[0]]] and not (words[0] == name and _is_loopback(words))
+        ],
+        "`getent ahostsv4 NAME` there; /etc/hosts is the plan's, `thwlab up` writes it anew",
+    )
+
+
+def _is_loopback(words: list[str]) -> bool:
+    return words[1:2] != [] and words[1].startswith("127.")
+
+
+def test_no_file_system_of_a_machine_is_full(lab_machines: Cluster) -> None:
+    """Neither its room nor its inodes: etcd, containerd, kubelet and logs each stop in a way of their own."""
+    seen = on_each(list(lab_machines.machines.values()), lambda m: m.check("sh", "-c", _ROOM, timeout=20))
+    insist(
+        [
+            f"{name}: {place} is full to {share} % ({what})"
+            for name, said in seen.items()
+            for what, share, place in (line.split(" ", 2) for line in said.splitlines())
+            if int(share) > FULL
+        ],
+        "`du -xh --max-depth=1 PLACE` there tells what fills it; journalctl --vacuum-size=100M frees logs",
+    )
+
+
 def insist(complaints: list[str], remedy: str) -> None:
     """Fail with every complaint; each names the machines."""
     if complaints:
         raise ClusterError(f"{'; '.join(complaints)}\n  remedy: {remedy}")
 
 
+# Read-only ones are full by nature, and each container's root is its machine's.
+_ROOM = r"""
+not='^(overlay|proc|sysfs|cgroup2?|devpts|mqueue|bpf)$'
+writable=$(awk -v not="$not" '$4 ~ /^rw/ && $3 !~ not {print $2}' /proc/mounts)
+for what in pcent ipcent; do
+    for place in $writable; do
+        case $place in /dev/*|/sys/*|/proc/*) continue ;; esac
+        share=$(df --output=$what "$place" 2>/dev/null | tail -n 1 | tr -dc 0-9)
+        [ -z "$share" ] || echo "$([ $what = pcent ] && echo room || echo inodes) $share $place"
+    done
+done
+"""
 _MARKS = r"""
 grep -qxE '[0-9a-f]{32}' /etc/machine-id && echo "machine-id=$(cat /etc/machine-id)"
 uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null) && echo "product-uuid=$uuid"

@@ -115,7 +115,11 @@ def test_packets_as_large_as_the_pods_link_allows_arrive_unfragmented(pods: PodS
 
 def ping_full_size(pod: Pod, targets: Mapping[str, Pod]) -> Answers:
     """Whether packets of the size of the pod's link, forbidden to be cut, come back from each target."""
-    mtu = int(re.findall(r"mtu (\d+)", pod.net("ip link show eth0").stdout)[0])
+    shown = pod.net("ip link show eth0")
+    found = re.search(r"mtu (\d+)", shown.stdout)
+    if not found:
+        return dict.fromkeys(targets, f"no link eth0 in {pod.name}: {shown.stderr.strip() or shown.stdout}")
+    mtu = int(found[1])
     ping = "ping -nqM do -c 3 -i 0.01 -w 2 -s {} {} >/dev/null && echo {} ok || echo {} lost"
     script = "\n".join(ping.format(mtu - 28, to.address, name, name) for name, to in targets.items())
     lines = (line.partition(" ") for line in pod.net(script).stdout.splitlines())
@@ -144,7 +148,10 @@ def send_payload(pod: Pod, targets: Mapping[str, Pod]) -> Answers:
             f"p=$({curl} -F file=@- {up} <$f | sed 's/.*:\"//; s/\".*//')",
             f'echo {name} $({curl} -G --data-urlencode "cmd=sha256sum $p; rm $p" {run} 2>&1)',
         ]
-    sent, *said = pod.net("\n".join([*lines, "rm $f"]), timeout=60).stdout.splitlines()
+    done = pod.net("\n".join([*lines, "rm $f"]), timeout=60)
+    if not done.stdout.strip():
+        return dict.fromkeys(targets, f"nothing was sent: {done.stderr.strip()[-300:] or 'no word why'}")
+    sent, *said = done.stdout.splitlines()
     pairs = (line.partition(" ") for line in said)
     return {name: "whole" if sent.split()[0] in answer else answer for name, _, answer in pairs}
 

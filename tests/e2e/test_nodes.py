@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from cryptography import x509
 from support_certificate_uses import call
+from support_controllers import leader
 from support_eventually import eventually
 from support_holdings import Holdings, holdings
-from support_namespace import namespace
 from support_nodes import (
     CLIENT_SIGNER,
     CSRS,
     FOREIGN,
-    Ask,
-    as_kubelet,
+    is_issued_by,
     issued,
     named,
+    renewal_requests,
     serving_requests,
     short_lived,
     token_for,
@@ -34,7 +34,6 @@ from lab.addons.bootstrap import GROUP, GUIDE_USER
 from lab.addons.serving_csrs import NODES, SIGNER, USER
 from lab.cluster import Cluster
 from lab.errors import ClusterError
-from lab.machine import Machine, on_each
 from lab.pki import Usage, issue
 from lab.topology import Node, Profile, Role
 from lab.wait import NotYet
@@ -69,9 +68,29 @@ def test_kubectl_shows_every_worker_ready_by_its_version_and_address(lab_network
     for name, node in workers.items():
         seen, wanted = _shown(rows.get(name, [])), _wanted(lab_network, node)
         if seen != wanted:
-            away = why_away(lab_network, lab_network.machines[name]) if seen[:1] != ["Ready"] else ""
+            away = _why_not_ready(lab_network, name, seen)
             complaints.append(f"{name} is {seen or 'not listed'}, not {wanted}. {away}")
     insist(complaints)
+
+
+def _why_not_ready(cluster: Cluster, name: str, seen: list[str]) -> str:
+    status = seen[0] if seen else ""
+    if status.startswith("Ready,"):
+        return f"Nothing new may run there: `kubectl uncordon {name}`"
+    return "" if status == "Ready" else why_away(cluster, cluster.machines[name])
+
+
+def test_no_node_complains(lab_network: Cluster) -> None:
+    """Of disk, memory, processes or its network; it stays Ready meanwhile, and is given no more pods."""
+    insist(
+        [
+            f"{node['metadata']['name']}: {each['type']}: {each.get('message', '')}"
+            for node in lab_network.api().items("/api/v1/nodes")
+            for each in node["status"]["conditions"]
+            if each["type"] != "Ready" and each["status"] != "False"
+        ],
+        "`kubectl describe node NAME`; df and free on the machine",
+    )
 
 
 def _shown(row: list[str]) -> list[str]:
@@ -131,8 +150,10 @@ def test_every_kubelet_is_a_node_by_its_certificate(
     for name, each in held.items():
         seen = _client(each)
         assert named(seen) == (f"{USER}{name}", NODES), f"{name}: its kubelet is {_told(each)}"
-        assert seen.issuer == ca.subject, f"{name}: its kubelet's certificate is by {seen.issuer}"
-        seen.verify_directly_issued_by(ca)
+        assert is_issued_by(seen, ca), (
+            f"{name}: its kubelet shows {_told(each)}, which is not the cluster's CA, if by the same name; "
+            f"{why_away(lab_workers, lab_workers.machines[name])}"
+        )
 
 
 def _client(held: Holdings) -> x509.Certificate:
@@ -232,13 +253,33 @@ def test_a_serving_request_for_a_foreign_address_stays_pending(lab_workers: Clus
                     f"{node.name}: {name} is kept back without a word of {lacking}: {kept_back}"
                 )
         for name, node in own.items():
-            signed = issued(api.get(f"{CSRS}/{name}"))
-            life = signed.not_valid_after_utc - signed.not_valid_before_utc if signed else timedelta(0)
-            if life > LONGEST_LIFE:
-                complaints.append(
-                    f"{node.name}: what is signed now lasts {life.days} days, not a year at most"
-                )
+            complaints += _badly_signed(lab_workers, node, api.get(f"{CSRS}/{name}"))
     insist(complaints)
+
+
+def test_every_kubelets_next_client_certificate_would_be_signed(lab_workers: Cluster) -> None:
+    """As it asks for it long before the present one ends: approved and signed with nobody's help."""
+    with renewal_requests(lab_workers) as requests:
+        eventually("renewals to be signed", partial(_check_signed, lab_workers, requests), timeout=20)
+        made = [(node, lab_workers.api().get(f"{CSRS}/{name}")) for name, node in requests.items()]
+        insist([complaint for node, each in made for complaint in _badly_signed(lab_workers, node, each)])
+
+
+def _badly_signed(cluster: Cluster, node: Node, request: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a certificate that the leading controller manager has signed."""
+    signed, ca = issued(request), x509.load_pem_x509_certificate(cluster.credentials.ca("kubernetes"))
+    if signed is None:
+        return [f"{node.name}: {request['metadata']['name']} is not signed"]
+    life = signed.not_valid_after_utc - signed.not_valid_before_utc
+    long = f"{node.name}: what is signed now lasts {life.days} days, not a year at most"
+    return [*_of_another_ca(cluster, node, signed, ca), *([long] if life > LONGEST_LIFE else [])]
+
+
+def _of_another_ca(cluster: Cluster, node: Node, signed: x509.Certificate, ca: x509.Certificate) -> list[str]:
+    if is_issued_by(signed, ca):
+        return []
+    who, flag = leader(cluster.api()), "--cluster-signing-cert-file"
+    return [f"{node.name}: the controller manager of {who} signs for it by another CA, see its {flag}"]
 
 
 def _check_signed(cluster: Cluster, requests: dict[str, Node]) -> None:
@@ -248,90 +289,4 @@ def _check_signed(cluster: Cluster, requests: dict[str, Node]) -> None:
         if issued(cluster.api().get(f"{CSRS}/{name}")) is None
     ]
     if waiting:
-        raise NotYet(f"not signed though for the node's own address: {'; '.join(waiting)}")
-
-
-# -- what a node may not ---------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def own_secrets(lab_workers: Cluster) -> Iterator[tuple[str, dict[str, str]]]:
-    """A namespace, and by worker the name of a Secret in it which a pod of that worker alone uses."""
-    image = f"registry.k8s.io/pause:{lab_workers.topology.versions.pause}"
-    names = {node.name: f"of-{node.name}" for node in lab_workers.topology.of(Role.WORKER)}
-    with namespace(lab_workers, "nodes") as where:
-        api = lab_workers.api()
-        api.apply(_object("ServiceAccount", "default", where))
-        for name in (*names.values(), "of-nobody"):
-            api.apply(_object("Secret", name, where, stringData={"e2e": name}))
-        for worker, name in names.items():
-            spec = {
-                "nodeName": worker,
-                "automountServiceAccountToken": False,
-                "terminationGracePeriodSeconds": 0,
-                "containers": [{"name": "pause", "image": image, "imagePullPolicy": "Never"}],
-                "volumes": [{"name": "own", "secret": {"secretName": name}}],
-            }
-            api.apply(_object("Pod", name, where, spec=spec))
-        yield where, names
-
-
-def _object(kind: str, name: str, where: str, **more: Any) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": where}, **more}
-
-
-def test_a_node_can_neither_read_nor_change_what_is_anothers(
-    lab_workers: Cluster, own_secrets: tuple[str, dict[str, str]]
-) -> None:
-    """Asked on each worker by its kubelet's own kubeconfig; changes are dry runs.
-
-    It may read and change its own, so that what is refused is refused for being another's.
-    """
-    where, names = own_secrets
-
-    def tried(machine: Machine) -> list[str]:
-        may, may_not = _plan(machine.node, lab_workers, where, names)
-        eventually(f"{machine.name} to get its own", partial(_check_own, machine, may), timeout=15)
-        return [
-            f"{machine.name}, {ask.method} {ask.path}: got {status}, not 403: {text}"
-            for ask, (status, text) in zip(may_not, as_kubelet(machine, may_not), strict=True)
-            if status != 403
-        ]
-
-    found = on_each(lab_workers.of(Role.WORKER), tried)
-    insist([complaint for complaints in found.values() for complaint in complaints])
-
-
-def _plan(node: Node, cluster: Cluster, where: str, names: dict[str, str]) -> tuple[list[Ask], list[Ask]]:
-    """What the node must get and what it must not; with a single worker, the other is one that is not."""
-    other = next((n.name for n in cluster.topology.of(Role.WORKER) if n != node), "k8s-nobody")
-    kept, nodes, dry = f"/api/v1/namespaces/{where}/secrets", "/api/v1/nodes", "?dryRun=All"
-    note = {"metadata": {"annotations": {"thwlab/e2e": "tried"}}}
-    fence = {"metadata": {"labels": {"node-restriction.kubernetes.io/e2e": "tried"}}}
-    containers = [{"name": "c", "image": "c"}]
-    mirror = _object("Pod", "e2e-mirror", where, spec={"nodeName": other, "containers": containers})
-    mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "e2e"}
-    may = [
-        Ask("GET", f"{kept}/{names[node.name]}"),
-        Ask("GET", f"{nodes}/{node.name}"),
-        Ask("PATCH", f"{nodes}/{node.name}{dry}", note),
-    ]
-    may_not = [
-        Ask("GET", f"{kept}/{names.get(other, 'of-nobody')}"),
-        Ask("GET", f"{kept}/of-nobody"),
-        Ask("GET", kept),
-        Ask("GET", f"{nodes}/{other}"),
-        Ask("PATCH", f"{nodes}/{other}{dry}", note),
-        Ask("PATCH", f"{nodes}/{other}/status{dry}", note),
-        Ask("DELETE", f"{nodes}/{other}{dry}"),
-        Ask("PATCH", f"{nodes}/{node.name}{dry}", fence),
-        Ask("POST", f"/api/v1/namespaces/{where}/pods{dry}", mirror),
-    ]
-    return may, may_not
-
-
-def _check_own(machine: Machine, may: list[Ask]) -> None:
-    seen = zip(may, as_kubelet(machine, may), strict=True)
-    wrong = [f"{ask.method} {ask.path}: {status} {text}" for ask, (status, text) in seen if status != 200]
-    if wrong:
-        raise NotYet(f"{machine.name} may not even have its own: {'; '.join(wrong)}")
+        raise NotYet(f"not signed though for the node itself: {'; '.join(waiting)}")

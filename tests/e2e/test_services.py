@@ -220,11 +220,18 @@ def test_every_kube_proxy_says_that_its_node_may_get_traffic(lab_network: Cluste
     heard = on_each(lab_network.of(Role.WORKER), lambda machine: machine.run(*asking))
     insist(
         [
-            f"{worker}: {url} said {said.stdout} {said.stderr}"
+            f"{worker}: {url} said {said.stdout} {said.stderr.strip()}; {unit_of(lab_network.machines[worker])}"
             for worker, said in heard.items()
             if not said.stdout.endswith(" 200")
-        ]
+        ],
+        "`journalctl -u kube-proxy -n 20` there; `systemctl start kube-proxy`",
     )
+
+
+def unit_of(machine: Machine) -> str:
+    """The state of the proxy's unit, and the last that it said."""
+    script = "systemctl is-active kube-proxy; journalctl -u kube-proxy -n 1 -o cat --no-pager"
+    return f"kube-proxy.service is {' '.join(machine.run('sh', '-c', script).stdout.split())[:500]}"
 
 
 def test_every_kube_proxy_runs_in_the_planned_mode(lab_network: Cluster) -> None:

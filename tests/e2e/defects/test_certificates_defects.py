@@ -1,14 +1,12 @@
 """Seeded defects of certificates: a master with others than it should have, on each of its sides."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
-from support_dropin import FOLDER, apiserver_runs, drop_in, insist_green
+from support_dropin import FOLDER, apiserver, drop_in, insist_green, with_flags
 
 from lab.cluster import Cluster
 from lab.components.base import await_ready
-from lab.components.rendering import CFG
 from lab.components.scheduler import Scheduler
 from lab.kubeconfig import kubeconfig
 from lab.machine import File, Machine
@@ -32,17 +30,6 @@ DIRECT = "test_kubelet_access.py::test_every_apiserver_reaches_every_kubelet_its
 @pytest.fixture
 def victim(lab: Cluster) -> Machine:
     return lab.of(Role.CONTROL_PLANE)[-1]
-
-
-def with_flags(machine: Machine, program: str, flags: dict[str, str]) -> tuple[tuple[str, str], File]:
-    """Lines of a drop-in, and the file with these flags instead of the program's own."""
-    lines = machine.check("cat", f"{CFG}/{program}.conf").splitlines()
-    for flag, value in flags.items():
-        old = next(line for line in lines if f"--{flag}=" in line)
-        head, end = old.partition(f"--{flag}=")[0], '"' if old.endswith('"') else " \\"
-        lines[lines.index(old)] = f"{head}--{flag}={value}{end}"
-    file = File(f"{FOLDER}/{program}.conf", "\n".join([*lines, ""]).encode())
-    return ("EnvironmentFile=", f"EnvironmentFile={file.path}"), file
 
 
 def test_an_apiserver_whose_certificate_is_for_too_few_names_and_too_much(
@@ -107,19 +94,3 @@ def placed(pair: Pair, cert_flag: str, key_flag: str) -> tuple[dict[str, str], l
     """Flags that point to the pair, and its files."""
     cert, key = File(f"{FOLDER}/own.pem", pair.cert), File(f"{FOLDER}/own-key.pem", pair.key, 0o600)
     return {cert_flag: cert.path, key_flag: key.path}, [cert, key]
-
-
-@contextmanager
-def apiserver(lab: Cluster, machine: Machine, flags: dict[str, str], files: list[File]) -> Iterator[None]:
-    """The machine's apiserver runs with these flags, for the body."""
-    unit, (settings, conf) = f"{API}.service", with_flags(machine, API, flags)
-    try:
-        # An orderly stop waits for open watches, a minute long.
-        with drop_in(machine, unit, *settings, "TimeoutStopSec=3", files=[conf, *files]):
-            apiserver_runs(lab, machine)
-            try:
-                yield
-            finally:
-                machine.check("systemctl", "kill", "--signal=KILL", unit)
-    finally:
-        apiserver_runs(lab, machine)

@@ -1,15 +1,18 @@
-"""Seeded defects of etcd: a gateway that refuses itself, a member open to all, a member without its data."""
+"""Seeded defects of etcd: members that refuse themselves, are open to all, or lack data, votes or room."""
 
+import json
 import re
 from collections.abc import Callable
 
 import pytest
+import test_etcd
 from support_dropin import drop_in, insist_green
-from support_etcd import absent, healths
+from support_etcd import absent, call, healths, strangers
 from support_eventually import eventually
+from support_visits import Outcome, visit
 
 from lab.cluster import Cluster
-from lab.components.etcd import DATA
+from lab.components.etcd import CLIENT_PORT, DATA, PEER_PORT, client_url
 from lab.machine import Machine
 from lab.topology import Role
 from lab.wait import NotYet
@@ -97,6 +100,53 @@ def test_a_member_without_its_data_is_reported_and_not_repaired(lab: Cluster, vi
         victim.check("sh", "-c", _PUT_BACK, UNIT, DATA, aside)
         await_members(lab)
     insist_green(lab, "test_etcd.py")
+
+
+def test_a_learner_that_nobody_starts(lab: Cluster, victim: Machine, turns_red: Callable[..., None]) -> None:
+    """It has no vote, so that everything goes on as before."""
+    taken = {node.address for node in lab.topology.nodes}
+    free = next(each for each in reversed([*lab.topology.networks.nodes.hosts()]) if each not in taken)
+    peer = f"https://{free}:{PEER_PORT}"
+    added = lab.etcdctl("member", "add", "learner", "--learner", f"--peer-urls={peer}", "-w", "json")
+    assert added.ok, added.stderr
+    number = f"{json.loads(added.stdout)['member']['ID']:x}"
+    try:
+        test = "test_etcd.py::test_the_members_are_the_planned_ones_and_none_is_a_learner"
+        turns_red(test, "never started", f"{number} at", peer, "etcdctl member remove")
+    finally:
+        gone = lab.etcdctl("member", "remove", number)
+        assert gone.ok, f"`etcdctl member remove {number}` must be tried again: {gone.stderr}"
+    insist_green(lab, "test_etcd.py")
+
+
+def test_a_member_that_has_no_room(lab: Cluster, victim: Machine) -> None:
+    """The alarm is raised by hand and judged here: as long as it lasts, nobody in the cluster can write."""
+    number = next(
+        each["header"]["member_id"]
+        for url, each in test_etcd.statuses(lab).items()
+        if url == client_url(victim.node)
+    )
+    raised = alarm(lab, victim, number, "ACTIVATE")
+    try:
+        assert raised.status == 200, raised.body
+        with pytest.raises(AssertionError) as said:
+            test_etcd.test_no_member_raises_an_alarm(lab)
+    finally:
+        gone = lab.etcdctl("alarm", "disarm")
+    assert gone.ok, gone.stderr
+    name = lab.topology.etcd_name(victim.node)
+    assert f"NOSPACE of {name} on {victim.name}" in str(said.value), said.value
+    assert "defrag" in str(said.value), said.value
+    await_members(lab)
+    insist_green(lab, "test_etcd.py")
+
+
+def alarm(lab: Cluster, machine: Machine, number: int, action: str) -> Outcome:
+    """What a member says to a call that etcdctl does not have."""
+    body = json.dumps({"action": action, "memberID": str(number), "alarm": "NOSPACE"})
+    pair = strangers(lab)["right"]
+    address, path = str(machine.node.address), "/v3/maintenance/alarm"
+    return visit(lab, [call(lab, address, CLIENT_PORT, pair, path, body)])[0]
 
 
 _PUT_BACK = """\

@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support_dropin import FOLDER, insist_green
+from support_dropin import insist_green, mounted
 
 from lab.addons.base import cluster_role, cluster_role_binding
 from lab.cluster import Cluster
 from lab.kubeapi import path_of
-from lab.machine import File, Machine
+from lab.machine import File
 from lab.pki import Usage, issue
 from lab.topology import Role
 
 pytestmark = pytest.mark.defects
 TurnsRed = Callable[..., None]
-ISOLATED = "test_nodes.py::test_a_node_can_neither_read_nor_change_what_is_anothers"
+ISOLATED = "test_node_restriction.py::test_a_node_can_neither_read_nor_change_what_is_anothers"
 TWINS = "test_machines.py::test_no_two_machines_share_an_identity"
 IN_FORCE = "test_certificate_lives.py::test_every_certificate_is_in_force_and_its_days_are_reported"
 SCHEDULER = "test_identity.py::test_a_program_may_do_its_own_work_and_nothing_of_anothers[kube-scheduler]"
@@ -58,18 +58,6 @@ def test_a_machine_with_the_machine_id_of_another(lab: Cluster, turns_red: Turns
     with mounted(twin, "/etc/machine-id", first.check("cat", "/etc/machine-id").encode()):
         turns_red(TWINS, f"{first.name} and {twin.name} share machine-id")
     insist_green(lab, TWINS)
-
-
-@contextmanager
-def mounted(machine: Machine, path: str, content: bytes) -> Iterator[None]:
-    """Another content at that path, for the body."""
-    other = f"{FOLDER}/{uuid.uuid4().hex}"
-    try:
-        machine.apply([File(other, content)])
-        machine.check("mount", "--bind", other, path)
-        yield
-    finally:
-        machine.check("sh", "-c", 'umount "$0"; rm -rf "$1"', path, FOLDER)
 
 
 def test_a_certificate_that_ended_yesterday(lab: Cluster, turns_red: TurnsRed) -> None:

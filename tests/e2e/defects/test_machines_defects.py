@@ -1,0 +1,66 @@
+"""Seeded defects of machines: a name that leads elsewhere, a disk without room, a link that is too narrow."""
+
+from collections.abc import Callable
+
+import pytest
+import test_machines
+from support_dropin import FOLDER, insist_green
+
+from lab.cluster import Cluster
+from lab.errors import ClusterError
+from lab.machine import Machine
+from lab.topology import Role
+
+pytestmark = pytest.mark.defects
+TurnsRed = Callable[..., None]
+ROOM = "test_machines.py::test_no_file_system_of_a_machine_is_full"
+WHOLE = "test_network.py::test_packets_as_large_as_the_pods_link_allows_arrive_unfragmented"
+
+
+@pytest.fixture
+def two(lab: Cluster) -> tuple[Machine, Machine]:
+    """The first and the last worker."""
+    workers = lab.of(Role.WORKER)
+    if len(workers) < 2:
+        pytest.skip("one worker has no way to another")
+    return workers[0], workers[-1]
+
+
+def test_a_name_that_leads_to_another_machine(lab: Cluster) -> None:
+    """Judged here, for a session of its own would write /etc/hosts anew before it looks."""
+    victim, other, *_ = lab.machines.values()
+    last = lab.topology.nodes[-1]
+    swap = ("sed", "-i", f"s/^{last.address} {last.name}$/{other.node.address} {last.name}/")
+    back = ("sed", "-i", f"s/^{other.node.address} {last.name}$/{last.address} {last.name}/")
+    try:
+        victim.check(*swap, "/etc/hosts")
+        with pytest.raises(ClusterError) as said:
+            test_machines.test_every_machine_knows_every_other_by_name(lab)
+    finally:
+        victim.check(*back, "/etc/hosts")
+    wrong = f"{victim.name} takes {last.name} for {other.node.address}, not {last.address}"
+    assert wrong in str(said.value), said.value
+    test_machines.test_every_machine_knows_every_other_by_name(lab)
+
+
+def test_a_file_system_without_room(lab: Cluster, two: tuple[Machine, Machine], turns_red: TurnsRed) -> None:
+    """A small one of its own, for the machines share their host's disk."""
+    victim = two[-1]
+    fill = 'mkdir -p "$0" && mount -t tmpfs -o size=64k full "$0" && head -c 63000 /dev/zero >"$0/fill"'
+    try:
+        victim.check("sh", "-c", fill, FOLDER)
+        turns_red(ROOM, f"{victim.name}: {FOLDER} is full to", "(room)")
+    finally:
+        victim.check("sh", "-c", 'umount "$0"; rmdir "$0"', FOLDER)
+    insist_green(lab, ROOM)
+
+
+def test_a_link_that_is_too_narrow(lab: Cluster, two: tuple[Machine, Machine], turns_red: TurnsRed) -> None:
+    """Connections adapt to it, and the cluster works; what may not be cut is lost."""
+    victim, other = two
+    try:
+        victim.check("ip", "link", "set", "eth0", "mtu", "1400")
+        turns_red(WHOLE, f"from a pod on {victim.name} to a pod on {other.name}: lost with packets of")
+    finally:
+        victim.check("ip", "link", "set", "eth0", "mtu", "1500")
+    insist_green(lab, WHOLE)

@@ -1,0 +1,53 @@
+"""What the etcd tests conclude from members' answers."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from support_etcd import alarms, unlike
+
+from lab.cluster import Cluster
+
+A, B, C = (f"https://192.168.100.{n}:2379" for n in (11, 12, 100))
+
+
+@pytest.mark.parametrize(
+    ("hashes", "others"),
+    [
+        ({A: 7, B: 7, C: 7}, []),
+        ({A: 7, B: 7, C: 8}, [C]),
+        ({A: 6, B: 7, C: 7}, [A]),
+        ({A: 6, B: 7}, [A, B]),
+        ({A: 6, B: 7, C: 8}, [A, C, B]),
+        ({A: 6}, []),
+    ],
+)
+def test_the_member_that_differs_from_most_is_named(hashes: dict[str, int], others: list[str]) -> None:
+    assert unlike(hashes) == sorted(others)
+
+
+class Etcd:
+    """One member, whose `member list` is given."""
+
+    topology = SimpleNamespace(etcd_name=lambda node: f"etcd-{node}")
+
+    def __init__(self, listed: str, ok: bool = True) -> None:
+        self._listed = SimpleNamespace(ok=ok, stdout=listed)
+
+    def of(self, role: object) -> list[Any]:
+        return [SimpleNamespace(node="1", name="k8s-master1")]
+
+    def etcdctl(self, *args: str) -> Any:
+        return self._listed
+
+
+def test_an_alarm_names_the_member_and_its_machine() -> None:
+    etcd = cast(Cluster, Etcd('{"members": [{"ID": 18446744073709551615, "name": "etcd-1"}]}'))
+    assert alarms(etcd, "memberID:18446744073709551615  alarm:NOSPACE") == [
+        "NOSPACE of etcd-1 on k8s-master1"
+    ]
+
+
+def test_an_alarm_of_nobody_known_keeps_its_number() -> None:
+    etcd = cast(Cluster, Etcd("", ok=False))
+    assert alarms(etcd, "memberID:5  alarm:CORRUPT") == ["CORRUPT of 5 on ?"]
