@@ -4,39 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab.artifacts.cache import Cache
-from lab.artifacts.fetch import Progress, fetch
-from lab.artifacts.rootfs import build_root, sweep, unneeded
+from lab.artifacts.rootfs import sweep
 from lab.errors import ConfigError, LabError
 from lab.growth import hindrances
 from lab.laboratory import Laboratory
+from lab.providers.base import Provider
 from lab.providers.incus import IncusProvider
-from lab.providers.incus.image import Image, image_of
 from lab.state import StateFolder, boot_id, state_root
-from lab.topology import Cni, Facts, Topology, changes, facts
+from lab.topology import Facts, Topology, changes, facts
 
 Report = Callable[[str], None]
 DAEMONS = ("auto", "running", "private", "incusd", "lxd")
-
-
-def prepare_image(topology: Topology, report: Report) -> Image:
-    """The machines' image; builds whatever the cache lacks of programs, base and root."""
-    cache = Cache()
-    programs = fetch(topology.versions, cache, report=lambda p: report(_told(p)), also=_also(topology))
-    return image_of(build_root(cache.root, programs, topology.versions, report))
-
-
-def unneeded_images(topology: Topology) -> list[Path]:
-    """What the cache holds of images that this plan does not need; nothing if its programs are not there."""
-    cache = Cache()
-    try:
-        programs = fetch(topology.versions, cache, also=_also(topology), offline=True)
-    except LabError:
-        return []
-    return unneeded(cache.root, programs, topology.versions)
-
-
-def _also(topology: Topology) -> tuple[str, ...]:
-    return ("flannel",) if topology.cni is Cni.FLANNEL else ()
 
 
 def state_of(name: str) -> StateFolder:
@@ -44,13 +22,13 @@ def state_of(name: str) -> StateFolder:
     return StateFolder(state_root() / name)
 
 
-def provider_of(word: str, name: str, image: Image | None = None) -> IncusProvider:
+def provider_of(word: str, name: str) -> Provider:
     """The provider a user named: `auto`, `incus`, or `incus:` and which daemon."""
     kind, _, daemon = word.partition(":")
     if kind not in ("auto", "incus") or (daemon or "auto") not in DAEMONS:
         known = "auto, incus, " + ", ".join(f"incus:{each}" for each in DAEMONS[1:])
         raise ConfigError("--lab-provider", [f"{word!r} is no provider here; there are {known}"])
-    return IncusProvider(name, state_root() / name, image=image, daemon=daemon or "auto")
+    return IncusProvider(name, state_root() / name, daemon=daemon or "auto")
 
 
 def open_lab(
@@ -74,7 +52,7 @@ def open_lab(
     if missing:
         lines = [f"{each.what}: {each.remedy}" for each in missing]
         raise LabError("\n  - ".join(["this host cannot run the lab:", *lines]), remedy="thwlab doctor --fix")
-    provider = provider_of(word, topology.name, prepare_image(topology, report))
+    provider.prepare(topology, report)
     plan = {".".join(path): value for path, value in facts(topology).items()}
     state.intend(word, topology.digest(), plan, dict(asked or {}))
     lab = Laboratory(topology, provider, state)
@@ -134,11 +112,6 @@ def _another(name: str, topology: Topology, before: Facts, hindering: Sequence[s
 def _way_out(more: Sequence[str]) -> str:
     other = "thwlab down removes that lab; or give yours another name"
     return other if more else f"thwlab up --grow adds to that lab; {other}"
-
-
-def _told(progress: Progress) -> str:
-    left = f", about {progress.seconds_left:.0f} s left" if progress.seconds_left else ""
-    return f"programs: {progress.item} ({progress.number}/{progress.total}) {progress.phase}{left}"
 
 
 def cache_root() -> Path:

@@ -7,11 +7,11 @@ import click
 from lab.artifacts.cache import Cache
 from lab.artifacts.catalogue import optional_entries
 from lab.artifacts.fetch import Listed, Progress, fetch, gc, list_, verify
+from lab.artifacts.prepare import root_of, unneeded_images
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import progress_for
 from lab.cli.session import Session
 from lab.errors import LabError
-from lab.opening import prepare_image, unneeded_images
 from lab.topology import Cni, Topology
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
@@ -56,7 +56,7 @@ def get(session: Session, offline: bool, image: bool) -> None:
             also=also(topology),
         )
         if image:
-            prepare_image(topology, progress.note)
+            root_of(topology, progress.note)
     click.echo(f"{len(programs)} programs are verified in {cache.root}")
 
 

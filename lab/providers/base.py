@@ -1,7 +1,7 @@
 """What turns a plan into machines and removes them again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,6 +37,10 @@ class Provider(ABC):
     @abstractmethod
     def preflight(self, topology: Topology) -> list[Missing]:
         """Everything that is missing on this host, at once; creates nothing."""
+
+    @abstractmethod
+    def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
+        """Have in the cache whatever `create` makes machines of; tells the report what takes time."""
 
     @abstractmethod
     def create(self, topology: Topology, names: Sequence[str]) -> None:

@@ -63,6 +63,9 @@ class FakeProvider(Provider):
     def preflight(self, topology: Topology) -> list[Missing]:
         return []
 
+    def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
+        return
+
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         event(f"create {' '.join(names)}")
         if "create" in os.environ.get("FAKE_FAIL", ""):

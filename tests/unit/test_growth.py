@@ -75,7 +75,6 @@ def test_another_order_is_no_growth_for_it_numbers_the_members() -> None:
 def opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THWLAB_STATE", str(tmp_path))
     monkeypatch.setattr(opening, "provider_of", lambda *_: FakeProvider())
-    monkeypatch.setattr(opening, "prepare_image", lambda *_: None)
 
 
 def opened(plan: Topology, *, grow: bool = False) -> Topology:

@@ -2,11 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from lab.artifacts.prepare import root_of
 from lab.background import start
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
@@ -22,7 +23,7 @@ from lab.providers.incus.description import (
     pool_of,
     project_of,
 )
-from lab.providers.incus.image import Image
+from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.machine import IncusMachine
 from lab.providers.incus.reaching import Forwarders
 from lab.providers.subnets import free_network, networks_of_host
@@ -40,8 +41,11 @@ class IncusProvider(Provider):
 
     name = "incus"
 
-    def __init__(self, lab: str, state: Path, *, image: Image | None, daemon: str = "auto") -> None:
-        """`daemon`: auto (the running one, else private), running, private, or a program's name."""
+    def __init__(self, lab: str, state: Path, *, image: Image | None = None, daemon: str = "auto") -> None:
+        """`image` is one at hand, else `prepare` brings it.
+
+        `daemon`: auto (the running one, else private), running, private, or a program's name.
+        """
         self.lab = lab
         self.state = state
         self._image = image
@@ -110,6 +114,10 @@ class IncusProvider(Provider):
             for name, net in taken.items()
             if net.overlaps(wanted)
         ]
+
+    def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
+        """See `Provider.prepare`."""
+        self._image = image_of(root_of(topology, report))
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`."""

@@ -1,0 +1,42 @@
+"""What a plan's machines are made of: its programs, and the root file system that holds them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.artifacts.cache import Cache
+from lab.artifacts.fetch import Programs, Progress, fetch
+from lab.artifacts.rootfs import build_root, unneeded
+from lab.errors import LabError
+from lab.topology import Cni, Topology
+
+Report = Callable[[str], None]
+
+
+def programs_of(topology: Topology, report: Report) -> Programs:
+    """Every program of the plan, verified; fetched or built as far as the cache lacks it."""
+    return fetch(topology.versions, Cache(), report=lambda p: report(_told(p)), also=_also(topology))
+
+
+def root_of(topology: Topology, report: Report) -> Path:
+    """The root file system of the plan's machines; builds whatever the cache lacks of base and root."""
+    programs = programs_of(topology, report)
+    return build_root(Cache().root, programs, topology.versions, report)
+
+
+def unneeded_images(topology: Topology) -> list[Path]:
+    """What the cache holds of images that this plan does not need; nothing if its programs are not there."""
+    cache = Cache()
+    try:
+        programs = fetch(topology.versions, cache, also=_also(topology), offline=True)
+    except LabError:
+        return []
+    return unneeded(cache.root, programs, topology.versions)
+
+
+def _also(topology: Topology) -> tuple[str, ...]:
+    return ("flannel",) if topology.cni is Cni.FLANNEL else ()
+
+
+def _told(progress: Progress) -> str:
+    left = f", about {progress.seconds_left:.0f} s left" if progress.seconds_left else ""
+    return f"programs: {progress.item} ({progress.number}/{progress.total}) {progress.phase}{left}"
