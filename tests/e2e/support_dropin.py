@@ -35,6 +35,13 @@ def drop_in(machine: Machine, unit: str, *settings: str, files: Sequence[File] =
         restart(machine, unit)
 
 
+@contextmanager
+def idle(machine: Machine, unit: str) -> Iterator[None]:
+    """A unit that does not run and does not start either, for the body."""
+    with drop_in(machine, unit, "ExecCondition=/bin/false"):
+        yield
+
+
 def restart(machine: Machine, unit: str) -> None:
     """By a kill, and wait until systemd calls it started."""
     machine.check("sh", "-c", _RESTART, unit, timeout=90)

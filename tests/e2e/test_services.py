@@ -220,9 +220,10 @@ def test_every_kube_proxy_says_that_its_node_may_get_traffic(lab_network: Cluste
     heard = on_each(lab_network.of(Role.WORKER), lambda machine: machine.run(*asking))
     insist(
         [
-            f"{worker}: {url} said {said.stdout} {said.stderr.strip()}; {unit_of(lab_network.machines[worker])}"
+            f"{worker}: {url} said {said.stdout} {said.stderr.strip()}; {unit}"
             for worker, said in heard.items()
             if not said.stdout.endswith(" 200")
+            for unit in [unit_of(lab_network.machines[worker])]
         ],
         "`journalctl -u kube-proxy -n 20` there; `systemctl start kube-proxy`",
     )

@@ -1,14 +1,20 @@
 """The chapter on DNS turns red when one worker's pods lose one transport, or all of it for a while."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from support_defects import green, packet_rule
+from support_eventually import eventually
+from test_coredns import SELECTOR, SYSTEM, is_ready
 
+from lab.addons.coredns import DEPLOYMENT
 from lab.cluster import Cluster
 from lab.topology import Role
+from lab.wait import NotYet
 
 pytestmark = pytest.mark.defects
+PLACED = "test_coredns.py::test_coredns_has_a_replica_on_each_of_two_workers"
 FORWARD = "type filter hook forward priority -10"
 TurnsRed = Callable[..., None]
 
@@ -33,3 +39,55 @@ def test_a_worker_whose_pods_get_no_answer(lab: Cluster, turns_red: TurnsRed) ->
     with packet_rule(worker, FORWARD, f"ip saddr {lab.topology.networks.pods} udp dport 53 drop"):
         turns_red(test, f"a pod on {worker.name} got no right answer", "more than 5 s")
     green(lab, test)
+
+
+def test_a_coredns_that_ends_at_once(lab: Cluster, turns_red: TurnsRed) -> None:
+    """By arguments that it does not know; bring-up applies its own fields and leaves a foreign one alone."""
+    patch = (
+        '{"spec":{"template":{"spec":{"containers":[{"name":"coredns","command":["/coredns","-no-such"]}]}}}}'
+    )
+    back = '[{"op":"remove","path":"/spec/template/spec/containers/0/command"}]'
+    kubectl = partial(lab.kubectl, "-n", "kube-system", "patch", "deployment", "coredns")
+    try:
+        kubectl("--patch", patch)
+        eventually("a CoreDNS to end", partial(_check_ended, lab), timeout=30)
+        turns_red(PLACED, "coredns-", "CrashLoopBackOff", "its last words", "no-such")
+    finally:
+        kubectl("--type=json", "--patch", back)
+        eventually("CoreDNS to be whole", partial(_check_whole, lab), timeout=90)
+    green(lab, PLACED)
+
+
+def test_a_coredns_pod_that_finds_no_place(lab: Cluster, turns_red: TurnsRed) -> None:
+    worker = lab.of(Role.WORKER)[-1].name
+    if len(lab.of(Role.WORKER)) < 2:
+        pytest.skip("one worker carries one CoreDNS")
+    nodes = "test_nodes.py::test_kubectl_shows_every_worker_ready_by_its_version_and_address"
+    here = lab.api().items(f"{SYSTEM}/pods", labelSelector=SELECTOR, fieldSelector=f"spec.nodeName={worker}")
+    try:
+        lab.kubectl("cordon", worker)
+        lab.api().delete(f"{SYSTEM}/pods/{here[0]['metadata']['name']}")
+        turns_red(PLACED, "no node", "unschedulable")
+        turns_red(nodes, f"kubectl uncordon {worker}")
+    finally:
+        lab.kubectl("uncordon", worker)
+        eventually("CoreDNS to be whole", partial(_check_whole, lab), timeout=90)
+    green(lab, PLACED)
+
+
+def _check_ended(lab: Cluster) -> None:
+    states = [
+        status["restartCount"]
+        for pod in lab.api().items(f"{SYSTEM}/pods", labelSelector=SELECTOR)
+        for status in pod["status"].get("containerStatuses", ())
+    ]
+    if max(states, default=0) < 1:
+        raise NotYet(f"CoreDNS was restarted {states} times")
+
+
+def _check_whole(lab: Cluster) -> None:
+    pods = lab.api().items(f"{SYSTEM}/pods", labelSelector=SELECTOR)
+    ready = [pod["metadata"]["name"] for pod in pods if is_ready(pod)]
+    wanted = lab.api().get(DEPLOYMENT)["spec"]["replicas"]
+    if not len(pods) == len(ready) == wanted:
+        raise NotYet(f"{len(pods)} pods, ready are {ready}, wanted are {wanted}")

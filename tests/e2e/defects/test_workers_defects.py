@@ -1,13 +1,12 @@
 """Seeded defects of workers: a stranger's kubelet, no kube-proxy, pods with addresses of nobody."""
 
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 import support_pods
 import test_network
-from support_dropin import drop_in, insist_green, restart
+from support_dropin import idle, insist_green, restart
 from support_nodes import CURRENT
 
 from lab.cluster import Cluster
@@ -84,10 +83,3 @@ def test_a_pod_network_of_another_range(lab: Cluster, worker: Machine) -> None:
         worker.apply([File(CONFLIST, right.encode())])
         lab.api().delete(f"/api/v1/namespaces/{name}")
     insist_green(lab, "test_network.py")
-
-
-@contextmanager
-def idle(machine: Machine, unit: str) -> Iterator[None]:
-    """A unit that does not run and does not start either, for the body."""
-    with drop_in(machine, unit, "ExecCondition=/bin/false"):
-        yield
