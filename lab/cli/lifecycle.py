@@ -3,14 +3,14 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TypeVar
 
 import click
 
 from lab.bringup import Bringup, Stage, ancestors, machines_for
+from lab.cli import words
 from lab.cli.failures import INTERRUPTED
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import Progress, progress_for
@@ -18,22 +18,13 @@ from lab.cli.session import Session, no_such
 from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
 from lab.opening import open_lab, remove_lab
+from lab.providers.base import Snapshot
 from lab.settings import asked
 from lab.stages import stages_for
-from lab.state import StateFolder
 
 T = TypeVar("T")
 pass_session = click.make_pass_decorator(Session, ensure=True)
 SNAPSHOT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-
-
-def stage_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """For shell completion."""
-    try:
-        stages = stages_for(ctx.ensure_object(Session).topology)
-    except LabError:
-        return []
-    return [stage.name for stage in stages if stage.name.startswith(incomplete)]
 
 
 @click.command(
@@ -48,7 +39,7 @@ def stage_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
     ),
 )
 @click.option(
-    "--until", metavar="STAGE", shell_complete=stage_names, help="Only this stage and what it needs."
+    "--until", metavar="STAGE", shell_complete=words.stages, help="Only this stage and what it needs."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--grow", is_flag=True, help="The plan may add machines and roles to the lab that runs.")
@@ -62,31 +53,38 @@ def up(session: Session, until: str | None, dry_run: bool, grow: bool) -> None:
     try:
         _bring_up(session, stages, grow=grow)
     except KeyboardInterrupt:
-        click.echo(f"\n{left_behind(session)}", err=True)
+        begun = session.state.path.exists()
+        said = (
+            left_behind(session) if begun else f"interrupted before anything of lab {session.name} was there"
+        )
+        click.echo(f"\n{said}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
-    except (LabError, ClusterError, BaseExceptionGroup):
-        if session.state.path.exists():
-            click.echo(left_behind(session), err=True)
-        raise
 
 
 def _bring_up(session: Session, stages: Sequence[Stage], *, grow: bool) -> None:
     start = time.monotonic()
-    with progress_for({stage.name: stage.truth for stage in stages}) as progress, session.state.locked():
-        lab = open_lab(
-            session.topology, session.provider, progress.note, grow=grow, asked=asked(session.settings)
-        )
-        try:
-            interruptible(lambda: _require(lab, stages, progress))
-        finally:
-            lab.close()
+    lab: Laboratory | None = None
+    try:
+        with progress_for({stage.name: stage.truth for stage in stages}) as progress, session.state.locked():
+            lab = open_lab(
+                session.topology, session.provider, progress.note, grow=grow, asked=asked(session.settings)
+            )
+            _require(lab, stages, progress)
+    except (LabError, ClusterError, BaseExceptionGroup):
+        if lab is not None:  # else nothing was begun, and there is nothing to go on from
+            click.echo(left_behind(session), err=True)
+        raise
     click.echo(f"lab {session.name} is up after {time.monotonic() - start:.1f} s")
     click.echo(f'  eval "$(thwlab{session.flags} env)" && kubectl get nodes')
     click.echo(f"  thwlab{session.flags} down removes it")
 
 
 def _require(lab: Laboratory, stages: Sequence[Stage], progress: Progress) -> None:
-    Bringup(lab, stages, progress.report).require(*(stage.name for stage in stages))
+    bringup = Bringup(lab, stages, progress.report)
+    try:
+        interruptible(lambda: bringup.require(*(stage.name for stage in stages)))
+    finally:
+        lab.close()
 
 
 def chosen(stages: Sequence[Stage], until: str | None) -> list[Stage]:
@@ -149,7 +147,7 @@ def down(session: Session) -> None:
     if remove_lab(session.name):
         click.echo(f"lab {session.name} is removed, after {time.monotonic() - start:.1f} s")
     else:
-        click.echo(f"there is no lab {session.name}; nothing to remove")
+        click.echo(f"there is no lab {session.name}; nothing to remove{session.other_labs()}")
 
 
 @click.command(
@@ -158,25 +156,44 @@ def down(session: Session) -> None:
         "thwlab snapshot fresh",
         "thwlab snapshot --list",
         "thwlab restore fresh",
+        "thwlab snapshot --delete fresh",
     ),
 )
-@click.argument("snapshot_name", metavar="NAME", required=False)
-@click.option("--list", "listing", is_flag=True, help="The snapshots there are.")
+@click.argument("snapshot_name", metavar="NAME", required=False, shell_complete=words.snapshots)
+@click.option("--list", "listing", is_flag=True, help="The snapshots there are, oldest first.")
+@click.option("--delete", "deleting", is_flag=True, help="Delete the snapshot NAME.")
 @pass_session
-def snapshot(session: Session, snapshot_name: str | None, listing: bool) -> None:
-    """Take a snapshot of all machines at one instant, to come back to."""
-    if listing == bool(snapshot_name):
-        raise click.UsageError("give either a NAME or --list")
-    if listing:
-        click.echo("\n".join(taken(session.state)) or f"no snapshots of lab {session.name}")
+def snapshot(session: Session, snapshot_name: str | None, listing: bool, deleting: bool) -> None:
+    """Take a snapshot of all machines at one instant, to come back to; or list or delete one."""
+    if listing == bool(snapshot_name) or (listing and deleting):
+        raise click.UsageError("give a NAME, --delete NAME, or --list")
+    if snapshot_name is None:
+        lab = session.attached()
+        click.echo(
+            "\n".join(listed(lab.provider.snapshots(), lab.machines)) or f"no snapshots of lab {session.name}"
+        )
         return
-    assert snapshot_name
-    _check_new(snapshot_name, taken(session.state))
+    (_delete if deleting else _take)(session, snapshot_name)
+
+
+def _take(session: Session, name: str) -> None:
+    if not SNAPSHOT_NAME.fullmatch(name):
+        raise click.BadParameter(f"{name!r}: at most 40 of a-z, 0-9 and '-'", param_hint="NAME")
     with session.state.locked():
-        session.attached().provider.snapshot(snapshot_name)
-        _folder(session.state).mkdir(exist_ok=True)
-        (_folder(session.state) / snapshot_name).touch()
-    click.echo(f"snapshot {snapshot_name} is taken; `thwlab{session.flags} restore {snapshot_name}`")
+        provider = session.attached().provider
+        if name in [each.name for each in provider.snapshots()]:
+            ways = f"`thwlab{session.flags} snapshot --delete {name}` removes it"
+            raise click.BadParameter(f"there is a snapshot {name!r} already; {ways}", param_hint="NAME")
+        provider.snapshot(name)
+    click.echo(f"snapshot {name} is taken; `thwlab{session.flags} restore {name}` comes back to it")
+
+
+def _delete(session: Session, name: str) -> None:
+    with session.state.locked():
+        provider = session.attached().provider
+        _known(name, provider.snapshots())
+        provider.forget_snapshot(name)
+    click.echo(f"snapshot {name} is deleted")
 
 
 @click.command(
@@ -185,36 +202,40 @@ def snapshot(session: Session, snapshot_name: str | None, listing: bool) -> None
         "thwlab restore fresh",
     ),
 )
-@click.argument("snapshot_name", metavar="NAME")
+@click.argument("snapshot_name", metavar="NAME", shell_complete=words.snapshots)
 @pass_session
 def restore(session: Session, snapshot_name: str) -> None:
     """Bring all machines back to a snapshot; what was written since is gone."""
-    known = taken(session.state)
-    if snapshot_name not in known:
-        raise click.BadParameter(no_such("snapshot", snapshot_name, known), param_hint="NAME")
+    lab = session.attached()
+    insist_restorable(snapshot_name, lab.provider.snapshots(), lab.machines)
     with session.state.locked():
-        session.attached().provider.restore(snapshot_name)
+        lab.provider.restore(snapshot_name)
     click.echo(
         f"lab {session.name} is back at {snapshot_name}; `thwlab{session.flags} status` shows how it is"
     )
 
 
-def taken(state: StateFolder) -> list[str]:
-    """The snapshots that `thwlab snapshot` took of this lab, oldest first."""
-    folder = _folder(state)
-    there = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime) if folder.exists() else []
-    return [path.name for path in there]
+def listed(snapshots: Sequence[Snapshot], machines: Collection[str]) -> list[str]:
+    """A line for each: name, when, and which machines it is not of.  Pure."""
+    return [f"{each.name:24} {each.taken}{_not_of(each, machines)}" for each in snapshots]
 
 
-def _folder(state: StateFolder) -> Path:
-    return state.path / "snapshots"
+def insist_restorable(name: str, snapshots: Sequence[Snapshot], machines: Collection[str]) -> None:
+    """The user's mistake if there is no such snapshot, or not of every machine.  Pure."""
+    if lacking := _not_of(_known(name, snapshots), machines):
+        raise click.BadParameter(f"{name!r} brings back no whole lab:{lacking}", param_hint="NAME")
 
 
-def _check_new(name: str, known: Sequence[str]) -> None:
-    if not SNAPSHOT_NAME.fullmatch(name):
-        raise click.BadParameter(f"{name!r}: at most 40 of a-z, 0-9 and '-'", param_hint="NAME")
-    if name in known:
-        raise click.BadParameter(f"there is a snapshot {name!r} already", param_hint="NAME")
+def _known(name: str, snapshots: Sequence[Snapshot]) -> Snapshot:
+    known = {each.name: each for each in snapshots}
+    if name not in known:
+        raise click.BadParameter(no_such("snapshot", name, list(known)), param_hint="NAME")
+    return known[name]
+
+
+def _not_of(snapshot: Snapshot, machines: Collection[str]) -> str:
+    lacking = [name for name in machines if name not in snapshot.machines]
+    return f"  (not of {', '.join(lacking)})" if lacking else ""
 
 
 COMMANDS = (up, down, snapshot, restore)

@@ -29,10 +29,11 @@ pass_session = click.make_pass_decorator(Session, ensure=True)
 def status(session: Session, as_json: bool) -> None:
     """Show machines, units, the API, certificates that end soon, and other labs.
 
-    Exit code 0 if all that was started serves, 1 if some of it does not, 3 if there is no such lab.
+    Exit code 0 if all that was started serves, 1 if some of it does not or nothing was started, 3 if there is
+    no such lab or its daemon is dead.
     """
     seen = examine(session.attached())
-    click.echo(json.dumps(asdict(seen), indent=2) if as_json else "\n".join(render(seen)))
+    click.echo(json.dumps(asdict(seen), indent=2) if as_json else "\n".join(render(seen, session.flags)))
     if not seen.healthy:
         raise click.exceptions.Exit(CLUSTER_FAILED)
 

@@ -4,9 +4,11 @@ from typing import Any
 
 import click
 
+from lab.cli import words
 from lab.cli.session import Session
 from lab.settings import SETTINGS, Setting
 
+COMPLETE = {"name": words.lab_names, "versions": words.versions}
 LAB_OPTIONS = ("provider", "config", "name", "versions", "profile")
 
 
@@ -47,7 +49,7 @@ def _option(setting: Setting, hidden: bool) -> click.Option:
         expose_value=False,
         hidden=hidden,
         callback=_keep,
-        shell_complete=None,
+        shell_complete=COMPLETE.get(setting.name),
     )
 
 

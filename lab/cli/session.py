@@ -13,6 +13,7 @@ from lab.laboratory import Laboratory
 from lab.machine import Machine
 from lab.opening import provider_of, state_of
 from lab.plan import DEFAULT, Given, Overrides, Plan, load_plan
+from lab.providers.base import Gone, Provider
 from lab.settings import Effective, asked, resolve
 from lab.state import Intent, StateFolder, boot_id, labs
 from lab.topology import Topology
@@ -65,9 +66,7 @@ class Session:
         """The running lab.  `LabError` if there is none, a stale one, or one of another plan."""
         intent = self.state.intent()
         if intent is None:
-            raise LabError(
-                f"there is no lab {self.name}{_others(self.name)}", remedy=f"thwlab{self.flags} up"
-            )
+            raise LabError(f"there is no lab {self.name}{self.other_labs()}", remedy=f"thwlab{self.flags} up")
         if intent.boot != boot_id():
             raise LabError(
                 f"lab {self.name} was built before this host's last boot and its machines are gone",
@@ -76,7 +75,24 @@ class Session:
         topology = self._plan_of(intent)
         lab = Laboratory(topology, provider_of(intent.provider, self.name), self.state)
         lab.machines.update(lab.provider.attach(topology))
+        if not lab.machines:
+            self._insist_alive(lab.provider)
         return lab
+
+    def _insist_alive(self, provider: Provider) -> None:
+        """Machines that nobody created are no mistake; those that nothing runs any more are."""
+        try:
+            provider.states()
+        except Gone as error:
+            up, down = (f"`thwlab{self.flags} {word}`" for word in ("up", "down"))
+            remedy = f"{up} starts it and the machines again; {down} removes the lab"
+            raise LabError(f"lab {self.name}: {error}", remedy=remedy) from error
+
+    @property
+    def known_plan(self) -> Topology:
+        """The running lab's plan, or where there is no lab, the one named now."""
+        intent = self.state.intent()
+        return self._plan_of(intent) if intent else self.topology
 
     def _plan_of(self, intent: Intent) -> Topology:
         """The plan of the running lab: the one named now, or if none is, the one it was brought up with."""
@@ -101,13 +117,18 @@ class Session:
 
     def machine(self, name: str) -> tuple[Laboratory, Machine]:
         """A live machine of the running lab.  A name that the plan lacks is the user's mistake."""
-        there = self.state.intent() is not None
-        topology = self.attached().topology if there else self.topology
-        planned = [node.name for node in topology.nodes]
+        planned = [node.name for node in self.known_plan.nodes]
         if name not in planned:
             raise click.BadParameter(no_such("machine", name, planned), param_hint="MACHINE")
         lab = self.attached()
         return lab, lab.machine(name)
+
+    def other_labs(self) -> str:
+        """The lab that was probably meant, or those that are there, as the end of a sentence."""
+        names = [lab.name for lab in labs() if lab.name != self.name]
+        if close := difflib.get_close_matches(self.name, names, n=1):
+            return f"; did you mean --name {close[0]}?"
+        return f"; there are {', '.join(names)}" if names else ""
 
     def _overrides(self) -> Overrides:
         def given(name: str) -> Given | None:
@@ -122,8 +143,3 @@ def no_such(kind: str, word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     return f"there is no {kind} {word!r}.{meant} There are: {', '.join(known) or 'none'}"
-
-
-def _others(name: str) -> str:
-    there = [lab.name for lab in labs() if lab.name != name]
-    return f"; there are {', '.join(there)}" if there else ""

@@ -1,25 +1,27 @@
 """How a lab is: asked of every machine at once, each with a deadline, so that a dead one costs seconds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from lab.components.catalogue import components
 from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
-from lab.machine import Machine, on_each
+from lab.machine import Machine, Platform, Substrate, on_each
 from lab.pki import expiring
 from lab.state import labs
-from lab.topology import Topology
+from lab.topology import Node, Topology
 from lab.wait import NotYet
 
 ENDS_SOON = timedelta(days=30)
 TIMEOUT = 8.0
+UNUSED = ("not-found", "masked")  # the image brings some units masked
+ANY = Platform(Substrate.CONTAINER, cgroup=2)  # units have the same names on all
 
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
-    """One planned machine: running, absent, or why it does not answer; and its units' states."""
+    """One planned machine and its units; running, stopped, paused, not created, or why it does not answer."""
 
     name: str
     address: str
@@ -42,10 +44,11 @@ class LabStatus:
 
     @property
     def healthy(self) -> bool:
-        """Whether every machine that was created runs, and every unit that was installed is active."""
-        states = [state for machine in self.machines for state in machine.units.values()]
-        absent = {machine.state for machine in self.machines} - {"running", "not created"}
-        return not absent and not set(states) - {"active", "not installed"} and self.api in ("ok", NOT_ASKED)
+        """Whether machines were created, each of them runs, and every unit that was installed is active."""
+        units = {state for machine in self.machines for state in machine.units.values()}
+        states = {machine.state for machine in self.machines}
+        run = "running" in states and states <= {"running", "not created"}
+        return run and units <= {"active", "not installed"} and self.api in ("ok", NOT_ASKED)
 
 
 NOT_ASKED = "not installed yet"
@@ -53,10 +56,12 @@ NOT_ASKED = "not installed yet"
 
 def examine(lab: Laboratory) -> LabStatus:
     """The lab's state now; what does not answer is told, never raised."""
-    units = units_of(lab)
-    there = list(lab.machines.values())
+    units = units_of(lab.topology)
+    states = lab.provider.states()
+    there = [machine for machine in lab.machines.values() if states.get(machine.name) == "running"]
     asked = on_each(there, lambda machine: _ask(machine, units.get(machine.name, [])))
-    machines = [_status(lab.topology, name, asked) for name in (n.name for n in lab.topology.nodes)]
+    seen = {**{name: (state, {}) for name, state in states.items()}, **asked}
+    machines = [_status(node, *seen.get(node.name, ("not created", {}))) for node in lab.topology.nodes]
     served = any(m.units.get("kube-apiserver.service") not in (None, "not installed") for m in machines)
     return LabStatus(
         lab.topology.name,
@@ -69,10 +74,10 @@ def examine(lab: Laboratory) -> LabStatus:
     )
 
 
-def units_of(lab: Laboratory) -> Mapping[str, list[str]]:
+def units_of(topology: Topology) -> Mapping[str, list[str]]:
     """By machine, the units that the plan puts there."""
     found: dict[str, list[str]] = {}
-    for component in components(lab.topology, lab.provider.platform):
+    for component in components(topology, ANY):
         if component.unit:
             for node in component.nodes():
                 found.setdefault(node.name, []).append(component.unit)
@@ -95,16 +100,14 @@ def unit_states(text: str) -> dict[str, str]:
     """What `systemctl show` printed for several units: by name, active, failed, …, or not installed."""
     blocks = (dict(row.split("=", 1) for row in block.splitlines()) for block in text.strip().split("\n\n"))
     return {
-        block["Id"]: "not installed" if block["LoadState"] == "not-found" else block["ActiveState"]
+        block["Id"]: "not installed" if block["LoadState"] in UNUSED else block["ActiveState"]
         for block in blocks
         if "Id" in block
     }
 
 
-def _status(topology: Topology, name: str, asked: Mapping[str, tuple[str, dict[str, str]]]) -> MachineStatus:
-    node = topology.node(name)
-    state, units = asked.get(name, ("not created", {}))
-    return MachineStatus(name, str(node.address), sorted(node.roles), state, units)
+def _status(node: Node, state: str, units: dict[str, str]) -> MachineStatus:
+    return MachineStatus(node.name, str(node.address), sorted(node.roles), state, units)
 
 
 def _api(lab: Laboratory) -> str:
@@ -116,17 +119,27 @@ def _api(lab: Laboratory) -> str:
         lab.close()
 
 
-def render(seen: LabStatus) -> list[str]:
-    """For people.  Pure."""
+def render(seen: LabStatus, flags: str = "") -> list[str]:
+    """For people; ``flags`` are the options that name the lab again.  Pure."""
     rows = [f"lab {seen.name}, planned in {seen.origin}, provider {seen.provider}"]
     for machine in seen.machines:
         rows.append(f"  {machine.name:14} {machine.address:16} {machine.state}")
         rows += [f"      {unit:32} {state}" for unit, state in sorted(machine.units.items())]
     rows.append(f"API: {seen.api}")
+    rows += [f"{what}: `thwlab{flags} up` {cure}" for what, cure in _cures(seen)]
     rows += [f"certificate {name} {_days(left)}" for name, left in seen.certificates]
     if seen.others:
         rows.append(f"other labs: {', '.join(seen.others)}")
     return rows
+
+
+def _cures(seen: LabStatus) -> Iterator[tuple[str, str]]:
+    if all(machine.state == "not created" for machine in seen.machines):
+        yield "no machine was created yet", "creates them"
+    for state, cure in (("stopped", "boots"), ("paused", "resumes")):
+        names = [machine.name for machine in seen.machines if machine.state == state]
+        if names:
+            yield f"{', '.join(names)} {state}", f"{cure} {'them' if len(names) > 1 else 'it'}"
 
 
 def _days(left: float) -> str:

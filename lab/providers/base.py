@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lab.errors import LabError
 from lab.machine import Machine, Platform
 from lab.topology import Topology
 
@@ -29,6 +30,19 @@ class Missing:
     packages: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one can come back to: when it was taken, by the provider's clock, and which machines have it."""
+
+    name: str
+    taken: str
+    machines: tuple[str, ...]
+
+
+class Gone(LabError):
+    """What ran the machines was started and does not answer any more."""
+
+
 class Provider(ABC):
     """Machines of one lab.  What it creates is found again by listing, not by memory."""
 
@@ -51,6 +65,13 @@ class Provider(ABC):
         """The machines that exist, by name."""
 
     @abstractmethod
+    def states(self) -> Mapping[str, str]:
+        """Every machine that was created, by name: running, stopped, paused, or the provider's own word.
+
+        Raises `Gone` if they were created and nothing runs them any more.
+        """
+
+    @abstractmethod
     def is_there(self) -> bool:
         """Whether anything of this lab exists, by the provider's own listing."""
 
@@ -60,7 +81,15 @@ class Provider(ABC):
 
     @abstractmethod
     def snapshot(self, name: str) -> None:
-        """Pause all machines, take a snapshot of each, resume."""
+        """Pause all machines, take a snapshot of each, resume.  One that failed leaves no part of it."""
+
+    @abstractmethod
+    def snapshots(self) -> list[Snapshot]:
+        """Every snapshot there is, by the provider's own listing, oldest first."""
+
+    @abstractmethod
+    def forget_snapshot(self, name: str) -> None:
+        """Delete a snapshot of all machines; harmless where one has none of that name."""
 
     @abstractmethod
     def restore(self, name: str) -> None:

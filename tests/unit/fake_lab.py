@@ -16,7 +16,7 @@ from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
 from lab.machine import File, Machine, Platform, Result, Substrate
 from lab.opening import state_of
-from lab.providers.base import Capability, Missing, Provider
+from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.topology import Role, Topology
 from lab.wait import NotYet, wait_until
 
@@ -75,6 +75,9 @@ class FakeProvider(Provider):
     def attach(self, topology: Topology) -> Mapping[str, Machine]:
         return {name: FakeMachine(topology.node(name)) for name in self.there}
 
+    def states(self) -> Mapping[str, str]:
+        return dict.fromkeys(self.there, "running")
+
     def is_there(self) -> bool:
         return bool(self.there)
 
@@ -84,7 +87,10 @@ class FakeProvider(Provider):
     def snapshot(self, name: str) -> None:
         raise NotImplementedError
 
-    restore = snapshot
+    restore = forget_snapshot = snapshot
+
+    def snapshots(self) -> list[Snapshot]:
+        return []
 
     def host_argv(self, argv: Sequence[str]) -> list[str]:
         return list(argv)

@@ -23,6 +23,7 @@ from lab.machine import Machine
 from lab.machine import Result as Ran
 from lab.opening import state_of
 from lab.plan import DEFAULT, load_plan
+from lab.providers.base import Snapshot
 from lab.wait import NotYet
 
 ENV = {name: None for name in os.environ if name.startswith("LAB_") or name == "CI"}
@@ -53,9 +54,19 @@ class FakeProvider:
 
     def __init__(self) -> None:
         self.did: list[str] = []
+        self.taken: dict[str, Snapshot] = {}
 
     def snapshot(self, name: str) -> None:
         self.did.append(f"snapshot {name}")
+        when = f"2026-01-01T00:00:{len(self.did):02}Z"
+        self.taken[name] = Snapshot(name, when, ("k8s-master1", "k8s-lb"))
+
+    def snapshots(self) -> list[Snapshot]:
+        return list(self.taken.values())
+
+    def forget_snapshot(self, name: str) -> None:
+        self.did.append(f"forget {name}")
+        del self.taken[name]
 
     def restore(self, name: str) -> None:
         self.did.append(f"restore {name}")
@@ -73,6 +84,7 @@ class FakeLab:
         self.provider = FakeProvider()
         self.credentials = fixed_credentials()
         self.one = FakeMachine(self.topology.nodes[0])
+        self.machines = {"k8s-master1": self.one}
 
     def machine(self, name: str) -> FakeMachine:
         return self.one
@@ -135,8 +147,7 @@ def test_the_commands_of_the_issue_are_there() -> None:
         (("up", "--until", "ectd"), "etcd"),
         (("up", "--config", "/no/such.yaml"), "/no/such.yaml"),
         (("shell", "k8s-mastr1"), "k8s-master1"),
-        (("restore", "never"), "never"),
-        (("snapshot",), "NAME or --list"),
+        (("snapshot",), "NAME, or --list"),
         (("snapshot", "Not Good"), "a-z"),
         (("stats",), "stats"),
         (("exec", "k8s-lb"), "CMD"),
@@ -213,6 +224,8 @@ def test_ctrl_c_says_what_is_left_and_what_removes_it(monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(lifecycle, "_bring_up", interrupt)
+    assert "before anything of lab clitest" in thwlab("up").output
+    state_of("clitest").intend("incus:private", "digest")
     result = thwlab("up")
     assert result.exit_code == 130
     assert "thwlab --name clitest down" in result.output
@@ -290,18 +303,92 @@ def test_logs_hide_the_cursor_and_follow_from_it(lab: list[FakeLab], monkeypatch
     assert machine.asked[-1][-1] == "--after-cursor=s=0"
 
 
-def test_snapshots_are_listed_and_restored(lab: list[FakeLab]) -> None:
+def test_snapshots_are_listed_restored_and_deleted_as_the_provider_knows_them(lab: list[FakeLab]) -> None:
     assert thwlab("snapshot", "fresh").exit_code == 0
-    assert thwlab("snapshot", "--list").output == "fresh\n"
-    assert thwlab("snapshot", "fresh").exit_code == 2
+    assert thwlab("snapshot", "--list").output.split() == ["fresh", "2026-01-01T00:00:01Z"]
     assert thwlab("restore", "fresh").exit_code == 0
-    assert lab[0].provider.did == ["snapshot fresh", "restore fresh"]
+    assert thwlab("snapshot", "--delete", "fresh").exit_code == 0
+    assert "no snapshots of lab clitest" in thwlab("snapshot", "--list").output
+    assert lab[0].provider.did == ["snapshot fresh", "restore fresh", "forget fresh"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("snapshot", "fresh"), "thwlab --name clitest snapshot --delete fresh"),
+        (("snapshot", "--delete", "frehs"), "Did you mean 'fresh'"),
+        (("restore", "frehs"), "Did you mean 'fresh'"),
+        (("snapshot", "--delete"), "--delete NAME"),
+        (("snapshot", "--delete", "--list", "fresh"), "--delete NAME"),
+    ],
+)
+def test_mistakes_with_snapshots_do_nothing(lab: list[FakeLab], args: tuple[str, ...], says: str) -> None:
+    thwlab("snapshot", "fresh")
+    result = thwlab(*args)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert lab[0].provider.did == ["snapshot fresh"]
+
+
+def test_a_snapshot_of_before_a_machine_came_brings_back_no_whole_lab(lab: list[FakeLab]) -> None:
+    thwlab("snapshot", "small")
+    lab[0].machines["k8s-worker1"] = lab[0].one
+    assert "not of k8s-worker1" in thwlab("snapshot", "--list").output
+    result = thwlab("restore", "small")
+    assert (result.exit_code, "not of k8s-worker1" in result.output) == (2, True)
+    assert lab[0].provider.did == ["snapshot small"]
+
+
+@pytest.mark.parametrize("args", [("restore", "x"), ("snapshot", "x"), ("snapshot", "--list")])
+def test_where_there_is_no_lab_it_is_the_lab_that_is_missed(args: tuple[str, ...]) -> None:
+    result = thwlab(*args)
+    assert result.exit_code == 3
+    assert "there is no lab clitest" in result.output
+
+
+def test_down_of_a_misspelled_name_says_which_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    state_of("clitset").intend("incus:private", "digest")
+    monkeypatch.setattr(lifecycle, "remove_lab", lambda name: False)
+    result = thwlab("down")
+    assert result.exit_code == 0
+    assert "did you mean --name clitset?" in result.output
+    assert "did you mean --name clitset?" in thwlab("status").output
+
+
+def test_an_up_that_began_nothing_gives_no_advice_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    state_of("clitest").intend("incus:private", "digest")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise LabError("runs with another plan")
+
+    monkeypatch.setattr(lifecycle, "open_lab", refuse)
+    assert "goes on from here" not in thwlab("up").output
+
+
+def test_an_up_that_failed_half_way_says_how_to_go_on(
+    lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StageFailed("no leader")
+
+    session = Session()
+    session.options = {"name": "clitest"}
+    monkeypatch.setattr(lifecycle, "open_lab", lambda *_, **__: FakeLab(session))
+    monkeypatch.setattr(lifecycle, "_require", fail)
+    result = thwlab("up")
+    assert result.exit_code == 1
+    assert "`thwlab --name clitest up` goes on from here" in result.output
 
 
 def test_unit_states_tell_absent_from_failed() -> None:
     failed = "Id=a.service\nLoadState=loaded\nActiveState=failed\n"
     absent = "Id=b.service\nLoadState=not-found\nActiveState=inactive\n"
-    assert unit_states(f"{failed}\n{absent}") == {"a.service": "failed", "b.service": "not installed"}
+    masked = "Id=c.service\nLoadState=masked\nActiveState=inactive\n"
+    assert unit_states(f"{failed}\n{absent}\n{masked}") == {
+        "a.service": "failed",
+        "b.service": "not installed",
+        "c.service": "not installed",
+    }
 
 
 def test_a_heartbeat_says_what_is_waited_for() -> None:

@@ -1,5 +1,6 @@
 """The provider against a small daemon: what it asks for, what it leaves alone, what it says."""
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -12,7 +13,7 @@ from fixed import guide_topology
 
 from lab.errors import LabError
 from lab.machine import Machine
-from lab.providers.base import Capability
+from lab.providers.base import Capability, Gone
 from lab.providers.incus import daemon as daemon_module
 from lab.providers.incus import description
 from lab.providers.incus import provider as module
@@ -296,6 +297,67 @@ def test_a_machine_that_cannot_be_paused_leaves_no_other_paused(
         provider.snapshot("fresh")
     assert sum(each.method == "PUT" and each.body["action"] == "unfreeze" for each in three.asked) == 2
     assert not any(each.method == "POST" for each in three.asked)
+
+
+def listed(name: str, when: str) -> dict[str, str]:
+    return {"name": name, "created_at": when}
+
+
+def test_snapshots_are_what_the_daemon_lists_oldest_first(provider: IncusProvider, three: Daemon) -> None:
+    for name in ("k8s-lb", "k8s-master1", "k8s-worker1"):
+        early = [] if name == "k8s-worker1" else [listed("early", "2026-01-02T03:04:05.1Z")]
+        later = listed(f"{name}/later", "2026-01-02T03:05:00Z")  # as some versions name it
+        three.replies[f"GET {INSTANCES}/{name}/snapshots"] = ok([later, *early])
+    early, later = provider.snapshots()
+    assert (early.name, early.taken) == ("early", "2026-01-02T03:04:05Z")
+    assert early.machines == ("k8s-lb", "k8s-master1")
+    assert (later.name, later.machines) == ("later", ("k8s-lb", "k8s-master1", "k8s-worker1"))
+
+
+def test_a_snapshot_is_deleted_wherever_it_is(provider: IncusProvider, three: Daemon) -> None:
+    for name in ("k8s-lb", "k8s-master1"):  # the third has none of that name
+        three.replies[f"DELETE {INSTANCES}/{name}/snapshots/fresh"] = ok()
+    provider.forget_snapshot("fresh")
+    assert sum(line.startswith("DELETE") for line in three.lines()) == 3
+    three.replies[f"DELETE {INSTANCES}/k8s-lb/snapshots/fresh"] = refused(500, "busy")
+    with pytest.raises(LabError, match="busy"):
+        provider.forget_snapshot("fresh")
+
+
+def test_a_snapshot_that_fails_leaves_no_part_of_it_and_touches_no_older_one(
+    provider: IncusProvider, three: Daemon
+) -> None:
+    three.replies[f"POST {INSTANCES}/k8s-lb/snapshots"] = refused(400, "exists")
+    with pytest.raises(LabError, match="exists"):
+        provider.snapshot("fresh")
+    deleted = sorted(line for line in three.lines() if line.startswith("DELETE"))
+    assert deleted == [
+        f"DELETE {INSTANCES}/{name}/snapshots/fresh" for name in ("k8s-master1", "k8s-worker1")
+    ]
+
+
+def test_a_machines_state_is_the_daemons_word_for_it(provider: IncusProvider, daemon: Daemon) -> None:
+    assert provider.states() == {}
+    words = {"k8s-lb": "Running", "k8s-master1": "Frozen", "k8s-master2": "Stopped", "k8s-worker1": "Error"}
+    daemon.replies |= {
+        f"GET {PROJECT}": ok(),
+        f"GET {INSTANCES}": ok([instance(name, word) for name, word in words.items()]),
+    }
+    assert list(provider.states().values()) == ["running", "paused", "stopped", "error"]
+
+
+def test_machines_nobody_created_are_told_from_a_dead_daemon(tmp_path: Path) -> None:
+    private = IncusProvider("thw", tmp_path / "state", daemon="private")
+    assert private.states() == {}
+    left = tmp_path / "state" / "incus"
+    left.mkdir(parents=True)
+    (left / "daemon.log").write_text("earlier\nthe last word\n")
+    with pytest.raises(Gone, match=r"(?s)is dead.*the last word"):
+        private.states()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(left / "unix.socket"))
+        with pytest.raises(Gone, match="is dead"):  # a socket that nobody listens to
+            private.states()
 
 
 # -- what it says of itself --------------------------------------------------------------------------

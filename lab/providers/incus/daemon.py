@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.providers.base import Gone
 from lab.providers.incus import enclosure
-from lab.providers.incus.api import Api
+from lab.providers.incus.api import Api, NoAnswer
 from lab.wait import NotYet, wait_until
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,16 @@ class PrivateDaemon:
         except NotYet:
             return False
         return True
+
+    def insist_answers(self) -> None:
+        """Raise `Gone`, with what it said last, unless it answers."""
+        try:
+            self._check_answers()
+        except NotYet as error:
+            hangs = isinstance(error.__cause__, NoAnswer)
+            what = "hangs: it takes connections and says nothing" if hangs else "is dead: nobody listens"
+            last = _tail(self._log).splitlines()[-1]
+            raise Gone(f"its daemon {what} at {self.socket}; {self._log} ends with: {last}") from error
 
     def is_there(self) -> bool:
         """Whether anything of it is left on this host: files, network namespace or cgroups."""

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from lab.artifacts.prepare import root_of
 from lab.background import start
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
-from lab.providers.base import Capability, Missing, Provider
+from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.providers.incus.api import Api, ApiError, Upload, ignoring
 from lab.providers.incus.daemon import PROGRAMS, PrivateDaemon, installed_program, running_socket
 from lab.providers.incus.description import (
@@ -26,9 +27,11 @@ from lab.providers.incus.description import (
 from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.machine import IncusMachine
 from lab.providers.incus.reaching import Forwarders
+from lab.providers.incus.snapshots import snapshots_of, together
 from lab.providers.subnets import free_network, networks_of_host
 from lab.topology import Node, Topology
 
+WORDS = {"Frozen": "paused"}
 NEEDED = (("ip", "iproute2"), ("nsenter", "util-linux"), ("mkfs.btrfs", "btrfs-progs"))
 
 
@@ -140,6 +143,17 @@ class IncusProvider(Provider):
         there = {i["name"] for i in self.api.get("/1.0/instances", query_recursion=1)}
         return {node.name: self._machine(node) for node in topology.nodes if node.name in there}
 
+    def states(self) -> Mapping[str, str]:
+        """See `Provider.states`."""
+        if self.private and not self.private.is_there():
+            return {}
+        if self.private:
+            self.private.insist_answers()
+        if not self.api.exists(f"/1.0/projects/{self.project}"):
+            return {}
+        listed = self.api.get("/1.0/instances", query_recursion=1)
+        return {each["name"]: WORDS.get(each["status"], each["status"].lower()) for each in listed}
+
     def is_there(self) -> bool:
         """See `Provider.is_there`."""
         if self.private:
@@ -163,9 +177,17 @@ class IncusProvider(Provider):
         machines = self._all()
         try:
             on_each(machines, lambda m: m.pause())
-            on_each(machines, lambda m: self._snapshot_one(m.name, name))
+            self._snapshot_all(machines, name)
         finally:
             on_each(machines, lambda m: m.resume())
+
+    def snapshots(self) -> list[Snapshot]:
+        """See `Provider.snapshots`."""
+        return together(on_each(self._all(), lambda m: self.api.get(snapshots_of(m), query_recursion=1)))
+
+    def forget_snapshot(self, name: str) -> None:
+        """See `Provider.forget_snapshot`."""
+        self._forget(self._all(), name)
 
     def restore(self, name: str) -> None:
         """See `Provider.restore`."""
@@ -254,9 +276,26 @@ class IncusProvider(Provider):
         found = self.api.get("/1.0/instances", query_recursion=1)
         return [self._machine(node_of(instance)) for instance in found]
 
-    def _snapshot_one(self, machine: str, name: str) -> None:
-        path = f"/1.0/instances/{machine}/snapshots"
-        self.api.do("POST", path, {"name": name, "stateful": False}, timeout=120)
+    def _snapshot_all(self, machines: Sequence[Machine], name: str) -> None:
+        taken: list[Machine] = []
+
+        def take(machine: Machine) -> None:
+            self.api.do("POST", snapshots_of(machine), {"name": name, "stateful": False}, timeout=120)
+            taken.append(machine)
+
+        try:
+            on_each(machines, take)
+        except (LabError, ExceptionGroup):
+            with suppress(LabError, ExceptionGroup):  # the first failure is the answer
+                self._forget(taken, name)
+            raise
+
+    def _forget(self, machines: Sequence[Machine], name: str) -> None:
+        def forget(machine: Machine) -> None:
+            path = f"{snapshots_of(machine)}/{name}"
+            ignoring(404, partial(self.api.do, "DELETE", path, timeout=120))
+
+        on_each(machines, forget)
 
     def _empty_project(self) -> None:
         for instance in self.api.get("/1.0/instances", query_recursion=1):
