@@ -109,7 +109,7 @@ class Bringup:
 
     def _create_machines(self, wanted: Collection[str]) -> None:
         names = machines_for(self.lab.topology, (self.stages[name] for name in wanted))
-        lacking = [name for name in names if name not in self.lab.machines]
+        lacking = self._not_running(names)
         if not lacking:
             return
         self.insist(*(["machines"] if "machines" in self.outcomes else []))
@@ -125,6 +125,11 @@ class Bringup:
             raise
         self._finish(Outcome("machines", time.monotonic() - began))
         self._forget(lacking)
+
+    def _not_running(self, names: Sequence[str]) -> list[str]:
+        """Those that were never created, and those that are off or paused."""
+        states = self.lab.provider.states() if self.lab.machines else {}
+        return [name for name in names if states.get(name) != "running"]
 
     def _forget(self, created: Collection[str]) -> None:
         """What was true of the machines before is not yet true of a new one."""

@@ -59,6 +59,7 @@ class FakeProvider(Provider):
 
     def __init__(self) -> None:
         self.there: list[str] = []
+        self.off: dict[str, str] = {}
 
     def preflight(self, topology: Topology) -> list[Missing]:
         return []
@@ -70,13 +71,14 @@ class FakeProvider(Provider):
         event(f"create {' '.join(names)}")
         if "create" in os.environ.get("FAKE_FAIL", ""):
             raise LabError("no room for machines", remedy="make room")
-        self.there += names
+        self.there += [name for name in names if name not in self.there]
+        self.off = {name: state for name, state in self.off.items() if name not in names}
 
     def attach(self, topology: Topology) -> Mapping[str, Machine]:
         return {name: FakeMachine(topology.node(name)) for name in self.there}
 
     def states(self) -> Mapping[str, str]:
-        return dict.fromkeys(self.there, "running")
+        return {**dict.fromkeys(self.there, "running"), **self.off}
 
     def is_there(self) -> bool:
         return bool(self.there)

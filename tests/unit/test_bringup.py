@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_lab import FakeProvider, raise_for, until
+from fake_lab import FakeProvider, events, raise_for, until
 from fixed import guide_topology
 
 from lab.background import start
@@ -303,3 +303,13 @@ def test_a_stage_that_was_true_is_not_waited_for_as_long(
 
 def hopeless() -> None:
     raise NotYet("no quorum")
+
+
+def test_a_machine_that_is_off_or_paused_runs_before_the_first_stage(lab: Laboratory, log: Log) -> None:
+    stage = log.stage("etcd", roles=ETCD)
+    Bringup(lab, [stage]).require("etcd")
+    lab.provider.off = {"k8s-lb": "stopped", "k8s-worker1": "paused"}  # type: ignore[attr-defined]
+    Bringup(lab, [stage]).require("etcd")
+    assert events()[-1] == "create k8s-lb"
+    Bringup(lab, [stage]).require("etcd")
+    assert [line.split()[0] for line in events()] == ["create", "create"]

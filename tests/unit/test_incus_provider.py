@@ -110,6 +110,12 @@ def test_what_is_there_is_left_alone_and_what_is_off_is_started(
     ]
 
 
+def test_what_is_paused_is_resumed(provider: IncusProvider, empty: Daemon) -> None:
+    empty.replies[f"GET {INSTANCES}"] = ok([instance("k8s-lb", "Frozen")])
+    provider.create(guide_topology(), ["k8s-lb"])
+    assert [body["action"] for body in bodies(empty, f"PUT {INSTANCES}/k8s-lb/state")] == ["unfreeze"]
+
+
 def test_two_processes_that_lay_the_ground_at_once_do_not_fail(
     provider: IncusProvider, empty: Daemon
 ) -> None:

@@ -256,7 +256,8 @@ class IncusProvider(Provider):
         if node.name not in there:
             self._create_instance(topology, node)
         if there.get(node.name) != "Running":
-            wish = {"action": "start", "timeout": 60}
+            action = "unfreeze" if there.get(node.name) == "Frozen" else "start"
+            wish = {"action": action, "timeout": 60}
             try:
                 self.api.do("PUT", f"/1.0/instances/{node.name}/state", wish, timeout=90)
             except ApiError as error:  # a daemon that was killed starts them by itself, just now
