@@ -2,14 +2,19 @@
 
 import math
 import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import click
 
+from lab.cli import words
 from lab.cli.options import LabCommand, examples
 from lab.cli.session import Session
+from lab.cli.status import units_of
 from lab.cli.terminal import interactive
+from lab.cli.units import insist_there
 from lab.errors import CommandTimedOut, LabError
 from lab.machine import Machine, Result
 from lab.wait import NotYet, wait_until
@@ -17,20 +22,12 @@ from lab.wait import NotYet, wait_until
 pass_session = click.make_pass_decorator(Session, ensure=True)
 CURSOR = re.compile(rb"^-- cursor: (.*)\n?", re.MULTILINE)
 SHELL = ("bash", "-l")
+UNRUNNABLE = {127: b"Command not found", 126: b"Command not executable"}  # LXD says so of any such status
 SHELL_TIMEOUT = 24 * 3600.0
 
 
-def machine_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """For shell completion."""
-    try:
-        nodes = ctx.ensure_object(Session).topology.nodes
-    except LabError:
-        return []
-    return [node.name for node in nodes if node.name.startswith(incomplete)]
-
-
 on_machine: Callable[..., Callable[..., None]] = click.argument(
-    "machine_name", metavar="MACHINE", shell_complete=machine_names
+    "machine_name", metavar="MACHINE", shell_complete=words.machines
 )
 
 
@@ -74,6 +71,10 @@ def execute(session: Session, timeout: float, machine_name: str, command: tuple[
         raise click.UsageError("say which command to run after --")
     _, machine = session.machine(machine_name)
     result = machine.run(*argv, stdin=_input(), timeout=timeout)
+    if why := UNRUNNABLE.get(result.status or 0):
+        result = replace(result, err=result.err.removesuffix(why))
+        if not _is_program(machine, argv[0]):
+            click.echo(_not_run(machine.name, argv, why.decode()), err=True)
     raise click.exceptions.Exit(show(result, machine.name, " ".join(argv), timeout))
 
 
@@ -86,13 +87,15 @@ def execute(session: Session, timeout: float, machine_name: str, command: tuple[
     ),
 )
 @on_machine
-@click.argument("unit", required=False)
+@click.argument("unit", required=False, shell_complete=words.units)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
 @click.option("-n", "--lines", default=200, show_default=True, help="How many lines from the end.")
 @pass_session
 def logs(session: Session, machine_name: str, unit: str | None, follow: bool, lines: int) -> None:
     """Show a machine's journal, all of it or one unit's."""
-    _, machine = session.machine(machine_name)
+    lab, machine = session.machine(machine_name)
+    if unit is not None:
+        insist_there(machine, unit, units_of(lab.topology).get(machine.name, []), session.flags)
     argv = ("journalctl", "--no-pager", "--show-cursor", *(("-u", unit) if unit else ()))
     cursor = _print_journal(machine.run(*argv, f"--lines={lines}", timeout=30), machine.name)
     if follow:
@@ -119,6 +122,9 @@ class Follower:
 
 def _print_journal(seen: Result, machine: str) -> str:
     """Print the lines and return the cursor that stands after them, empty if there is none."""
+    if seen.status == 1 and not seen.err:  # nothing was written yet
+        click.echo(seen.out, nl=False, err=True)
+        return ""
     if not seen.ok:
         raise LabError(f"{machine}: journalctl exited {seen.status}: {seen.stderr.strip() or 'no answer'}")
     found = CURSOR.search(seen.out)
@@ -135,6 +141,16 @@ def show(result: Result, machine: str, command: str, timeout: float) -> int:
     if result.status is None:
         raise CommandTimedOut(machine, command, timeout, "see above")
     return result.status
+
+
+def _is_program(machine: Machine, name: str) -> bool:
+    return machine.run("sh", "-c", 'test -x "$(command -v -- "$0")"', name, timeout=30).ok
+
+
+def _not_run(machine: str, argv: Sequence[str], why: str) -> str:
+    line = shlex.quote(" ".join(argv))
+    hint = f"; a line of shell: thwlab exec {machine} -- sh -c {line}" if set(argv[0]) & set(" |;&<>$") else ""
+    return f"{machine}: {argv[0]}: {why.lower()}{hint}"
 
 
 def _input() -> bytes:

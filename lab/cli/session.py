@@ -85,7 +85,7 @@ class Session:
             provider.states()
         except Gone as error:
             up, down = (f"`thwlab{self.flags} {word}`" for word in ("up", "down"))
-            remedy = f"{up} starts it and the machines again; {down} removes the lab"
+            remedy = f"{up} starts it again and boots the machines anew; {down} removes the lab"
             raise LabError(f"lab {self.name}: {error}", remedy=remedy) from error
 
     @property

@@ -6,6 +6,7 @@ import click
 
 from lab.cli.session import Session
 from lab.cli.status import units_of
+from lab.cli.units import short
 from lab.errors import LabError
 from lab.stages import stages_for
 from lab.state import labs
@@ -34,8 +35,8 @@ def _machines(ctx: click.Context) -> Iterable[str]:
 
 def _units(ctx: click.Context) -> Iterable[str]:
     """Those that the plan puts on the machine that was typed before, by the names people use."""
-    units = units_of(_session(ctx).known_plan)
-    return [unit.removesuffix(".service") for unit in units.get(str(ctx.params.get("machine_name")), [])]
+    planned = units_of(_session(ctx).known_plan)
+    return [short(unit) for unit in planned.get(str(ctx.params.get("machine_name")), [])]
 
 
 def _stages(ctx: click.Context) -> Iterable[str]:

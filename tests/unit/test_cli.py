@@ -3,10 +3,12 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from fixed import fixed_credentials, guide_topology
 
@@ -33,6 +35,7 @@ class FakeMachine(Machine):
     """Answers every command with the same."""
 
     answer = Ran(0, b"out\xff\n", b"err\n")
+    answers: Mapping[str, Ran] = {}  # by program, where not all are the same
 
     def __init__(self, node: Any) -> None:
         super().__init__(node)
@@ -40,7 +43,7 @@ class FakeMachine(Machine):
 
     def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Ran:
         self.asked.append(argv)
-        return self.answer
+        return self.answers.get(argv[0], self.answer)
 
     def pull_plug(self) -> None: ...
     def boot(self) -> None: ...
@@ -282,6 +285,80 @@ def test_exec_gives_bytes_and_status_through(lab: list[FakeLab], monkeypatch: py
     assert lab[0].one.asked == [("ls", "-l", "--help")]
 
 
+NO_SUCH = b"Command not found"  # LXD's words for every command that ends with 127
+
+
+@pytest.mark.parametrize(
+    ("argv", "err", "says"),
+    [
+        (("nope",), NO_SUCH, "k8s-master1: nope: command not found\n"),
+        (("ls -l",), NO_SUCH, "thwlab exec k8s-master1 -- sh -c 'ls -l'"),
+    ],
+)
+def test_a_command_that_is_not_there_is_named_with_its_machine(
+    lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...], err: bytes, says: str
+) -> None:
+    monkeypatch.setattr(FakeMachine, "answers", {argv[0]: Ran(127, b"", err), "sh": Ran(1)})
+    result = thwlab("exec", "k8s-master1", *argv)
+    assert result.exit_code == 127
+    assert says in result.output
+
+
+def test_a_command_that_ran_and_ended_with_127_speaks_for_itself(
+    lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = b"script: 1: nope: not found\n"
+    monkeypatch.setattr(FakeMachine, "answers", {"script": Ran(127, b"", own + NO_SUCH), "sh": Ran(0)})
+    result = thwlab("exec", "k8s-master1", "script")
+    assert (result.exit_code, result.stderr_bytes) == (127, own)
+
+
+def test_a_unit_that_wrote_nothing_yet_is_no_failure(
+    lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"systemctl": Ran(0, b"masked\n"), "journalctl": Ran(1, b"-- No entries --\n")}
+    monkeypatch.setattr(FakeMachine, "answers", answers)
+    result = thwlab("logs", "k8s-master1", "nginx")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "-- No entries --\n")
+
+
+def offered(*words: str) -> list[str]:
+    """What the Tab key offers for the last of these words."""
+    with CliRunner(env=ENV).isolation():
+        found = ShellComplete(cli, {"obj": Session()}, "thwlab", "_X").get_completions(
+            [*words[:-1]], words[-1]
+        )
+    return [each.value for each in found]
+
+
+@pytest.mark.parametrize("command", ["shell", "exec", "logs"])
+def test_machines_are_offered(command: str) -> None:
+    assert offered(command, "k8s-w") == ["k8s-worker1", "k8s-worker2"]
+
+
+def test_units_of_the_machine_that_was_typed_are_offered() -> None:
+    assert offered("logs", "k8s-master1", "kube-s") == ["kube-scheduler"]
+    assert offered("logs", "k8s-worker1", "kube") == ["kubelet", "kube-proxy"]
+    assert offered("logs", "nowhere", "") == []
+
+
+def test_stages_labs_and_versions_are_offered() -> None:
+    state_of("other").intend("incus:private", "digest")
+    assert offered("up", "--until", "etc") == ["etcd"]
+    assert offered("down", "--name", "") == ["other"]
+    assert offered("up", "--versions", "1.3")[0] == "1.37"
+
+
+def test_snapshots_are_offered_and_without_a_lab_none(lab: list[FakeLab]) -> None:
+    thwlab("snapshot", "fresh")
+    assert offered("restore", "f") == offered("snapshot", "--delete", "") == ["fresh"]
+
+
+def test_where_nothing_can_be_known_the_tab_key_is_silent() -> None:
+    assert offered("restore", "") == []
+    assert offered("--config", "/no/such.yaml", "shell", "") == []
+
+
 def test_a_command_cut_by_its_deadline_is_a_lab_error(
     lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +374,7 @@ def test_logs_hide_the_cursor_and_follow_from_it(lab: list[FakeLab], monkeypatch
     result = thwlab("logs", "k8s-master1", "etcd", "-n", "5")
     assert result.output == "line\n"
     machine = lab[0].one
-    assert machine.asked[0][-3:] == ("-u", "etcd", "--lines=5")
+    assert machine.asked[1][-3:] == ("-u", "etcd", "--lines=5")
     with pytest.raises(NotYet, match="s=1;i=2"):
         Follower(machine, ("journalctl",), "s=0").go_on()
     assert machine.asked[-1][-1] == "--after-cursor=s=0"

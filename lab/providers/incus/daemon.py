@@ -92,14 +92,13 @@ class PrivateDaemon:
         return True
 
     def insist_answers(self) -> None:
-        """Raise `Gone`, with what it said last, unless it answers."""
+        """Raise `Gone` unless it answers."""
         try:
             self._check_answers()
         except NotYet as error:
             hangs = isinstance(error.__cause__, NoAnswer)
             what = "hangs: it takes connections and says nothing" if hangs else "is dead: nobody listens"
-            last = _tail(self._log).splitlines()[-1]
-            raise Gone(f"its daemon {what} at {self.socket}; {self._log} ends with: {last}") from error
+            raise Gone(f"its daemon {what} at {self.socket} (its log: {self._log})") from error
 
     def is_there(self) -> bool:
         """Whether anything of it is left on this host: files, network namespace or cgroups."""
