@@ -45,9 +45,13 @@ def described(model: type[BaseModel], error: ErrorDetails, hints: Mapping[str, s
 
 def nearest(word: str, valid: Sequence[str]) -> str:
     """The valid name that was probably meant, or nothing."""
-    lower = {name.lower(): name for name in reversed(valid)}
-    close = difflib.get_close_matches(word.lower().replace("_", "-"), list(lower), n=1, cutoff=0.5)
-    return lower[close[0]] if close else ""
+    plain = {_plain(name): name for name in reversed(valid)}
+    close = difflib.get_close_matches(_plain(word), list(plain), n=1, cutoff=0.5)
+    return plain[close[0]] if close else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def keys_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:

@@ -1,11 +1,14 @@
 """What a user may choose, where each value came from, and in which order the places are asked."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import ConfigError
+from lab.mistakes import nearest
+
+PREFIX = "LAB_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Setting:
     @property
     def variable(self) -> str:
         """In the environment."""
-        return "LAB_" + self.name.upper().replace("-", "_")
+        return PREFIX + self.name.upper().replace("-", "_")
 
     @property
     def ini(self) -> str:
@@ -90,8 +93,14 @@ def _problems(found: Mapping[str, Effective], env: Mapping[str, str]) -> list[st
         for s in SETTINGS
         if s.choices and found[s.name].value not in s.choices
     ]
-    strange = sorted(name for name in env if name.startswith("LAB_") and name not in known)
-    return wrong + [f"{name} is no setting; there are {', '.join(sorted(known))}" for name in strange]
+    strange = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+    return wrong + [_no_setting(name, sorted(known)) for name in strange]
+
+
+def _no_setting(name: str, known: Sequence[str]) -> str:
+    close = nearest(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known])
+    meant = f"; did you mean {PREFIX}{close}?" if close else ""
+    return f"{name} is no setting{meant} (there are {', '.join(known)})"
 
 
 def _listed(choices: tuple[str, ...]) -> str:

@@ -1,14 +1,13 @@
 """Which releases go together: the rows of versions.yaml, the choice of one, and the skew policy."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, RootModel
 
-from lab.mistakes import nearest
 from lab.strictyaml import Document, Schema, read_file, validate
 from lab.topology import Versions
 
@@ -95,8 +94,22 @@ def row_of(wish: str) -> str | None:
 def unknown_row(wish: str) -> str:
     """What to say about a wish no row fulfils."""
     valid = [word for name, row in rows().items() for word in (name, row.kubernetes)]
-    meant = f"; did you mean '{close}'?" if (close := nearest(wish, valid)) else ""
-    return f"Kubernetes '{wish[:40]}' is not pinned here{meant} (valid: {', '.join(valid)})"
+    return f"Kubernetes '{wish[:40]}' is not pinned here; {_instead(wish)} (valid: {', '.join(valid)})"
+
+
+def _instead(wish: str) -> str:
+    """The row whose number is nearest to the wish's, and the newest."""
+    newest, *_ = names = list(rows())
+    numbers = [int(number) for number in re.findall(r"[0-9]{1,5}", wish)]
+    if len(numbers) < 2:
+        return f"the newest is '{newest}'"
+    near = min(names, key=lambda name: _distance(name, numbers))
+    meant = rows()[near].kubernetes if len(numbers) > 2 else near
+    return f"did you mean '{meant}'" + ("?" if near == newest else f", or the newest, '{newest}'?")
+
+
+def _distance(name: str, numbers: Sequence[int]) -> list[int]:
+    return [abs(int(ours) - theirs) for ours, theirs in zip(name.split("."), numbers, strict=False)]
 
 
 def chosen(row: str, given: Mapping[str, str]) -> Versions:

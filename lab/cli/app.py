@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import click
 
-from lab.cli import artifacts, completion, health, inside, lifecycle, look, outside
-from lab.cli.failures import EXIT_CODES, INTERRUPTED, PIPE_CLOSED, exit_code, is_told, told
+from lab.cli import INTERRUPTED, artifacts, completion, health, inside, lifecycle, look, outside
+from lab.cli.failures import EXIT_CODES, PIPE_CLOSED, exit_code, is_told, told
 from lab.cli.options import lab_options
 from lab.cli.session import Session
 
@@ -103,13 +103,15 @@ for family in (health, lifecycle, look, inside, outside, artifacts, completion):
         cli.add_command(command)
 
 
-def main() -> None:
-    """The entry point `thwlab`."""
+def run() -> None:
+    """The command line of this process, to its end."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
         cli()
+    except KeyboardInterrupt:  # before click was listening, or after
+        _leave_at_once()
     except SystemExit as end:
         if end.code == INTERRUPTED:
             _leave_at_once()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lab.errors import ClusterError, ConfigError, LabError
 from lab.wait import NotYet
 
-CLUSTER_FAILED, BAD_INPUT, LAB_FAILED, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
+CLUSTER_FAILED, BAD_INPUT, LAB_FAILED, PIPE_CLOSED = 1, 2, 3, 141
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the cluster failed; 2 bad option, variable or file; 3 the laboratory failed; "
     "130 interrupted."

@@ -149,7 +149,9 @@ def _is_program(machine: Machine, name: str) -> bool:
 
 def _not_run(machine: str, argv: Sequence[str], why: str) -> str:
     line = shlex.quote(" ".join(argv))
-    hint = f"; a line of shell: thwlab exec {machine} -- sh -c {line}" if set(argv[0]) & set(" |;&<>$") else ""
+    hint = (
+        f"; a line of shell: thwlab exec {machine} -- sh -c {line}" if set(argv[0]) & set(" |;&<>$") else ""
+    )
     return f"{machine}: {argv[0]}: {why.lower()}{hint}"
 
 

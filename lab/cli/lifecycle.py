@@ -10,8 +10,7 @@ from typing import TypeVar
 import click
 
 from lab.bringup import Bringup, Stage, ancestors, machines_for
-from lab.cli import words
-from lab.cli.failures import INTERRUPTED
+from lab.cli import INTERRUPTED, words
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import Progress, progress_for
 from lab.cli.session import Session, no_such

@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from fixed import fixed_credentials, guide_topology
 
 from lab.bringup import Blocked, Outcome, StageFailed
-from lab.cli import cli, health, lifecycle, outside
+from lab.cli import health, lifecycle, outside
+from lab.cli.app import cli
 from lab.cli.failures import exit_code, is_told, told
 from lab.cli.inside import Follower
 from lab.cli.progress import Progress, ended
@@ -96,6 +97,9 @@ class FakeLab:
         return FakeApi()
 
     def close(self) -> None: ...
+
+
+IGNORE = "signal.signal(signal.SIGINT, signal.SIG_IGN);"
 
 
 def _never(*_: object, **__: object) -> None:
@@ -232,6 +236,18 @@ def test_ctrl_c_says_what_is_left_and_what_removes_it(monkeypatch: pytest.Monkey
     result = thwlab("up")
     assert result.exit_code == 130
     assert "thwlab --name clitest down" in result.output
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_ctrl_c_while_all_is_imported_is_quiet(ignored: bool, tmp_path: Path) -> None:
+    """As in the first second of a call; a background job's SIGINT stays ignored."""
+    (tmp_path / "click.py").write_text("import os\nos.kill(os.getpid(), 2)\nraise SystemExit('went on')\n")
+    start = f"import signal, lab.cli; {IGNORE * ignored} lab.cli.main()"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", start], env=env, capture_output=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == ((1, b"went on\n") if ignored else (130, b"interrupted\n"))
 
 
 def test_down_says_when_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

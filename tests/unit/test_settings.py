@@ -31,7 +31,8 @@ def test_every_mistake_is_told_at_once() -> None:
         "LAB_REUSE: '1'",
     ):
         assert word in said
-    assert "LAB_NMAE is no setting" in said
+    assert "LAB_NMAE is no setting; did you mean LAB_NAME?" in said
+    assert "LAB_ is no setting (there are LAB_ARTIFACTS, " in said
 
 
 def test_variables_of_others_are_none_of_ours() -> None:
