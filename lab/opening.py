@@ -10,6 +10,7 @@ from lab.growth import hindrances
 from lab.laboratory import Laboratory
 from lab.providers.base import Provider
 from lab.providers.incus import IncusProvider
+from lab.rights import as_root
 from lab.state import StateFolder, boot_id, state_root
 from lab.topology import Facts, Topology, changes, facts
 
@@ -51,7 +52,8 @@ def open_lab(
     missing = provider.preflight(topology)
     if missing:
         lines = [f"{each.what}: {each.remedy}" for each in missing]
-        raise LabError("\n  - ".join(["this host cannot run the lab:", *lines]), remedy="thwlab doctor --fix")
+        fix = as_root("thwlab doctor --fix") if any(each.packages for each in missing) else ""
+        raise LabError("\n  - ".join(["this host cannot run the lab:", *lines]), remedy=fix)
     provider.prepare(topology, report)
     plan = {".".join(path): value for path, value in facts(topology).items()}
     state.intend(word, topology.digest(), plan, dict(asked or {}))

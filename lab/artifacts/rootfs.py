@@ -7,6 +7,7 @@ on it, one root per set of programs.  Both are shared by all labs of this user.
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from filelock import FileLock
 from lab.artifacts.fetch import Programs
 from lab.artifacts.images import agnhost_image, coredns_image, pause_image
 from lab.errors import LabError
+from lab.rights import as_root
 from lab.topology import Versions
 from lab.wait import NotYet, wait_until
 
@@ -76,7 +78,7 @@ def build_root(cache: Path, programs: Programs, versions: Versions, report: Repo
     if os.geteuid() != 0:
         raise LabError(
             "the machines' image is not in the cache, and building it needs root",
-            remedy=f"sudo -E env THWLAB_CACHE={cache} thwlab artifacts fetch --image",
+            remedy=as_root(f"THWLAB_CACHE={shlex.quote(str(cache))} thwlab artifacts fetch --image"),
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -271,7 +273,7 @@ def _run(*argv: str, timeout: float = STEP_TIMEOUT, tmpdir: Path | None = None) 
             argv, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, env=env
         )
     except FileNotFoundError as error:
-        raise LabError(f"{argv[0]} is not installed", remedy="thwlab doctor --fix") from error
+        raise LabError(f"{argv[0]} is not installed", remedy=as_root("thwlab doctor --fix")) from error
     except subprocess.TimeoutExpired as error:
         raise LabError(f"`{' '.join(argv)}` did not end within {timeout:.0f}s") from error
     if done.returncode != 0:

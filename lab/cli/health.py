@@ -23,7 +23,7 @@ COLOURS = {Verdict.GOOD: "green", Verdict.MISSING: "red", Verdict.WARNING: "yell
     epilog=examples(
         "thwlab doctor",
         "thwlab doctor --config big.yaml     memory and limits for another plan",
-        "sudo -E thwlab doctor --fix",
+        'sudo -E env "PATH=$PATH" thwlab doctor --fix',
     ),
 )
 @click.option("--fix", is_flag=True, help="Install what is missing: shows the plan, then asks.")

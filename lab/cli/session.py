@@ -1,6 +1,7 @@
 """One call of `thwlab`: its settings, its plan, and the lab they name.  Touches nothing until asked."""
 
 import difflib
+import os
 import shlex
 from collections.abc import Mapping
 from functools import cached_property
@@ -14,6 +15,8 @@ from lab.machine import Machine
 from lab.opening import provider_of, state_of
 from lab.plan import DEFAULT, Given, Overrides, Plan, load_plan
 from lab.providers.base import Gone, Provider
+from lab.providers.incus.daemon import DEFAULT_ROOT
+from lab.rights import as_root
 from lab.settings import Effective, asked, resolve
 from lab.state import Intent, StateFolder, boot_id, labs
 from lab.topology import Topology
@@ -66,7 +69,7 @@ class Session:
         """The running lab.  `LabError` if there is none, a stale one, or one of another plan."""
         intent = self.state.intent()
         if intent is None:
-            raise LabError(f"there is no lab {self.name}{self.other_labs()}", remedy=f"thwlab{self.flags} up")
+            raise self._no_lab()
         if intent.boot != boot_id():
             raise LabError(
                 f"lab {self.name} was built before this host's last boot and its machines are gone",
@@ -122,6 +125,12 @@ class Session:
             raise click.BadParameter(no_such("machine", name, planned), param_hint="MACHINE")
         lab = self.attached()
         return lab, lab.machine(name)
+
+    def _no_lab(self) -> LabError:
+        if os.geteuid() != 0 and (DEFAULT_ROOT / self.name).exists():
+            remedy = as_root(f"thwlab --name {self.name} status")
+            return LabError(f"there is no lab {self.name} of yours, but one of root's", remedy=remedy)
+        return LabError(f"there is no lab {self.name}{self.other_labs()}", remedy=f"thwlab{self.flags} up")
 
     def other_labs(self) -> str:
         """The lab that was probably meant, or those that are there, as the end of a sentence."""

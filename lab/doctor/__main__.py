@@ -8,6 +8,7 @@ from lab.doctor import can_host
 from lab.errors import ConfigError
 from lab.plan import load_topology
 from lab.providers.base import Missing
+from lab.rights import as_root
 from lab.settings import resolve
 
 
@@ -15,7 +16,7 @@ def one_line(lacking: list[Missing]) -> str:
     """Why not, and what would make it run."""
     why = "; ".join(each.what for each in lacking)
     if all(each.packages for each in lacking):
-        return f"this host cannot run a lab ({why}); `thwlab doctor --fix` makes it run"
+        return f"this host cannot run a lab ({why}); `{as_root('thwlab doctor --fix')}` makes it run"
     cure = "; ".join(dict.fromkeys(each.remedy for each in lacking if each.remedy))
     return f"this host cannot run a lab ({why}); what would make it run: {cure}"
 

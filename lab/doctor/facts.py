@@ -26,6 +26,7 @@ class Facts:
     programs: frozenset[str] = frozenset()
     pip: bool = False
     daemon: str | None = None
+    closed_to: str = ""  # the group whose members may use a running daemon, where this user may not
     wants_private: bool = False
     root_is_cached: bool = False
     running: bool = False

@@ -21,8 +21,9 @@ from lab.doctor.facts import Disk, Facts
 from lab.doctor.kernel import INSTANCES, KEYS
 from lab.doctor.programs import PROGRAMS
 from lab.errors import LabError
-from lab.providers.incus.daemon import running_socket
+from lab.providers.incus.daemon import closed_socket, running_socket
 from lab.providers.incus.description import bridge_of
+from lab.rights import group_of
 from lab.state import StateFolder, boot_id, labs, state_root
 from lab.topology import Cni, Topology
 
@@ -43,7 +44,7 @@ def gather(
     facts = _of_kernel(root, platform.system())
     codename, family = proc.os_release(_read(root / "etc/os-release"))
     cached = _root_is_cached(topology, codename)
-    daemon = running_socket()
+    daemon, closed = running_socket(), closed_socket()
     checkout = Path(__file__).parents[2]
     status = checkout.stat()
     return replace(
@@ -54,6 +55,7 @@ def gather(
         programs=frozenset(_programs(env)),
         pip=importlib.util.find_spec("pip") is not None,
         daemon=str(daemon) if daemon else None,
+        closed_to=group_of(closed) if closed and not daemon else "",
         wants_private=provider.partition(":")[2] in ("private", "lxd", "incusd"),
         root_is_cached=cached,
         running=_is_running(topology.name),

@@ -9,6 +9,7 @@ from lab.topology import Topology
 
 STATE_MIB = 3 * 1024  # five machines with a full cluster
 CACHE_MIB = 6 * 1024  # cold: module sources, build cache, programs, image
+AS_ROOT = 'sudo -E env "PATH=$PATH" thwlab'  # sudo has a PATH of its own
 ODD = {'"': "a double quote", "\n": "a newline"}
 
 
@@ -18,11 +19,12 @@ def check_rights(facts: Facts, _: Topology) -> Finding:
         return good("rights", "root")
     if facts.private:
         needed = "root, for a daemon of the lab's own; or a running one that you may use"
-        return Finding("rights", Verdict.MISSING, f"user {facts.uid}", needed, "sudo -E thwlab up")
+        join = f"sudo usermod -aG {facts.closed_to} $USER, then log in again; or "
+        remedy = f"{join if facts.closed_to else ''}{AS_ROOT} up"
+        return Finding("rights", Verdict.MISSING, f"user {facts.uid}", needed, remedy)
     if not facts.root_is_cached:
-        return Finding(
-            "rights", Verdict.MISSING, f"user {facts.uid}", "root, to build the image", "sudo -E thwlab up"
-        )
+        remedy = f"{AS_ROOT} artifacts fetch --image, with THWLAB_CACHE set to your own cache"
+        return Finding("rights", Verdict.MISSING, f"user {facts.uid}", "root, to build the image", remedy)
     return good("rights", f"user {facts.uid} may use {facts.daemon}")
 
 
@@ -93,7 +95,7 @@ def check_stale(facts: Facts, topology: Topology) -> Finding:
     if not facts.stale:
         return good("stale labs", "none")
     verdict = Verdict.MISSING if topology.name in facts.stale else Verdict.WARNING
-    remedy = "; ".join(f"{facts.sudo}thwlab down --name {shlex.quote(name)}" for name in facts.stale)
+    remedy = "; ".join(f"thwlab down --name {shlex.quote(name)}" for name in facts.stale)
     found = f"{', '.join(facts.stale)}: built before this host's last boot"
     return Finding("stale labs", verdict, found, "none of this name", remedy)
 

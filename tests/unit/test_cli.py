@@ -179,6 +179,15 @@ def test_a_lab_that_is_not_there_is_3_with_the_command() -> None:
     assert "thwlab --name clitest up" in result.output
 
 
+def test_a_user_is_told_of_roots_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clitest").mkdir()
+    monkeypatch.setattr("lab.cli.session.DEFAULT_ROOT", tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    result = thwlab("status")
+    assert result.exit_code == 3
+    assert 'sudo -E env "PATH=$PATH" thwlab --name clitest status' in result.output
+
+
 def test_options_may_stand_after_the_command_and_win() -> None:
     result = thwlab("config", "--name", "later")
     assert "later" in result.output

@@ -63,7 +63,17 @@ BROKEN: dict[str, tuple[Callable[..., Finding], dict[str, object], str]] = {
     "memory": (kernel.check_memory, {"memory_mib": 1500}, "small.yaml"),
     "inotify": (kernel.check_limits, {"limits": {kernel.INSTANCES: 64}}, f"sysctl -w {kernel.INSTANCES}=256"),
     "keys": (kernel.check_limits, {"limits": {kernel.KEYS: 10}}, f"sysctl -w {kernel.KEYS}=64"),
-    "no root": (surroundings.check_rights, {"uid": 1000}, "sudo -E thwlab up"),
+    "no root": (surroundings.check_rights, {"uid": 1000}, 'sudo -E env "PATH=$PATH" thwlab up'),
+    "not of the group": (
+        surroundings.check_rights,
+        {"uid": 1000, "closed_to": "incus-admin"},
+        "sudo usermod -aG incus-admin $USER, then log in again; or sudo -E ",
+    ),
+    "no root to build": (
+        surroundings.check_rights,
+        {**RUNNING, "uid": 1000, "root_is_cached": False},
+        "fetch --image",
+    ),
     "no sources": (surroundings.check_sources, {"sources": False}, "THWLAB_CACHE"),
     "disk": (surroundings.check_disks, {"state": Disk(Path("/s"), 100, 2)}, "artifacts gc"),
     "one disk for both": (

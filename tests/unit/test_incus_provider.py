@@ -470,3 +470,34 @@ def test_the_environment_names_the_running_daemon(monkeypatch: pytest.MonkeyPatc
 def test_roles_of_an_attached_machine_come_from_the_plan(provider: IncusProvider, daemon: Daemon) -> None:
     daemon.replies |= {f"GET {PROJECT}": ok(), f"GET {INSTANCES}": ok([instance("k8s-worker1")])}
     assert Role.WORKER in provider.attach(guide_topology())["k8s-worker1"].node.roles
+
+
+def test_a_user_is_told_to_join_the_group_of_a_running_daemon_or_to_become_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.shutil, "which", lambda *_, **__: "/bin/x")
+    monkeypatch.setattr(module, "installed_program", lambda: "lxd")
+    monkeypatch.setattr(module, "running_socket", lambda: None)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("getpass.getuser", lambda: "ann")
+    provider = IncusProvider("thw", tmp_path / "state")
+    monkeypatch.setattr(module, "closed_socket", lambda: None)
+    (missing,) = provider.preflight(guide_topology())
+    assert missing.remedy == 'sudo -E env "PATH=$PATH" thwlab up'
+    monkeypatch.setattr(module, "closed_socket", lambda: tmp_path)
+    (missing,) = provider.preflight(guide_topology())
+    assert missing.remedy.startswith("sudo usermod -aG ")
+
+
+def test_a_socket_that_this_user_may_not_use_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("INCUS_SOCKET", "INCUS_DIR", "LXD_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "unix.socket"
+    monkeypatch.setattr(daemon_module, "RUNNING_SOCKETS", ("/no/such", str(path)))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        assert (daemon_module.running_socket(), daemon_module.closed_socket()) == (path, None)
+        monkeypatch.setattr("os.access", lambda *_: False)
+        assert (daemon_module.running_socket(), daemon_module.closed_socket()) == (None, path)

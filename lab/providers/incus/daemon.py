@@ -17,6 +17,7 @@ from lab.errors import LabError
 from lab.providers.base import Gone
 from lab.providers.incus import enclosure
 from lab.providers.incus.api import Api, NoAnswer
+from lab.rights import as_root
 from lab.wait import NotYet, wait_until
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,19 @@ def running_socket() -> Path | None:
     for variable, suffix in (("INCUS_SOCKET", ""), ("INCUS_DIR", "unix.socket"), ("LXD_DIR", "unix.socket")):
         if value := os.environ.get(variable):
             return Path(value) / suffix if suffix else Path(value)
-    usable = (Path(path) for path in RUNNING_SOCKETS)
-    return next((path for path in usable if path.is_socket() and os.access(path, os.R_OK | os.W_OK)), None)
+    return next((path for path in _running() if os.access(path, os.R_OK | os.W_OK)), None)
+
+
+def closed_socket() -> Path | None:
+    """The socket of a daemon that runs already and may not be used by this user, if there is one."""
+    return next((path for path in _running() if not os.access(path, os.R_OK | os.W_OK)), None)
+
+
+def _running() -> Iterator[Path]:
+    for path in map(Path, RUNNING_SOCKETS):
+        with suppress(PermissionError):
+            if path.is_socket():
+                yield path
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +269,7 @@ def _check(*argv: str, env: dict[str, str] | None = None) -> None:
             argv, capture_output=True, timeout=30, env=env, stdin=subprocess.DEVNULL, check=False
         )
     except FileNotFoundError as error:
-        raise LabError(f"{argv[0]} is not installed", remedy="thwlab doctor --fix") from error
+        raise LabError(f"{argv[0]} is not installed", remedy=as_root("thwlab doctor --fix")) from error
     if done.returncode != 0:
         raise LabError(f"`{' '.join(argv)}` exited {done.returncode}: {done.stderr.decode(errors='replace')}")
 

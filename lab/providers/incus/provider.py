@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,15 @@ from lab.background import start
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
+from lab.providers.incus import snapshots
 from lab.providers.incus.api import Api, ApiError, Upload, ignoring
-from lab.providers.incus.daemon import PROGRAMS, PrivateDaemon, installed_program, running_socket
+from lab.providers.incus.daemon import (
+    PROGRAMS,
+    PrivateDaemon,
+    closed_socket,
+    installed_program,
+    running_socket,
+)
 from lab.providers.incus.description import (
     bridge_of,
     instance_of,
@@ -27,8 +33,8 @@ from lab.providers.incus.description import (
 from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.machine import IncusMachine
 from lab.providers.incus.reaching import Forwarders
-from lab.providers.incus.snapshots import snapshots_of, together
 from lab.providers.subnets import free_network, networks_of_host
+from lab.rights import as_root, group_of, joining, sudo
 from lab.topology import Node, Topology
 
 WORDS = {"Frozen": "paused"}
@@ -70,7 +76,7 @@ class IncusProvider(Provider):
             )
         program = self._wanted if self._wanted in ("incusd", "lxd") else installed_program()
         if program is None and not ours:
-            raise LabError("neither incusd nor lxd is installed", remedy="thwlab doctor --fix")
+            raise LabError("neither incusd nor lxd is installed", remedy=as_root("thwlab doctor --fix"))
         return PrivateDaemon(self.lab, directory, program or PROGRAMS[0])
 
     @cached_property
@@ -92,13 +98,13 @@ class IncusProvider(Provider):
         """See `Provider.preflight`."""
         missing = []
         if installed_program() is None and running_socket() is None:
-            missing.append(Missing("no Incus or LXD", "apt-get install lxd", ("lxd", "lxd-client")))
+            missing.append(Missing("no Incus or LXD", sudo("apt-get install lxd"), ("lxd", "lxd-client")))
         elif running_socket() is None and os.geteuid() != 0:
-            missing.append(Missing("no running daemon, and a private one needs root", "sudo -E thwlab up"))
+            missing.append(_no_rights())
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         for program, package in NEEDED:
             if shutil.which(program, path=path) is None:
-                missing.append(Missing(f"no {program}", f"apt-get install {package}", (package,)))
+                missing.append(Missing(f"no {program}", sudo(f"apt-get install {package}"), (package,)))
         return missing or self._subnet_taken(topology)
 
     def _subnet_taken(self, topology: Topology) -> list[Missing]:
@@ -177,17 +183,17 @@ class IncusProvider(Provider):
         machines = self._all()
         try:
             on_each(machines, lambda m: m.pause())
-            self._snapshot_all(machines, name)
+            snapshots.take(self.api, machines, name)
         finally:
             on_each(machines, lambda m: m.resume())
 
     def snapshots(self) -> list[Snapshot]:
         """See `Provider.snapshots`."""
-        return together(on_each(self._all(), lambda m: self.api.get(snapshots_of(m), query_recursion=1)))
+        return snapshots.listed(self.api, self._all())
 
     def forget_snapshot(self, name: str) -> None:
         """See `Provider.forget_snapshot`."""
-        self._forget(self._all(), name)
+        snapshots.forget(self.api, self._all(), name)
 
     def restore(self, name: str) -> None:
         """See `Provider.restore`."""
@@ -277,27 +283,6 @@ class IncusProvider(Provider):
         found = self.api.get("/1.0/instances", query_recursion=1)
         return [self._machine(node_of(instance)) for instance in found]
 
-    def _snapshot_all(self, machines: Sequence[Machine], name: str) -> None:
-        taken: list[Machine] = []
-
-        def take(machine: Machine) -> None:
-            self.api.do("POST", snapshots_of(machine), {"name": name, "stateful": False}, timeout=120)
-            taken.append(machine)
-
-        try:
-            on_each(machines, take)
-        except (LabError, ExceptionGroup):
-            with suppress(LabError, ExceptionGroup):  # the first failure is the answer
-                self._forget(taken, name)
-            raise
-
-    def _forget(self, machines: Sequence[Machine], name: str) -> None:
-        def forget(machine: Machine) -> None:
-            path = f"{snapshots_of(machine)}/{name}"
-            ignoring(404, partial(self.api.do, "DELETE", path, timeout=120))
-
-        on_each(machines, forget)
-
     def _empty_project(self) -> None:
         for instance in self.api.get("/1.0/instances", query_recursion=1):
             path = f"/1.0/instances/{instance['name']}"
@@ -307,3 +292,9 @@ class IncusProvider(Provider):
         for image in self.api.get("/1.0/images", query_recursion=1):
             self.api.do("DELETE", f"/1.0/images/{image['fingerprint']}")
         self.api.do("DELETE", f"/1.0/projects/{self.project}")
+
+
+def _no_rights() -> Missing:
+    if closed := closed_socket():
+        return Missing(f"no right to use the daemon at {closed}", joining(group_of(closed)))
+    return Missing("no running daemon, and a private one needs root", as_root("thwlab up"))
