@@ -69,7 +69,7 @@ class Session:
         """The running lab.  `LabError` if there is none, a stale one, or one of another plan."""
         intent = self.state.intent()
         if intent is None:
-            raise self._no_lab()
+            raise LabError(f"there is no lab {self.name}{self.other_labs()}", remedy=f"thwlab{self.flags} up")
         if intent.boot != boot_id():
             raise LabError(
                 f"lab {self.name} was built before this host's last boot and its machines are gone",
@@ -126,14 +126,10 @@ class Session:
         lab = self.attached()
         return lab, lab.machine(name)
 
-    def _no_lab(self) -> LabError:
-        if os.geteuid() != 0 and (DEFAULT_ROOT / self.name).exists():
-            remedy = as_root(f"thwlab --name {self.name} status")
-            return LabError(f"there is no lab {self.name} of yours, but one of root's", remedy=remedy)
-        return LabError(f"there is no lab {self.name}{self.other_labs()}", remedy=f"thwlab{self.flags} up")
-
     def other_labs(self) -> str:
         """The lab that was probably meant, or those that are there, as the end of a sentence."""
+        if os.geteuid() != 0 and (DEFAULT_ROOT / self.name).exists():
+            return f"; root has one: `{as_root(f'thwlab --name {self.name} status')}`"
         names = [lab.name for lab in labs() if lab.name != self.name]
         if close := difflib.get_close_matches(self.name, names, n=1):
             return f"; did you mean --name {close[0]}?"

@@ -9,6 +9,7 @@ from lab.topology import Topology
 
 STATE_MIB = 3 * 1024  # five machines with a full cluster
 CACHE_MIB = 6 * 1024  # cold: module sources, build cache, programs, image
+FEW = 3
 AS_ROOT = 'sudo -E env "PATH=$PATH" thwlab'  # sudo has a PATH of its own
 ODD = {'"': "a double quote", "\n": "a newline"}
 
@@ -105,9 +106,12 @@ def check_leftovers(facts: Facts, _: Topology) -> Finding:
     if not facts.foreign:
         return good("leftovers", "everything in the checkout belongs to its owner")
     owner = f"{facts.owner[0]}:{facts.owner[1]}"
-    paths = " ".join(shlex.quote(path) for path in facts.foreign)
-    found = f"not owned by {facts.owner[0]}: {', '.join(facts.foreign)}"
-    remedy = f"sudo chown -hR {owner} -- {paths}"
+    few, more = facts.foreign[:FEW], len(facts.foreign) - FEW
+    found = f"not owned by {facts.owner[0]}: {', '.join(few)}" + (f" and {more} more" if more > 0 else "")
+    remedy = f"sudo chown -hR {owner} -- {' '.join(map(shlex.quote, few))}"
+    if more > 0:
+        checkout = shlex.quote(str(facts.checkout))
+        remedy = f"sudo find {checkout} -not -user {facts.owner[0]} -exec chown -h {owner} {{}} +"
     return Finding("leftovers", Verdict.WARNING, found, "files of the checkout's owner", remedy)
 
 

@@ -151,6 +151,14 @@ def test_limits_count_what_is_in_use_and_print_both_lines() -> None:
     assert kernel.check_limits(replace(facts, running=True), guide_topology()).verdict is Verdict.GOOD
 
 
+def test_many_leftovers_are_counted_and_not_listed() -> None:
+    many = tuple(f"/src/{number}" for number in range(2000))
+    facts = replace(FINE, owner=(1000, 1000), foreign=many, checkout=Path("/src"))
+    found = surroundings.check_leftovers(facts, guide_topology())
+    assert found.found == "not owned by 1000: /src/0, /src/1, /src/2 and 1997 more"
+    assert found.remedy == "sudo find /src -not -user 1000 -exec chown -h 1000:1000 {} +"
+
+
 def test_leftovers_name_the_command_with_paths_quoted() -> None:
     facts = replace(FINE, owner=(1000, 1000), foreign=("/src/a b",))
     assert (
