@@ -3,6 +3,7 @@
 # Options: ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 ARGS ?=
 # Relative, for a rule cannot name a path with a blank in it.
@@ -15,6 +16,9 @@ RUN := $(shell date +%Y%m%d-%H%M%S)-$(shell echo $$PPID)
 export LAB_RUN ?= $(RUN)
 export PYTHONDONTWRITEBYTECODE = 1
 JUNIT = --junitxml=artifacts/$(LAB_RUN)
+# Of all that pip says, a line for each package as it is asked for, built or installed.  Errors come as they are.
+STEPS = sed -un -e 's/^ *Collecting \([^ ]*\).*/      \1/p' -e 's/^ *Building wheel for \([^ ]*\) .*started.*/      building \1/p' \
+	-e 's/^Installing collected packages: \(.*\)/      \1/p'
 PYTEST := "$(VENV)/bin/python" -m pytest -p no:randomly
 
 .PHONY: e2e test unit lint host setup clean
@@ -41,13 +45,17 @@ host: setup
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml
-	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	"$(PYTHON)" -m venv "$(VENV)" || { echo 'if venv is missing: apt-get install python3-venv' >&2; exit 1; }
-	"$(VENV)/bin/python" -m pip wheel --quiet --wheel-dir "$(WHEELS)" '.[dev]'
-	rm -f "$(WHEELS)"/thwlab-*.whl
-	"$(VENV)/bin/python" -m pip install --quiet $(OFFLINE) hatchling editables
-	"$(VENV)/bin/python" -m pip install --quiet $(OFFLINE) --no-build-isolation --editable '.[dev]'
-	touch "$(STAMP)"
+	@echo 'setup 1/4: Python'
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@echo 'setup 2/4: an environment of its own in $(VENV)'
+	@"$(PYTHON)" -m venv "$(VENV)" || { echo 'if venv is missing: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'setup 3/4: download libraries and linters to $(WHEELS); at first this takes a minute or two'
+	@"$(VENV)/bin/python" -m pip wheel --progress-bar off --wheel-dir "$(WHEELS)" '.[dev]' | $(STEPS)
+	@rm -f "$(WHEELS)"/thwlab-*.whl
+	@echo 'setup 4/4: install them and thwlab itself, from $(WHEELS) alone'
+	@"$(VENV)/bin/python" -m pip install $(OFFLINE) hatchling editables | $(STEPS)
+	@"$(VENV)/bin/python" -m pip install $(OFFLINE) --no-build-isolation --editable '.[dev]' | $(STEPS)
+	@touch "$(STAMP)"
 
 clean:
 	rm -rf "$(VENV)" artifacts .mypy_cache .ruff_cache .pytest_cache
