@@ -33,6 +33,7 @@ def test_a_restored_lab_is_as_it_was_and_serves(lab: Cluster, pods: PodSet) -> N
     lab.lab.provider.restore(name)
     lab.lab.close()  # connections to machines of before
     health.await_whole(lab)
+    lab.lab.provider.forget_snapshot(name)
 
     kept = [machine.name for machine in machines if machine.run("test", "-e", MARK).ok]
     assert not kept, f"{', '.join(kept)}: {MARK} was made after the snapshot and is still there"
@@ -41,6 +42,23 @@ def test_a_restored_lab_is_as_it_was_and_serves(lab: Cluster, pods: PodSet) -> N
         assert not found(lab, master.name, f"{name}-after"), f"{master.name} has what was written after"
     old_pods_answer(lab, support_pods.find(lab, pods.namespace))
     lab.api().delete(path(f"{name}-before"))
+
+
+def test_a_snapshot_is_listed_with_its_machines_until_it_is_deleted(lab: Cluster) -> None:
+    provider = lab.lab.provider
+    if Capability.SNAPSHOT not in provider.capabilities:
+        pytest.skip(f"provider {provider.name} cannot take snapshots here")
+    first, second = (f"e2e-{uuid.uuid4().hex[:8]}" for _ in range(2))
+    for name in (first, second):
+        provider.snapshot(name)
+    mine = [each for each in provider.snapshots() if each.name in (first, second)]
+    assert [each.name for each in mine] == [first, second]
+    assert all(set(each.machines) == set(lab.machines) for each in mine)
+    provider.forget_snapshot(first)
+    assert {each.name for each in provider.snapshots()} & {first, second} == {second}
+    provider.forget_snapshot(second)
+    assert second not in {each.name for each in provider.snapshots()}
+    health.await_whole(lab)
 
 
 def put(cluster: Cluster, name: str) -> None:
