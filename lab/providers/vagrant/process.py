@@ -9,12 +9,14 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from lab.errors import LabError
 
 OUT_CAP = 4 * 1024 * 1024
+LONGEST = 1 << 16  # bytes read of a line at once
 TAIL = 30  # lines of an error; the log has all of them
 DRAIN = 1.0  # seconds for output still on its way; a daemon the program started may hold it open for ever
 POLITE = 2.0  # seconds between asking it to end and killing it
@@ -143,7 +145,7 @@ class _Said:
 
     def _drain(self, stream: IO[bytes], keep: bool) -> None:
         with stream:
-            for line in stream:
+            for line in iter(partial(stream.readline, LONGEST), b""):
                 self._take(line, keep)
 
     def _take(self, line: bytes, keep: bool) -> None:

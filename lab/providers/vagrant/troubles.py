@@ -34,11 +34,12 @@ KNOWN = (
     Signature(
         r"VERR_VMX_IN_VMX_ROOT_MODE|VERR_SVM_IN_USE|used by another hypervisor",
         "KVM holds the processor's virtualisation, and VirtualBox cannot share it",
-        "end the KVM guests (virsh list --all, ps -C qemu-system-x86_64), then sudo modprobe -r kvm_intel kvm_amd",
+        "end the KVM guests (virsh list --all), then sudo modprobe -r kvm_intel kvm_amd",
     ),
     # https://github.com/hashicorp/vagrant/issues/11325
     Signature(
-        r"VERR_VMX_NO_VMX|VERR_SVM_NO_SVM|VERR_VMX_MSR_ALL_VMX_DISABLED|VERR_SVM_DISABLED|VT-x is (not available|disabled)",
+        r"VERR_VMX_NO_VMX|VERR_SVM_NO_SVM|VERR_VMX_MSR_ALL_VMX_DISABLED|VERR_SVM_DISABLED|"
+        r"VT-x is (not available|disabled)",
         "the processor's virtualisation is switched off, or this host is a VM without nested virtualisation",
         "switch on VT-x or AMD-V in the firmware, or use --lab-provider=incus here",
     ),

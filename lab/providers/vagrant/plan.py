@@ -1,0 +1,137 @@
+"""What Vagrant is told of a lab: a plan file of the lab's own, and the environment of every call."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import lab as package
+from lab.errors import LabError
+from lab.topology import Topology
+
+PREFIX = "thwlab_"  # neither a lab's name nor a machine's has "_": no lab's VMs begin like another's
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What the machines are made of; empty fields are the Vagrantfile's own choice."""
+
+    name: str = ""
+    version: str = ""
+    url: str = ""
+    sha256: str = ""
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which the Vagrantfile takes it."""
+        named = {
+            "THWLAB_BOX": self.name,
+            "THWLAB_BOX_VERSION": self.version,
+            "THWLAB_BOX_URL": self.url,
+            "THWLAB_BOX_SHA256": self.sha256,
+        }
+        return {name: value for name, value in named.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One lab as Vagrant sees it; everything it keeps lies in `folder`, but for the user's boxes."""
+
+    lab: str
+    folder: Path
+    provider: str
+    box: Box = Box()
+    extra: tuple[tuple[str, str], ...] = ()
+    vagrantfile: Path | None = None
+
+    @property
+    def prefix(self) -> str:
+        """What the names of this lab's VMs begin with, and no other's."""
+        return f"{PREFIX}{self.lab}_"
+
+    @property
+    def data(self) -> Path:
+        """What Vagrant would keep in `.vagrant`."""
+        return self.folder / "dot"
+
+    @property
+    def plan(self) -> Path:
+        """The machines as the Vagrantfile reads them."""
+        return self.folder / "plan.yaml"
+
+    @property
+    def log(self) -> Path:
+        """All that Vagrant and the hypervisor's programs ever printed for this lab."""
+        return self.folder / "vagrant.log"
+
+    def domain(self, machine: str) -> str:
+        """The name of a machine's VM."""
+        return self.prefix + machine
+
+    def machine_of(self, domain: str) -> str:
+        """The machine whose VM has that name."""
+        return domain.removeprefix(self.prefix)
+
+    def write_plan(self, topology: Topology) -> None:
+        """Write down the plan as it is after all options: JSON, which is YAML to Ruby."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = self.plan.with_suffix(".part")
+        part.write_text(json.dumps(_told(topology), indent=1))
+        part.replace(self.plan)
+
+    def addresses(self) -> dict[str, IPv4Address]:
+        """The planned address of each machine that `write_plan` wrote down."""
+        try:
+            machines = json.loads(self.plan.read_text())["machines"]
+        except FileNotFoundError:
+            return {}
+        return {name: IPv4Address(each["address"]) for name, each in machines.items()}
+
+    def network(self) -> str:
+        """The planned network, as far as it was written down."""
+        try:
+            return str(json.loads(self.plan.read_text())["network"]["cidr"])
+        except FileNotFoundError:
+            return "192.168.100.0/24"
+
+    def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of every call: the user's, with everything that is the lab's said plainly."""
+        file = self.vagrantfile or vagrantfile()
+        user = {
+            name: value
+            for name, value in (os.environ if base is None else base).items()
+            if not name.startswith(("LAB_", "VAGRANT_DOTFILE", "VAGRANT_CWD", "VAGRANT_VAGRANTFILE"))
+        }
+        ours = {
+            "VAGRANT_CWD": str(file.parent),
+            "VAGRANT_VAGRANTFILE": file.name,
+            "VAGRANT_DOTFILE_PATH": str(self.data),
+            "VAGRANT_DEFAULT_PROVIDER": self.provider,
+            "VAGRANT_CHECKPOINT_DISABLE": "1",
+            "VAGRANT_NO_COLOR": "1",
+            "LAB_CONFIG": str(self.plan),
+            "LAB_PREFIX": self.prefix,
+        }
+        return {**user, **self.box.environment(), **ours, **dict(self.extra)}
+
+
+def vagrantfile() -> Path:
+    """The Vagrantfile of a checkout, or the one in the installed package."""
+    inside = Path(package.__file__).parent
+    for folder in (inside, inside.parent):
+        if (folder / "Vagrantfile").is_file():
+            return folder / "Vagrantfile"
+    raise LabError(f"there is no Vagrantfile in {inside} or beside it", remedy="install thwlab again")
+
+
+def _told(topology: Topology) -> dict[str, object]:
+    machines = {
+        node.name: {"address": str(node.address), "memory": f"{node.memory_mib}MiB", "cpus": node.cpus}
+        for node in topology.nodes
+    }
+    return {
+        "name": topology.name,
+        "network": {"cidr": str(topology.networks.nodes)},
+        "machines": machines,
+    }
