@@ -13,13 +13,13 @@ from click.testing import CliRunner, Result
 from fixed import fixed_credentials, guide_topology
 
 from lab.bringup import Blocked, Outcome, StageFailed
-from lab.cli import health, lifecycle, outside
+from lab.cli import health, lifecycle, look, outside
 from lab.cli.app import cli
 from lab.cli.failures import exit_code, is_told, told
 from lab.cli.inside import Follower
 from lab.cli.progress import Progress, ended
 from lab.cli.session import Session
-from lab.cli.status import unit_states
+from lab.cli.status import NOT_ASKED, LabStatus, MachineStatus, render, unit_states
 from lab.doctor import Finding, Verdict
 from lab.errors import ClusterError, ConfigError, LabError
 from lab.machine import Machine
@@ -564,9 +564,6 @@ def test_a_closed_pipe_and_a_poor_locale_are_no_tracebacks(tmp_path: Path) -> No
 
 
 def test_status_as_json_is_json(lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch) -> None:
-    from lab.cli import look
-    from lab.cli.status import LabStatus, MachineStatus
-
     ill = MachineStatus("m", "1.2.3.4", [], "running", {"etcd.service": "failed"})
     seen = LabStatus("clitest", "x", "fake", [ill], "ok", [("etcd", -2.0)], ["other"])
     monkeypatch.setattr(look, "examine", lambda _: seen)
@@ -574,6 +571,56 @@ def test_status_as_json_is_json(lab: list[FakeLab], monkeypatch: pytest.MonkeyPa
     assert result.exit_code == 1
     assert json.loads(result.output)["machines"][0]["units"] == {"etcd.service": "failed"}
     assert "ended 2 days ago" in thwlab("status").output
+
+
+def status_of(**states: str) -> LabStatus:
+    machines = [MachineStatus(name, "192.168.100.1", [], state, {}) for name, state in states.items()]
+    return LabStatus("two", "x", "fake", machines, NOT_ASKED, [], [])
+
+
+@pytest.mark.parametrize(
+    ("states", "healthy", "says"),
+    [
+        ({"a": "running", "b": "not created"}, True, ""),
+        (
+            {"a": "not created", "b": "not created"},
+            False,
+            "no machine was created yet: `thwlab --name two up`",
+        ),
+        ({"a": "running", "b": "stopped"}, False, "b stopped: `thwlab --name two up` boots it"),
+        ({"a": "paused", "b": "paused"}, False, "a, b paused: `thwlab --name two up` resumes them"),
+        ({"a": "no answer within 8s", "b": "running"}, False, "no answer within 8s"),
+    ],
+)
+def test_status_tells_what_is_off_and_what_brings_it_back(
+    states: dict[str, str], healthy: bool, says: str
+) -> None:
+    seen = status_of(**states)
+    assert seen.healthy is healthy
+    assert says in "\n".join(render(seen, " --name two"))
+    assert ("thwlab" in "\n".join(render(seen))) is ("thwlab" in says)
+
+
+def test_only_machines_that_run_are_asked_for_their_units(
+    lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeProvider, "states", lambda _: {"k8s-master1": "paused"}, raising=False)
+    result = thwlab("status")
+    assert result.exit_code == 1
+    assert "paused" in result.output
+    assert "k8s-lb         192.168.100.100  not created" in result.output
+    assert lab[0].one.asked == []
+
+
+@pytest.mark.parametrize("args", [("status",), ("exec", "k8s-lb", "true"), ("kubeconfig",)])
+def test_a_dead_daemon_is_named_with_what_brings_it_back(args: tuple[str, ...]) -> None:
+    state = state_of("clitest")
+    state.intend("incus:private", load_plan(DEFAULT, name="clitest").topology.digest())
+    (state.path / "incus").mkdir()
+    result = thwlab(*args)
+    assert result.exit_code == 3
+    assert "lab clitest: its daemon is dead" in result.output
+    assert "`thwlab --name clitest up` starts it again" in result.output
 
 
 def test_commands_that_look_know_the_plan_the_lab_was_brought_up_with(
