@@ -9,7 +9,8 @@ from stand_in import StandIn, on_path
 
 from lab.errors import LabError
 from lab.plan import load_topology
-from lab.providers.vagrant.adapter import Access, Adapter, State, VagrantError, parse_access, parse_status
+from lab.providers.vagrant.adapter import Adapter, State, VagrantError, parse_access, parse_status
+from lab.providers.vagrant.connection import Access
 from lab.providers.vagrant.plan import Box, Project, vagrantfile
 
 # As Vagrant 2.3.4 prints it; the first two lines have more fields than python-vagrant's parser takes.

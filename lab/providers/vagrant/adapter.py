@@ -12,6 +12,7 @@ from typing import Any
 import vagrant
 
 from lab.errors import LabError
+from lab.providers.vagrant.connection import Access
 from lab.providers.vagrant.plan import Project
 from lab.providers.vagrant.process import Call, Ended, carry_out
 from lab.providers.vagrant.troubles import known
@@ -35,16 +36,6 @@ class State:
     name: str
     provider: str
     word: str
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How a machine is reached by SSH."""
-
-    host: str
-    port: int
-    user: str
-    keys: tuple[str, ...]
 
 
 class _Timed(vagrant.Vagrant):  # type: ignore[misc]
