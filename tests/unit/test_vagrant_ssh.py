@@ -216,6 +216,7 @@ def test_a_broken_connection_is_made_anew(connection: Connection, server: Server
 
 
 def test_a_socket_without_a_master_is_no_hindrance(connection: Connection) -> None:
+    connection.close()
     connection._socket.write_text("left by a crash")
     assert sh(connection, "echo ok").out == b"ok\n"
 
@@ -245,7 +246,7 @@ def test_a_password_is_never_asked_for(server: Server, tmp_path: Path) -> None:
 def test_nothing_is_left_after_many_rounds(connection: Connection) -> None:
     assert sh(connection, "true").ok
     threads, files = threading.active_count(), descriptors()
-    for _ in range(10):
+    for _ in range(5):
         sh(connection, "sleep 66 & echo $!", timeout=0.3)
         sh(connection, "true")
     time.sleep(0.3)
