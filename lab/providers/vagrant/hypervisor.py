@@ -1,0 +1,133 @@
+"""What Vagrant cannot do with a VM, asked of its hypervisor: power cuts, pauses, coherent snapshots."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.providers.vagrant.process import Call, Ended, carry_out
+from lab.providers.vagrant.troubles import known
+
+RUNNING, PAUSED, STOPPED, SAVED = "running", "paused", "stopped", "saved"
+ASK, ACT, SNAPSHOT = 20.0, 60.0, 300.0  # seconds
+
+
+class HypervisorError(LabError):
+    """A word with the hypervisor ended badly; `said` is the end of what its program printed."""
+
+    def __init__(self, message: str, said: str, *, remedy: str = "") -> None:
+        self.said = said
+        super().__init__(message, remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A snapshot of one VM, and when it was taken, in UTC."""
+
+    name: str
+    at: str
+
+
+class Hypervisor(ABC):
+    """VMs by name, as they are this moment: every answer is read anew, every call has a deadline."""
+
+    name: str  # Vagrant's word for the provider
+    parallel: bool  # whether Vagrant may bring up several at once
+
+    def __init__(self, log: Path | None = None) -> None:
+        self._log = log
+
+    @abstractmethod
+    def states(self) -> Mapping[str, str]:
+        """Every VM there is, of whoever, with its state: running, paused, stopped, saved, or its own word."""
+
+    @abstractmethod
+    def start(self, domain: str) -> None:
+        """Switch on what is off."""
+
+    @abstractmethod
+    def cut(self, domain: str) -> None:
+        """Take the links away, then the power: the guest can tell nobody."""
+
+    @abstractmethod
+    def pause(self, domain: str) -> None:
+        """Stop its processors."""
+
+    @abstractmethod
+    def resume(self, domain: str) -> None:
+        """Let its processors go on."""
+
+    @abstractmethod
+    def snapshots(self, domain: str) -> list[Taken]:
+        """Its snapshots, oldest first."""
+
+    @abstractmethod
+    def take(self, domain: str, name: str) -> None:
+        """Take a snapshot of disk and memory of a VM that is paused and stays so."""
+
+    @abstractmethod
+    def revert(self, domain: str, name: str) -> None:
+        """Go back to a snapshot, whatever it does now, and leave it paused."""
+
+    @abstractmethod
+    def forget(self, domain: str, name: str) -> None:
+        """Delete a snapshot."""
+
+    @abstractmethod
+    def remove(self, domain: str) -> None:
+        """Remove the VM and its disks, whatever it does now."""
+
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """The command line that reaches the VMs' network; by default that is this host's."""
+        return list(argv)
+
+    @property
+    def network(self) -> Path | None:
+        """The network namespace the VMs are in, if it is not this host's."""
+        return None
+
+    def begin(self) -> None:
+        """Have running whatever the VMs need beside Vagrant; harmless when it runs."""
+        return
+
+    def is_there(self) -> bool:
+        """Whether it can be asked at all; False where what would run for this lab alone does not."""
+        return True
+
+    def end(self) -> None:
+        """End whatever runs for this lab alone, once its VMs are gone."""
+        return
+
+    def state(self, domain: str) -> str | None:
+        """The state of one VM; None if it is not there."""
+        return self.states().get(domain)
+
+    def _say(self, argv: Sequence[str], timeout: float = ASK) -> str:
+        """Run the hypervisor's program; `HypervisorError` if it fails or does not end."""
+        call = Call(tuple(argv), timeout, log=self._log, env=self._environment())
+        ended = carry_out(call)
+        if ended.status != 0:
+            raise _failure(call, ended)
+        return ended.out
+
+    def _environment(self) -> Mapping[str, str] | None:
+        return None
+
+
+def of_prefix(states: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Those whose name begins so.  Pure."""
+    return {name: state for name, state in states.items() if name.startswith(prefix)}
+
+
+def _failure(call: Call, ended: Ended) -> HypervisorError:
+    how = (
+        f"did not end within {ended.seconds:.0f}s and was killed"
+        if ended.status is None
+        else f"exited {ended.status} after {ended.seconds:.1f}s"
+    )
+    trouble = known(ended.tail)
+    meaning = f"\n  it means: {trouble.cause}" if trouble else ""
+    said = ended.tail or "(nothing)"
+    remedy = trouble.remedy if trouble else "thwlab doctor"
+    return HypervisorError(f"`{call.line}` {how}: {said}{meaning}", ended.tail, remedy=remedy)

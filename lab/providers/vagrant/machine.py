@@ -1,0 +1,103 @@
+"""A machine that is a VM: commands by SSH, power by its hypervisor."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from lab.errors import LabError
+from lab.machine import Machine, Result, on_each
+from lab.providers.vagrant.connection import Connection, Unreachable
+from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, STOPPED, Hypervisor
+from lab.providers.vagrant.ssh import execute
+from lab.topology import Node
+from lab.wait import NotYet, wait_until
+
+T = TypeVar("T")
+BOOT_TIMEOUT = 300.0  # an emulated VM on a busy host; one with hardware support takes a tenth
+TRY = 10.0  # seconds for one question to a machine that boots
+CLOCK_TIMEOUT = 30.0
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class VagrantMachine(Machine):
+    """A VM of the lab's.  ``domain`` is its name at the hypervisor."""
+
+    def __init__(self, node: Node, domain: str, hypervisor: Hypervisor, connection: Connection) -> None:
+        super().__init__(node)
+        self.domain = domain
+        self.connection = connection
+        self._hypervisor = hypervisor
+
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:  # noqa: D102
+        try:
+            return execute(self.connection, argv, stdin=stdin, timeout=timeout)
+        except Unreachable as error:
+            if (state := self.state()) != RUNNING:
+                raise Unreachable(f"{self.name} is {state or 'gone'}", remedy="thwlab up") from error
+            raise
+
+    def pull_plug(self) -> None:
+        """Cut links and power.  Our own connection is closed after it: closing it sends."""
+        if self.state() != STOPPED:
+            self._hypervisor.cut(self.domain)
+        self.connection.close()
+
+    def boot(self) -> None:  # noqa: D102
+        if self.state() != RUNNING:
+            self.connection.close()
+            self._hypervisor.start(self.domain)
+        self.await_boot()
+
+    def reboot(self) -> None:  # noqa: D102
+        before = self.check("cat", BOOT_ID, timeout=TRY)
+        self.check("systemctl", "--no-block", "reboot", timeout=TRY)
+        self.await_boot(other_than=before)
+
+    def pause(self) -> None:  # noqa: D102
+        if self.state() != PAUSED:
+            self._hypervisor.pause(self.domain)
+
+    def resume(self) -> None:
+        """Let it go on, its clock set: it stood still, which a container's does not."""
+        if self.state() == PAUSED:
+            self._hypervisor.resume(self.domain)
+            self.set_clock()
+
+    def set_clock(self) -> None:
+        """Give it this host's time at once, instead of the minutes that time synchronisation takes."""
+        self.check("date", "-u", "-s", f"@{time.time():.3f}", timeout=CLOCK_TIMEOUT)
+
+    def await_boot(self, *, other_than: str = "", timeout: float = BOOT_TIMEOUT) -> None:
+        """Return once its systemd takes jobs and its planned address is up; ``other_than`` is a boot's id."""
+        wait_until(
+            f"{self.name} to boot", partial(_check_booted, self, other_than), timeout=timeout, every=0.5
+        )
+
+    def state(self) -> str | None:
+        """The hypervisor's word for it this moment; None if it is not there."""
+        return self._hypervisor.state(self.domain)
+
+
+def on_vms(machines: Sequence[VagrantMachine], act: Callable[[VagrantMachine], T]) -> dict[str, T]:
+    """`on_each` for what only VMs can do."""
+    vms = {machine.name: machine for machine in machines}
+    return on_each(machines, lambda machine: act(vms[machine.name]))
+
+
+def _check_booted(machine: VagrantMachine, other_than: str) -> None:
+    script = 'cat "$2" && systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q .'
+    try:
+        seen = machine.run("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID, timeout=TRY)
+    except LabError as error:
+        if machine.state() != RUNNING:
+            raise
+        machine.connection.close()
+        raise NotYet(str(error)) from error
+    if seen.timed_out:
+        raise NotYet(f"no answer by SSH within {TRY:.0f}s")
+    if other_than and seen.stdout.strip() == other_than.strip():
+        machine.connection.close()
+        raise NotYet("it has not gone down yet")
+    if not seen.ok:
+        raise NotYet(seen.stderr.strip() or f"no {machine.node.address} on any interface yet")

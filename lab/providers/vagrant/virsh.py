@@ -1,0 +1,118 @@
+"""libvirt, by virsh: the commands that were proven with five emulated VMs."""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lab.providers.vagrant.hypervisor import (
+    ACT,
+    ASK,
+    PAUSED,
+    SNAPSHOT,
+    STOPPED,
+    Hypervisor,
+    HypervisorError,
+    Taken,
+)
+
+SYSTEM = "qemu:///system"
+WORDS = {"shut off": STOPPED, "crashed": STOPPED, "pmsuspended": PAUSED}
+ROW = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$", re.MULTILINE)
+MAC = re.compile(r"\b((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE)
+SNAPSHOT_ROW = re.compile(r"^\s*(\S+)\s+(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\s+\S+", re.MULTILINE)
+DISK = "vda"  # the machine's own; others are shared and stay
+
+
+class Virsh(Hypervisor):
+    """VMs of one libvirtd."""
+
+    name = "libvirt"
+    parallel = True
+
+    def __init__(
+        self,
+        log: Path | None = None,
+        *,
+        uri: str = SYSTEM,
+        inside: Callable[[Sequence[str]], Sequence[str]] = list,
+        network: Path | None = None,
+    ) -> None:
+        """``inside`` begins command lines in the network namespace ``network``, where libvirtd is."""
+        super().__init__(log)
+        self._uri = uri
+        self._inside = inside
+        self._network = network
+
+    def states(self) -> Mapping[str, str]:
+        """See `Hypervisor.states`."""
+        return {name: WORDS.get(word, word) for name, word in ROW.findall(self._virsh("list", "--all"))}
+
+    def start(self, domain: str) -> None:
+        """See `Hypervisor.start`."""
+        self._virsh("start", domain, timeout=ACT)
+
+    def cut(self, domain: str) -> None:
+        """See `Hypervisor.cut`; the links are up again at the next start."""
+        for mac in MAC.findall(self._virsh("domiflist", domain)):
+            self._virsh("domif-setlink", domain, mac, "down")
+        self._virsh("destroy", domain, timeout=ACT)
+
+    def pause(self, domain: str) -> None:
+        """See `Hypervisor.pause`."""
+        self._virsh("suspend", domain)
+
+    def resume(self, domain: str) -> None:
+        """See `Hypervisor.resume`."""
+        self._virsh("resume", domain)
+
+    def snapshots(self, domain: str) -> list[Taken]:
+        """See `Hypervisor.snapshots`."""
+        found = SNAPSHOT_ROW.findall(self._virsh("snapshot-list", domain))
+        return sorted((Taken(name, _utc(when)) for name, when in found), key=lambda each: each.at)
+
+    def take(self, domain: str, name: str) -> None:
+        """See `Hypervisor.take`."""
+        self._virsh("snapshot-create-as", domain, name, timeout=SNAPSHOT)
+
+    def revert(self, domain: str, name: str) -> None:
+        """See `Hypervisor.revert`."""
+        self._virsh("snapshot-revert", domain, name, "--paused", timeout=SNAPSHOT)
+
+    def forget(self, domain: str, name: str) -> None:
+        """See `Hypervisor.forget`."""
+        self._virsh("snapshot-delete", domain, name, timeout=SNAPSHOT)
+
+    def remove(self, domain: str) -> None:
+        """See `Hypervisor.remove`."""
+        if self.state(domain) != STOPPED:
+            self._destroy(domain)
+        flags = ("--managed-save", "--snapshots-metadata", "--storage", DISK)
+        self._virsh("undefine", domain, *flags, timeout=ACT)
+
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """See `Hypervisor.inside`."""
+        return list(self._inside(argv))
+
+    @property
+    def network(self) -> Path | None:
+        """See `Hypervisor.network`."""
+        return self._network
+
+    def _destroy(self, domain: str) -> None:
+        try:
+            self._virsh("destroy", domain, timeout=ACT)
+        except HypervisorError as error:
+            if "is not running" not in error.said:
+                raise
+
+    def _virsh(self, *words: str, timeout: float = ASK) -> str:
+        return self._say([*self._inside(["virsh", "-q", "-c", self._uri, *words])], timeout)
+
+    def _environment(self) -> Mapping[str, str]:
+        return {**os.environ, "LANG": "C", "LC_ALL": "C"}
+
+
+def _utc(text: str) -> str:
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z").astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,196 @@
+"""VirtualBox, by VBoxManage and VBoxHeadless.
+
+The commands and the shape of their answers are those of Vagrant's own driver
+(plugins/providers/virtualbox/driver/version_5_0.rb of 2.3.4, which 6.x and 7.x inherit), of `VBoxManage
+controlvm`'s usage (pause, resume, poweroff, setlinkstate<1-N> on|off: quoted in
+https://github.com/docker-archive-public/docker.machine/issues/1576) and of VBoxHeadless(1), 7.0
+(--start-paused: https://manpages.ubuntu.com/manpages/plucky/man1/VBoxHeadless.1.html).
+None of it was run against a real VirtualBox here: its tests have a stand-in.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from lab.errors import LabError
+from lab.providers.vagrant.hypervisor import (
+    ACT,
+    PAUSED,
+    RUNNING,
+    SAVED,
+    SNAPSHOT,
+    STOPPED,
+    Hypervisor,
+    HypervisorError,
+    Taken,
+)
+from lab.wait import NotYet, wait_until
+
+MANAGE, HEADLESS = "VBoxManage", "VBoxHeadless"
+# https://www.virtualbox.org/sdkref, MachineState, in the words that showvminfo prints
+WORDS = {"poweroff": STOPPED, "aborted": STOPPED, "aborted-saved": SAVED, "saved": SAVED}
+ACTIVE = (RUNNING, PAUSED, "stuck", "starting", "restoring", "saving")
+LISTED = re.compile(r'^"(.+)" \{([0-9a-f-]+)\}$', re.MULTILINE)
+SETTING = re.compile(r'^"?([^"=]+)"?="?(.*?)"?$', re.MULTILINE)
+
+
+class VirtualBox(Hypervisor):
+    """VMs of this user's VirtualBox.  Vagrant brings them up one after the other, as it always does."""
+
+    name = "virtualbox"
+    parallel = False
+
+    def states(self) -> Mapping[str, str]:
+        """See `Hypervisor.states`."""
+        return {name: state for name, _ in self._listed() if (state := self._read_state(name)) is not None}
+
+    def state(self, domain: str) -> str | None:
+        """See `Hypervisor.state`; without a question for each VM of whoever."""
+        return self._read_state(domain)
+
+    def start(self, domain: str) -> None:
+        """See `Hypervisor.start`."""
+        self._say([MANAGE, "startvm", domain, "--type", "headless"], ACT)
+
+    def cut(self, domain: str) -> None:
+        """See `Hypervisor.cut`; the cables are in again at the next start."""
+        cables = list(self._cables(domain))
+        for number in cables:
+            self._control(domain, f"setlinkstate{number}", "off")
+        self._control(domain, "poweroff")
+        self._await(domain, STOPPED)
+        for number in cables:
+            self._say([MANAGE, "modifyvm", domain, f"--cableconnected{number}", "on"], ACT)
+
+    def pause(self, domain: str) -> None:
+        """See `Hypervisor.pause`."""
+        self._control(domain, "pause")
+
+    def resume(self, domain: str) -> None:
+        """See `Hypervisor.resume`."""
+        self._control(domain, "resume")
+
+    def snapshots(self, domain: str) -> list[Taken]:
+        """See `Hypervisor.snapshots`; the time is in the description, for the listing has none."""
+        try:
+            said = self._say([MANAGE, "snapshot", domain, "list", "--machinereadable"])
+        except HypervisorError as error:
+            if "does not have any snapshots" in error.said or "no snapshots" in error.said.lower():
+                return []
+            raise
+        settings = SETTING.findall(said)
+        names = {key.removeprefix("SnapshotName"): text for key, text in settings if _is(key, "SnapshotName")}
+        times = {
+            key.removeprefix("SnapshotDescription"): text
+            for key, text in settings
+            if _is(key, "SnapshotDescription")
+        }
+        taken = [Taken(name, times.get(place, "")) for place, name in names.items()]
+        return sorted(taken, key=lambda each: each.at)
+
+    def take(self, domain: str, name: str) -> None:
+        """See `Hypervisor.take`."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._say([MANAGE, "snapshot", domain, "take", name, "--description", now], SNAPSHOT)
+
+    def revert(self, domain: str, name: str) -> None:
+        """See `Hypervisor.revert`: only what is off can go back, and comes back as `saved`."""
+        if self.state(domain) in ACTIVE:
+            self._control(domain, "poweroff")
+            self._await(domain, STOPPED)
+        self._say([MANAGE, "snapshot", domain, "restore", name], SNAPSHOT)
+        self._start_paused(domain)
+
+    def forget(self, domain: str, name: str) -> None:
+        """See `Hypervisor.forget`."""
+        self._say([MANAGE, "snapshot", domain, "delete", name], SNAPSHOT)
+
+    def remove(self, domain: str) -> None:
+        """See `Hypervisor.remove`."""
+        state = self.state(domain)
+        if state in ACTIVE:
+            self._control(domain, "poweroff")
+            self._await(domain, STOPPED)
+        elif state == SAVED:
+            self._say([MANAGE, "discardstate", domain], ACT)
+        self._say([MANAGE, "unregistervm", domain, "--delete"], SNAPSHOT)
+
+    def host_only_interfaces(self) -> dict[str, str]:
+        """Host-only interfaces by name, with the address each has."""
+        blocks = self._say([MANAGE, "list", "hostonlyifs"]).split("\n\n")
+        found = [dict(re.findall(r"^(\w+):\s*(.*?)\s*$", block, re.MULTILINE)) for block in blocks]
+        return {each["Name"]: each.get("IPAddress", "") for each in found if "Name" in each}
+
+    def remove_interface(self, name: str) -> None:
+        """Remove a host-only interface that no VM uses any more."""
+        self._say([MANAGE, "hostonlyif", "remove", name], ACT)
+
+    def version(self) -> str:
+        """VirtualBox's version without its revision: 7.0.6."""
+        match = re.search(r"^(\d+\.\d+\.\d+)", self._say([MANAGE, "--version"]), re.MULTILINE)
+        if match is None:
+            raise LabError("`VBoxManage --version` names no version", remedy="VBoxManage --version tells why")
+        return match[1]
+
+    def _control(self, domain: str, *words: str) -> None:
+        self._say([MANAGE, "controlvm", domain, *words], ACT)
+
+    def _listed(self) -> list[tuple[str, str]]:
+        return LISTED.findall(self._say([MANAGE, "list", "vms"]))
+
+    def _read_state(self, domain: str) -> str | None:
+        """None for a VM that was removed since it was listed."""
+        try:
+            word = self._settings(domain).get("VMState", "unknown")
+        except HypervisorError as error:
+            if "VBOX_E_OBJECT_NOT_FOUND" in error.said or "Could not find a registered machine" in error.said:
+                return None
+            raise
+        return WORDS.get(word, word)
+
+    def _settings(self, domain: str) -> dict[str, str]:
+        return dict(SETTING.findall(self._say([MANAGE, "showvminfo", domain, "--machinereadable"])))
+
+    def _cables(self, domain: str) -> Iterator[int]:
+        for key, value in self._settings(domain).items():
+            if (match := re.fullmatch(r"nic(\d+)", key)) and value != "none":
+                yield int(match[1])
+
+    def _await(self, domain: str, *wanted: str) -> None:
+        def check() -> None:
+            if (state := self._read_state(domain)) not in wanted:
+                raise NotYet(f"it is {state}")
+
+        wait_until(f"{domain} to be {' or '.join(wanted)}", check, timeout=ACT, every=0.2)
+
+    def _start_paused(self, domain: str) -> None:
+        """The process is the VM itself and lives on; `startvm` has no such start."""
+        argv = [HEADLESS, "--startvm", domain, "--start-paused", "--vrde", "off"]
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=self._environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LabError(f"`{' '.join(argv)}` cannot be run: {error.strerror}") from error
+
+        def check() -> None:
+            if (state := self._read_state(domain)) != PAUSED:
+                if (status := process.poll()) is not None:
+                    raise LabError(f"`{' '.join(argv)}` exited {status}; {domain} is {state}")
+                raise NotYet(f"it is {state}")
+
+        wait_until(f"{domain} to be back, paused", check, timeout=SNAPSHOT, every=0.2)
+
+    def _environment(self) -> Mapping[str, str]:
+        return {**os.environ, "LANG": "C", "LC_ALL": "C"}
+
+
+def _is(key: str, kind: str) -> bool:
+    return re.fullmatch(rf"{kind}(-\d+)*", key) is not None
