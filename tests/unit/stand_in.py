@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BODY = """\
-#!{python} -I
+#!{python} -IS
 import json, os, re, sys, time
 calls, answers = {calls!r}, {answers!r}
 with open(calls, "a") as log:

@@ -110,9 +110,10 @@ class Project:
             "VAGRANT_DEFAULT_PROVIDER": self.provider,
             "VAGRANT_CHECKPOINT_DISABLE": "1",
             "VAGRANT_NO_COLOR": "1",
-            "LAB_CONFIG": str(self.plan),
             "LAB_PREFIX": self.prefix,
         }
+        if self.plan.exists():  # questions such as for its plugins come before there is a plan
+            ours["LAB_CONFIG"] = str(self.plan)
         return {**user, **self.box.environment(), **ours, **dict(self.extra)}
 
 

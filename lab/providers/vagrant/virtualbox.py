@@ -181,8 +181,9 @@ class VirtualBox(Hypervisor):
             raise LabError(f"`{' '.join(argv)}` cannot be run: {error.strerror}") from error
 
         def check() -> None:
+            status = process.poll()
             if (state := self._read_state(domain)) != PAUSED:
-                if (status := process.poll()) is not None:
+                if status is not None:
                     raise LabError(f"`{' '.join(argv)}` exited {status}; {domain} is {state}")
                 raise NotYet(f"it is {state}")
 

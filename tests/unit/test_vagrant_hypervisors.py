@@ -1,0 +1,245 @@
+"""Power, pauses and snapshots of single VMs: what is asked of VBoxManage and virsh, in which order."""
+
+import time
+from pathlib import Path
+
+import pytest
+from fake_vms import World, new_vm
+from stand_in import StandIn, on_path
+
+from lab.errors import LabError
+from lab.providers.vagrant.hypervisor import Hypervisor, HypervisorError, Taken, of_prefix
+from lab.providers.vagrant.virsh import Virsh
+from lab.providers.vagrant.virtualbox import VirtualBox
+
+VM = "thwlab_thw_k8s-lb"
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(tmp_path / "world").install(vms={VM: new_vm(), "somebody's own": new_vm("poweroff")})
+    monkeypatch.setenv("PATH", on_path(made.bin))
+    return made
+
+
+@pytest.fixture
+def vbox(tmp_path: Path, world: World) -> VirtualBox:
+    return VirtualBox(tmp_path / "log")
+
+
+@pytest.fixture
+def virsh(tmp_path: Path, world: World) -> Virsh:
+    return Virsh(tmp_path / "log")
+
+
+@pytest.fixture(params=["virtualbox", "libvirt"])
+def either(request: pytest.FixtureRequest, tmp_path: Path, world: World) -> Hypervisor:
+    return VirtualBox(tmp_path / "log") if request.param == "virtualbox" else Virsh(tmp_path / "log")
+
+
+def verbs(world: World) -> list[str]:
+    """The calls that change something, without the VM's name."""
+    asked = ("showvminfo", "list", "domiflist", "snapshot-list")
+    calls = [" ".join(call[1:]).removeprefix("-q -c qemu:///system ") for call in world.calls]
+    return [call.replace(f" {VM}", "") for call in calls if call.split()[0] not in asked]
+
+
+def test_states_are_read_from_the_listing_in_our_words(vbox: VirtualBox) -> None:
+    assert dict(vbox.states()) == {VM: "running", "somebody's own": "stopped"}
+    assert vbox.state(VM) == "running"
+    assert vbox.state("thwlab_thw_gone") is None
+
+
+def test_states_of_libvirt_are_the_same_words(tmp_path: Path, world: World) -> None:
+    world.change(vms={VM: new_vm("poweroff"), "other": new_vm("paused"), "third": new_vm("in shutdown")})
+    assert Virsh().states() == {VM: "stopped", "other": "paused", "third": "in shutdown"}
+
+
+def test_a_vm_that_vanishes_between_two_questions_is_no_error(vbox: VirtualBox, world: World) -> None:
+    world.fail(f"showvminfo {VM}", "VBoxManage: error: Details: code VBOX_E_OBJECT_NOT_FOUND (0x80bb0001)")
+    assert dict(vbox.states()) == {"somebody's own": "stopped"}
+
+
+def test_only_the_labs_own_are_taken_for_it() -> None:
+    states = {"thwlab_thw_a": "running", "thwlab_thw-2_a": "running", "thw-a": "running"}
+    assert of_prefix(states, "thwlab_thw_") == {"thwlab_thw_a": "running"}
+
+
+def test_virtualbox_loses_its_links_before_its_power_and_has_them_at_the_next_start(
+    vbox: VirtualBox, world: World
+) -> None:
+    vbox.cut(VM)
+    assert verbs(world) == [
+        "controlvm setlinkstate1 off",
+        "controlvm setlinkstate2 off",
+        "controlvm poweroff",
+        "modifyvm --cableconnected1 on",
+        "modifyvm --cableconnected2 on",
+    ]
+    assert world.vms[VM]["state"] == "poweroff"
+    assert set(world.vms[VM]["cables"].values()) == {"on"}
+
+
+def test_libvirt_loses_its_links_before_its_power(virsh: Virsh, world: World) -> None:
+    virsh.cut(VM)
+    assert verbs(world) == [
+        "domif-setlink 52:54:00:aa:00:01 down",
+        "domif-setlink 52:54:00:aa:00:02 down",
+        "destroy",
+    ]
+
+
+def test_pause_resume_and_start_change_the_state(either: Hypervisor, world: World) -> None:
+    either.pause(VM)
+    assert either.state(VM) == "paused"
+    either.resume(VM)
+    assert either.state(VM) == "running"
+    either.cut(VM)
+    assert either.state(VM) == "stopped"
+    either.start(VM)
+    assert either.state(VM) == "running"
+
+
+def test_a_snapshot_is_listed_with_its_time_in_utc(either: Hypervisor) -> None:
+    assert either.snapshots(VM) == []
+    either.pause(VM)
+    either.take(VM, "clean")
+    found = either.snapshots(VM)
+    assert [each.name for each in found] == ["clean"]
+    assert found[0].at.endswith("Z")
+    assert len(found[0].at) == 20
+    assert either.state(VM) == "paused"
+    either.forget(VM, "clean")
+    assert either.snapshots(VM) == []
+
+
+def test_libvirts_time_is_turned_into_utc(virsh: Virsh) -> None:
+    virsh.take(VM, "clean")
+    assert virsh.snapshots(VM) == [Taken("clean", "2026-08-01T10:00:00Z")]
+
+
+def test_a_tree_of_snapshots_is_listed_whole(vbox: VirtualBox, world: World) -> None:
+    for name in ("one", "two", "three"):
+        vbox.take(VM, name)
+    assert {each.name for each in vbox.snapshots(VM)} == {"one", "two", "three"}
+
+
+@pytest.mark.parametrize("before", ["running", "paused", "poweroff"])
+def test_going_back_leaves_it_paused_whatever_it_did(either: Hypervisor, world: World, before: str) -> None:
+    either.take(VM, "clean")
+    vms = world.vms
+    vms[VM]["state"] = before
+    world.change(vms=vms)
+    either.revert(VM, "clean")
+    assert either.state(VM) == "paused"
+
+
+def test_virtualbox_goes_back_only_when_off_and_starts_paused(vbox: VirtualBox, world: World) -> None:
+    vbox.take(VM, "clean")
+    world.forget_calls()
+    vbox.revert(VM, "clean")
+    assert verbs(world) == [
+        "controlvm poweroff",
+        "snapshot restore clean",
+        "--startvm --start-paused --vrde off",
+    ]
+
+
+def test_a_vm_that_does_not_come_back_is_said_at_once(vbox: VirtualBox, world: World) -> None:
+    vbox.take(VM, "clean")
+    world.fail("VBoxHeadless --startvm")
+    with pytest.raises(LabError, match=r"VBoxHeadless --startvm \S+ --start-paused --vrde off` exited 1"):
+        vbox.revert(VM, "clean")
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "poweroff"])
+def test_removing_works_whatever_it_does(either: Hypervisor, world: World, state: str) -> None:
+    either.take(VM, "clean")
+    vms = world.vms
+    vms[VM]["state"] = state
+    world.change(vms=vms)
+    either.remove(VM)
+    assert VM not in world.vms
+    assert "somebody's own" in world.vms
+
+
+def test_a_saved_vm_is_discarded_before_it_is_removed(vbox: VirtualBox, world: World) -> None:
+    world.change(vms={VM: new_vm("saved")})
+    vbox.remove(VM)
+    assert verbs(world) == ["discardstate", "unregistervm --delete"]
+
+
+def test_only_the_machines_own_disk_goes_with_it(virsh: Virsh, world: World) -> None:
+    virsh.remove(VM)
+    assert verbs(world) == ["destroy", "undefine --managed-save --snapshots-metadata --storage vda"]
+
+
+def test_a_refusal_names_the_command_the_time_and_what_was_said(vbox: VirtualBox, world: World) -> None:
+    vms = world.vms
+    vms[VM]["state"] = "poweroff"
+    world.change(vms=vms)
+    with pytest.raises(HypervisorError) as caught:
+        vbox.pause(VM)
+    assert f"`VBoxManage controlvm {VM} pause` exited 1 after" in str(caught.value)
+    assert "Invalid machine state: PoweredOff" in str(caught.value)
+
+
+def test_kvm_in_the_way_is_explained(vbox: VirtualBox, world: World) -> None:
+    world.fail(
+        "startvm", "VBoxManage: error: VT-x is being used by another hypervisor (VERR_VMX_IN_VMX_ROOT_MODE)"
+    )
+    with pytest.raises(HypervisorError, match="KVM holds the processor"):
+        vbox.start(VM)
+
+
+def test_a_libvirtd_that_does_not_answer_is_explained(virsh: Virsh, world: World) -> None:
+    world.fail(
+        "list",
+        "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/x/libvirt-sock'",
+    )
+    with pytest.raises(HypervisorError, match="libvirtd does not answer"):
+        virsh.states()
+
+
+def test_a_program_that_hangs_ends_at_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.providers.vagrant.virtualbox.ACT", 0.5)
+    monkeypatch.setenv("PATH", on_path(tmp_path))
+    StandIn(tmp_path / "VBoxManage").answer("startvm", seconds=30)
+    begun = time.monotonic()
+    with pytest.raises(HypervisorError, match="did not end within"):
+        VirtualBox().start(VM)
+    assert time.monotonic() - begun < 8
+
+
+def test_a_program_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LabError, match="`VBoxManage list vms` cannot be run") as caught:
+        VirtualBox().states()
+    assert caught.value.remedy == "thwlab doctor"
+
+
+def test_every_word_is_in_english(
+    vbox: VirtualBox, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("PATH", on_path(tmp_path / "bin"))
+    program = StandIn(tmp_path / "bin" / "VBoxManage").answer("list vms", "")
+    vbox.states()
+    assert program.records[0]["env"]["LC_ALL"] == "C"
+
+
+def test_libvirt_is_asked_inside_the_labs_namespace(world: World) -> None:
+    there = Virsh(inside=lambda argv: ["env", "INSIDE=1", *argv], network=Path("/run/netns/x"))
+    there.states()
+    assert there.inside(["ssh"]) == ["env", "INSIDE=1", "ssh"]
+    assert there.network == Path("/run/netns/x")
+
+
+def test_host_only_interfaces_are_read_with_their_addresses(vbox: VirtualBox) -> None:
+    assert vbox.host_only_interfaces() == {"vboxnet0": "192.168.100.1"}
+
+
+def test_the_version_is_read_without_its_revision(vbox: VirtualBox, world: World) -> None:
+    assert vbox.version() == "7.0.6"
+    world.change(virtualbox="WARNING: The vboxdrv kernel module is not loaded.\n7.1.4")
+    assert vbox.version() == "7.1.4"

@@ -1,0 +1,431 @@
+"""The provider over pretended VMs: Vagrant, VBoxManage and virsh stand in, their guest is a real sshd."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from fake_vms import World, new_vm
+from sshd import Server, needs_sshd, serving
+from stand_in import on_path
+
+from lab.errors import LabError, WaitExpired
+from lab.machine import Result
+from lab.plan import load_topology
+from lab.providers.base import Capability
+from lab.providers.vagrant import machine as machines
+from lab.providers.vagrant.connection import Connection, Unreachable
+from lab.providers.vagrant.hypervisor import Hypervisor
+from lab.providers.vagrant.machine import VagrantMachine
+from lab.providers.vagrant.plan import Box
+from lab.providers.vagrant.provider import VagrantProvider
+from lab.providers.vagrant.ssh import execute
+from lab.providers.vagrant.virsh import Virsh
+from lab.providers.vagrant.virtualbox import VirtualBox
+from lab.topology import Topology
+
+NAMES = ["k8s-master1", "k8s-lb"]
+VMS = [f"thwlab_thw_{name}" for name in NAMES]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(tmp_path / "world").install(ssh={"host": "127.0.0.1", "port": 1, "user": "x", "key": "/k"})
+    monkeypatch.setenv("PATH", on_path(made.bin))
+    return made
+
+
+@pytest.fixture
+def topology() -> Topology:
+    plan = load_topology()
+    return replace(plan, nodes=tuple(node for node in plan.nodes if node.name in NAMES))
+
+
+@pytest.fixture
+def clock(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Guests answer as long as their VM runs; the names of those whose clock was set."""
+    told: list[str] = []
+
+    def answer(connection: Connection, argv: tuple[str, ...], *, stdin: bytes, timeout: float) -> Result:
+        if world.vms[f"thwlab_thw_{connection.name}"]["state"] != "running":
+            raise Unreachable(f"{connection.where}: connection refused")
+        if argv[0] == "date":
+            told.append(connection.name)
+        return Result(0, b"cgroup2fs\n" if argv[0] == "stat" else b"boot\n")
+
+    monkeypatch.setattr(machines, "execute", answer)
+    return told
+
+
+@pytest.fixture
+def guest(
+    tmp_path: Path, world: World, clock: list[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Server]:
+    """A real sshd for all guests; it is this host, so its clock stays and it has no planned address."""
+
+    def really(connection: Connection, argv: tuple[str, ...], *, stdin: bytes, timeout: float) -> Result:
+        inner = ("true",) if argv[0] == "date" else argv
+        inner = ("cat", machines.BOOT_ID) if "list-jobs" in " ".join(argv) else inner
+        return execute(connection, inner, stdin=stdin, timeout=timeout)
+
+    with serving(tmp_path / "guest") as running:
+        access = running.access
+        ssh = {"host": access.host, "port": access.port, "user": access.user, "key": access.keys[0]}
+        world.change(ssh=ssh)
+        monkeypatch.setattr(machines, "execute", really)
+        yield running
+
+
+Maker = Callable[[], VagrantProvider]
+
+
+@pytest.fixture(params=["virtualbox", "libvirt"])
+def make(request: pytest.FixtureRequest, tmp_path: Path, world: World, clock: list[str]) -> Maker:
+    """A provider as each new process makes one."""
+
+    def provider() -> VagrantProvider:
+        log = tmp_path / "a state" / "thw" / "hypervisor.log"
+        hypervisor: Hypervisor = VirtualBox(log) if request.param == "virtualbox" else Virsh(log)
+        return VagrantProvider("thw", tmp_path / "a state" / "thw", hypervisor)
+
+    return provider
+
+
+@pytest.fixture
+def provider(make: Maker, topology: Topology) -> VagrantProvider:
+    """Two machines, up."""
+    made = make()
+    made.create(topology, NAMES)
+    return made
+
+
+def ups(world: World) -> list[list[str]]:
+    return [call[2:] for call in world.calls if call[:2] == ["vagrant", "up"]]
+
+
+def set_state(world: World, name: str, state: str) -> None:
+    vms = world.vms
+    vms[f"thwlab_thw_{name}"]["state"] = state
+    world.change(vms=vms)
+
+
+@needs_sshd
+def test_machines_are_created_and_answer_by_ssh_also_after_a_restore(
+    guest: Server, make: Maker, topology: Topology
+) -> None:
+    provider = make()
+    provider.create(topology, NAMES)
+    found = make().attach(topology)
+    assert found["k8s-lb"].check("echo", "here") == "here\n"
+    provider.snapshot("clean")
+    sockets = [provider._connection(name)._socket for name in NAMES]
+    before = [path.stat().st_ino for path in sockets]
+    provider.restore("clean")
+    assert [path.stat().st_ino for path in sockets] != before, "the guest forgot them, they would hang"
+    assert provider.attach(topology)["k8s-lb"].check("echo", "on") == "on\n"
+
+
+@needs_sshd
+def test_a_machine_that_boots_slowly_is_waited_for(guest: Server, make: Maker, topology: Topology) -> None:
+    guest.stop()
+    threading.Timer(1.0, guest.start).start()
+    make().create(topology, ["k8s-lb"])
+
+
+def test_machines_that_were_created_are_found_by_others(
+    provider: VagrantProvider, make: Maker, topology: Topology
+) -> None:
+    assert sorted(make().attach(topology)) == sorted(NAMES)
+    assert make().states() == dict.fromkeys(NAMES, "running")
+    assert make().is_there()
+
+
+def test_creating_again_changes_nothing(provider: VagrantProvider, world: World, topology: Topology) -> None:
+    world.forget_calls()
+    provider.create(topology, NAMES)
+    assert ups(world) == []
+    assert not [call for call in world.calls if "destroy" in call or "startvm" in call]
+
+
+def test_more_machines_are_added_beside_those_that_run(make: Maker, world: World, topology: Topology) -> None:
+    provider = make()
+    provider.create(topology, ["k8s-lb"])
+    provider.create(topology, NAMES)
+    assert [call[0] for call in ups(world)] == ["k8s-lb", "k8s-master1"]
+
+
+def test_only_libvirts_come_up_at_once(provider: VagrantProvider, world: World) -> None:
+    assert ("--no-parallel" in ups(world)[0]) is (provider.hypervisor.name == "virtualbox")
+
+
+def test_what_is_off_is_switched_on_and_what_is_paused_goes_on(
+    provider: VagrantProvider, world: World, topology: Topology, clock: list[str]
+) -> None:
+    set_state(world, "k8s-lb", "poweroff")
+    set_state(world, "k8s-master1", "paused")
+    provider.create(topology, NAMES)
+    assert provider.states() == dict.fromkeys(NAMES, "running")
+    assert clock == ["k8s-master1"]
+    assert len(ups(world)) == 1
+
+
+def test_a_machine_that_fails_to_come_up_is_made_anew_the_next_time(
+    make: Maker, world: World, topology: Topology
+) -> None:
+    world.change(breaks="k8s-lb")
+    with pytest.raises(LabError, match="never answered by SSH"):
+        make().create(topology, NAMES)
+    assert not make().attach(topology)
+    world.change(breaks="")
+    provider = make()
+    provider.create(topology, NAMES)
+    assert sorted(provider.attach(topology)) == sorted(NAMES)
+    assert sorted(world.vms) == sorted(VMS)
+
+
+def test_a_vm_of_a_killed_run_that_vagrant_forgot_is_removed_and_made_anew(
+    make: Maker, world: World, topology: Topology
+) -> None:
+    world.change(vms={VMS[1]: new_vm("poweroff")})
+    provider = make()
+    provider.create(topology, NAMES)
+    assert provider.states() == dict.fromkeys(NAMES, "running")
+
+
+def test_a_machine_that_was_destroyed_by_hand_is_made_anew(
+    provider: VagrantProvider, world: World, topology: Topology
+) -> None:
+    vms = world.vms
+    del vms[VMS[1]]
+    world.change(vms=vms)
+    assert list(provider.attach(topology)) == ["k8s-master1"]
+    provider.create(topology, NAMES)
+    assert sorted(provider.attach(topology)) == sorted(NAMES)
+    assert ups(world)[-1][0] == "k8s-lb"
+
+
+def test_down_removes_everything_of_the_lab_and_nothing_else(provider: VagrantProvider, world: World) -> None:
+    others = {"thwlab_thw-2_k8s-lb": new_vm(), "thw-k8s-lb": new_vm(), "mine": new_vm("poweroff")}
+    world.change(vms={**world.vms, **others})
+    provider.destroy()
+    assert set(world.vms) == set(others)
+    assert not provider.project.folder.exists()
+    assert not provider.is_there()
+    provider.destroy()
+
+
+def test_down_works_though_vagrant_knows_nothing_or_fails(
+    provider: VagrantProvider, world: World, make: Maker
+) -> None:
+    world.fail("vagrant destroy", "Vagrant can't use the requested machine because it is locked!")
+    make().destroy()
+    assert world.vms == {}
+
+
+def test_down_works_though_the_state_folder_is_gone(
+    provider: VagrantProvider, world: World, make: Maker
+) -> None:
+    shutil.rmtree(provider.state)
+    fresh = make()
+    assert fresh.is_there()
+    fresh.destroy()
+    assert world.vms == {}
+
+
+def test_down_that_leaves_something_says_so(provider: VagrantProvider, world: World) -> None:
+    world.fail("vagrant destroy")
+    world.fail("unregistervm", "VBoxManage: error: Cannot unregister the machine while it is locked")
+    world.fail("undefine", "error: Failed to undefine domain")
+    with pytest.raises(LabError, match=r"unregister|undefine"):
+        provider.destroy()
+    assert provider.project.folder.exists()
+
+
+def test_a_snapshot_is_of_all_at_one_instant(
+    provider: VagrantProvider, world: World, clock: list[str]
+) -> None:
+    world.forget_calls()
+    provider.snapshot("clean")
+    taken = {name: vm["snapshots"]["clean"]["state"] for name, vm in world.vms.items()}
+    assert taken == dict.fromkeys(VMS, "paused")
+    assert provider.states() == dict.fromkeys(NAMES, "running")
+    assert sorted(clock) == sorted(NAMES)
+    listed = provider.snapshots()
+    assert [each.name for each in listed] == ["clean"]
+    assert sorted(listed[0].machines) == sorted(NAMES)
+
+
+def test_a_snapshot_that_failed_leaves_no_part_and_all_go_on(provider: VagrantProvider, world: World) -> None:
+    verb = "snapshot-create-as" if provider.hypervisor.name == "libvirt" else "take"
+    world.fail(f"{VMS[0]} {verb}" if verb == "take" else f"{verb} {VMS[0]}", "no space left")
+    with pytest.raises(LabError, match="no space left"):
+        provider.snapshot("clean")
+    assert [vm["snapshots"] for vm in world.vms.values()] == [{}, {}]
+    assert provider.states() == dict.fromkeys(NAMES, "running")
+
+
+def test_a_restore_brings_all_back_paused_before_the_first_goes_on(
+    provider: VagrantProvider, world: World, clock: list[str]
+) -> None:
+    provider.snapshot("clean")
+    clock.clear()
+    world.forget_calls()
+    provider.restore("clean")
+    words = [" ".join(call) for call in world.calls]
+    back = [n for n, call in enumerate(words) if "--start-paused" in call or "snapshot-revert" in call]
+    on = [n for n, call in enumerate(words) if call.endswith(" resume") or " resume thwlab" in call]
+    assert len(back) == len(on) == 2
+    assert max(back) < min(on)
+    assert provider.states() == dict.fromkeys(NAMES, "running")
+    assert sorted(clock) == sorted(NAMES)
+
+
+def test_a_snapshot_that_not_all_have_is_refused_before_anything_changes(
+    provider: VagrantProvider, world: World
+) -> None:
+    provider.snapshot("clean")
+    provider.hypervisor.forget(VMS[0], "clean")
+    world.forget_calls()
+    with pytest.raises(LabError, match="k8s-master1 has no snapshot 'clean'; there are: clean"):
+        provider.restore("clean")
+    assert not [call for call in world.calls if "poweroff" in call or "snapshot-revert" in call]
+
+
+def test_forgetting_a_snapshot_is_harmless_where_there_is_none(provider: VagrantProvider) -> None:
+    provider.snapshot("clean")
+    provider.hypervisor.forget(VMS[0], "clean")
+    provider.forget_snapshot("clean")
+    provider.forget_snapshot("clean")
+    assert provider.snapshots() == []
+
+
+def test_a_power_cut_and_the_boot_after_it(
+    provider: VagrantProvider, world: World, topology: Topology
+) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    world.forget_calls()
+    victim.pull_plug()
+    verbs = [" ".join(call) for call in world.calls]
+    cut = next(n for n, call in enumerate(verbs) if "setlink" in call)
+    off = next(n for n, call in enumerate(verbs) if "poweroff" in call or "destroy" in call)
+    assert cut < off
+    assert provider.states()["k8s-lb"] == "stopped"
+    victim.pull_plug()
+    victim.boot()
+    assert provider.states()["k8s-lb"] == "running"
+
+
+def test_pause_and_resume_do_no_harm_twice(
+    provider: VagrantProvider, topology: Topology, clock: list[str]
+) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    for act in (victim.pause, victim.pause):
+        act()
+    assert provider.states()["k8s-lb"] == "paused"
+    for act in (victim.resume, victim.resume):
+        act()
+    assert provider.states()["k8s-lb"] == "running"
+    assert clock == ["k8s-lb"]
+
+
+def test_a_machine_that_is_off_says_so(provider: VagrantProvider, topology: Topology) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    victim.pull_plug()
+    with pytest.raises(Unreachable, match="k8s-lb is stopped") as caught:
+        victim.run("true", timeout=10)
+    assert caught.value.remedy == "thwlab up"
+
+
+def test_a_machine_that_ends_while_it_boots_is_not_waited_for(
+    provider: VagrantProvider, world: World, topology: Topology
+) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    assert isinstance(victim, VagrantMachine)
+    set_state(world, "k8s-lb", "poweroff")
+    with pytest.raises(Unreachable, match="k8s-lb is stopped"):
+        victim.await_boot(timeout=30)
+
+
+def test_a_reboot_is_over_when_it_is_another_boot(
+    provider: VagrantProvider, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    answers = iter(["one", "one", "two"])
+
+    def instead(*argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
+        return Result(0) if argv[0] == "systemctl" else Result(0, f"{next(answers)}\n".encode())
+
+    monkeypatch.setattr(victim, "run", instead)
+    victim.reboot()
+    assert next(answers, None) is None
+
+
+def test_an_address_that_never_comes_up_is_named(
+    provider: VagrantProvider, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    assert isinstance(victim, VagrantMachine)
+    monkeypatch.setattr(victim, "run", lambda *_, **__: Result(1, b"id\n"))
+    with pytest.raises(WaitExpired, match=r"no 192\.168\.100\.100 on any interface yet"):
+        victim.await_boot(timeout=0.1)
+
+
+def test_on_the_hosts_own_network_a_machine_is_reached_directly(provider: VagrantProvider) -> None:
+    assert provider.reach("k8s-lb", 6443) == ("192.168.100.100", 6443)
+    assert provider.host_argv(["kubectl"]) == ["kubectl"]
+    with pytest.raises(LabError, match="nobody is no machine of lab thw"):
+        provider.reach("nobody", 1)
+
+
+def test_it_says_what_it_can_and_what_its_guests_are(provider: VagrantProvider) -> None:
+    assert Capability.LOSES_PAGE_CACHE in provider.capabilities
+    assert not provider.platform.container
+    assert provider.platform.cgroup in (1, 2)
+
+
+def test_preflight_says_everything_that_is_missing(
+    make: Maker, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    provider = make()
+    assert provider.preflight(topology) == []
+    world.change(vagrant="2.2.19")
+    assert provider.preflight(topology)[0].what.startswith("Vagrant 2.2.19 is too old")
+    world.change(vagrant="2.3.4", plugins={})
+    lacking = provider.preflight(topology)
+    assert [each.packages for each in lacking] == (
+        [("vagrant-libvirt",)] if provider.hypervisor.name == "libvirt" else []
+    )
+    with monkeypatch.context() as without:
+        without.setenv("PATH", str(tmp_path))
+        assert [each.what for each in provider.preflight(topology)] == ["no ssh", "no vagrant"]
+
+
+def test_the_box_is_fetched_once_and_before_the_machines(
+    tmp_path: Path, world: World, topology: Topology
+) -> None:
+    box = Box("lab/debian", url="/tmp/x.box")
+    provider = VagrantProvider("thw", tmp_path / "s", VirtualBox(), box=box)
+    told: list[str] = []
+    provider.prepare(topology, told.append)
+    assert told == ["fetching the box lab/debian"]
+    assert ["vagrant", "box", "add", "--name", "lab/debian"] in [call[:5] for call in world.calls]
+    world.change(boxes={"lab/debian": "virtualbox"})
+    world.forget_calls()
+    provider.prepare(topology, told.append)
+    assert not [call for call in world.calls if "add" in call]
+
+
+def test_a_lab_that_never_was_is_not_there(make: Maker, topology: Topology) -> None:
+    provider = make()
+    assert not provider.is_there()
+    assert provider.states() == {}
+    assert not provider.attach(topology)
+    assert provider.snapshots() == []
+    provider.destroy()
+
+
+def test_the_plan_it_wrote_is_what_is_reached(provider: VagrantProvider) -> None:
+    assert provider.project.addresses()["k8s-lb"] == IPv4Address("192.168.100.100")
