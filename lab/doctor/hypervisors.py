@@ -1,0 +1,268 @@
+"""Can this host run the plan as VMs of VirtualBox's or libvirt's?  The checks; pure.
+
+`vmhost` gathers what they judge.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import TypeAlias
+
+from lab.doctor.finding import Finding, Verdict, good
+from lab.providers.vagrant.adapter import OLDEST
+from lab.providers.vagrant.hypervisor import STOPPED
+from lab.providers.vagrant.plan import PREFIX
+from lab.topology import Topology, overlaps_nat
+
+Version: TypeAlias = tuple[int, ...]
+
+# The first Vagrant that knows a series of VirtualBox's, from Vagrant's CHANGELOG.md: GH-12947, 13513, 13709
+FIRST: Mapping[Version, Version] = {(7, 0): (2, 3, 2), (7, 1): (2, 4, 2), (7, 2): (2, 4, 9)}
+# VirtualBox' default, and since when it insists; Vagrant's providers/virtualbox/action/network.rb
+HOST_ONLY = IPv4Network("192.168.56.0/21")
+INSISTS: Version = (6, 1, 28)
+MACOS_DOES_NOT: Version = (7, 0, 0)
+NETWORKS_CONF = "/etc/vbox/networks.conf"
+MANAGEMENT = IPv4Network("192.168.121.0/24")  # vagrant-libvirt's own, for SSH
+OVERHEAD_MIB = 150  # of a VM, beside its guest's memory
+CROWD = 4  # virtual processors for each of this host's before a lab becomes too slow for its leases
+
+
+@dataclass(frozen=True, slots=True)
+class VmHost:
+    """A host as far as VMs depend on it.  None means that this host does not tell."""
+
+    kind: str  # virtualbox or libvirt
+    system: str = "Linux"
+    vagrant: Version | None = None
+    virtualbox: Version | None = None
+    plugins: frozenset[str] = frozenset()
+    networks_conf: str | None = None
+    kvm: str = ""  # the module that is loaded
+    kvm_holds: bool = False  # it has guests, or took the processor when it was loaded
+    vbox_runs: tuple[str, ...] = ()
+    virtualisation: bool | None = None  # whether the processor offers it
+    memory_mib: int | None = None
+    cpus: int | None = None
+    vms: Mapping[str, str] = field(default_factory=dict)
+    labs: Mapping[str, IPv4Network] = field(default_factory=dict)
+    networks: tuple[tuple[str, IPv4Network], ...] = ()
+
+
+Check = Callable[[VmHost, Topology], Finding]
+
+
+def check_vagrant(host: VmHost, _: Topology) -> Finding:
+    """Vagrant itself."""
+    wanted = f"{dotted(OLDEST)} or later"
+    if host.vagrant is None:
+        remedy = "apt-get install vagrant, or https://developer.hashicorp.com/vagrant/install"
+        return Finding("vagrant", Verdict.MISSING, "not installed", wanted, remedy, ("vagrant",))
+    if host.vagrant < OLDEST:
+        return Finding("vagrant", Verdict.MISSING, dotted(host.vagrant), wanted, "update Vagrant")
+    return good("vagrant", dotted(host.vagrant))
+
+
+def check_pair(host: VmHost, _: Topology) -> Finding:
+    """A VirtualBox that this Vagrant knows: each series needs a Vagrant that was made after it."""
+    what = "VirtualBox and Vagrant"
+    if host.kind != "virtualbox":
+        return good(what, "not needed, the VMs are libvirt's")
+    if host.virtualbox is None:
+        remedy = "install VirtualBox: https://www.virtualbox.org/wiki/Downloads"
+        return Finding(what, Verdict.MISSING, "no VBoxManage answers", "VirtualBox 6.1 or later", remedy)
+    series, found = host.virtualbox[:2], dotted(host.virtualbox)
+    if series > max(FIRST):
+        return Finding(
+            what, Verdict.WARNING, f"VirtualBox {found}", "one that a Vagrant is known for", "update Vagrant"
+        )
+    needed = FIRST.get(series, OLDEST)
+    if host.vagrant is not None and host.vagrant < needed:
+        remedy = f"update Vagrant, or install VirtualBox {best_for(host.vagrant)}"
+        said = f"VirtualBox {found} with Vagrant {dotted(host.vagrant)}"
+        return Finding(what, Verdict.MISSING, said, f"Vagrant {dotted(needed)} or later", remedy)
+    return good(what, f"VirtualBox {found}")
+
+
+def check_plugin(host: VmHost, _: Topology) -> Finding:
+    """Vagrant learns libvirt from a plugin."""
+    if host.kind != "libvirt":
+        return good("vagrant-libvirt", "not needed, the VMs are VirtualBox's")
+    if "vagrant-libvirt" in host.plugins:
+        return good("vagrant-libvirt", "installed")
+    remedy = "apt-get install vagrant-libvirt, or vagrant plugin install vagrant-libvirt"
+    return Finding(
+        "vagrant-libvirt", Verdict.MISSING, "not installed", "the plugin", remedy, ("vagrant-libvirt",)
+    )
+
+
+def check_host_only(host: VmHost, topology: Topology) -> Finding:
+    """VirtualBox makes a network for the lab only in the ranges that a file of root's allows."""
+    what, wanted = "host-only network", topology.networks.nodes
+    if host.kind != "virtualbox" or not _insists(host):
+        return good(what, f"{wanted} is allowed here")
+    allowed = allowed_ranges(host.networks_conf)
+    if any(wanted.subnet_of(each) for each in allowed):
+        return good(what, f"{wanted} is allowed")
+    # Once there is a file it is all that counts: the default goes into it too, for other labs.
+    line = f"* {wanted}" if host.networks_conf is not None else f"* {HOST_ONLY} {wanted}"
+    remedy = f"sudo mkdir -p /etc/vbox && echo '{line}' | sudo tee -a {NETWORKS_CONF}"
+    found = f"allowed: {', '.join(map(str, allowed)) or 'none'}"
+    return Finding(what, Verdict.MISSING, found, f"the line `{line}` in {NETWORKS_CONF}", remedy)
+
+
+def check_kvm(host: VmHost, _: Topology) -> Finding:
+    """KVM and VirtualBox cannot both have the processor."""
+    what = "KVM and VirtualBox"
+    if host.kind == "virtualbox" and host.kvm and host.kvm_holds:
+        remedy = (
+            f"end KVM's guests, then: sudo modprobe -r {host.kvm}; for good: "
+            "echo 'options kvm enable_virt_at_load=0' | sudo tee /etc/modprobe.d/thwlab-kvm.conf"
+        )
+        return Finding(what, Verdict.MISSING, f"{host.kvm} holds the processor", "it free", remedy)
+    if host.kind == "libvirt" and host.vbox_runs:
+        names = ", ".join(host.vbox_runs)
+        remedy = f"VBoxManage controlvm '{host.vbox_runs[0]}' savestate"
+        return Finding(what, Verdict.WARNING, f"VirtualBox runs {names}", "none while KVM runs", remedy)
+    if host.kind == "virtualbox" and host.virtualisation is False:
+        remedy = "switch it on in the firmware; in a VM without it: --lab-provider=incus"
+        return Finding(what, Verdict.MISSING, "the processor offers none", "VT-x or AMD-V", remedy)
+    return good(what, "neither is in the other's way")
+
+
+def check_memory(host: VmHost, topology: Topology) -> Finding:
+    """Room for all VMs at once."""
+    planned = sum(node.memory_mib + OVERHEAD_MIB for node in topology.nodes)
+    biggest = max(topology.nodes, key=lambda node: node.memory_mib)
+    if host.memory_mib is None:
+        return Finding("memory", Verdict.UNTRIED, "this system does not tell", f"{planned} MiB available")
+    if host.memory_mib >= planned or _runs(host, topology):
+        return good("memory", f"{host.memory_mib} MiB available, {planned} planned")
+    needed = f"{planned} MiB for {len(topology.nodes)} VMs; {biggest.name} alone {biggest.memory_mib} MiB"
+    remedy = "less `memory` in the plan, end what else runs, or docs/plans/small.yaml"
+    return Finding("memory", Verdict.MISSING, f"{host.memory_mib} MiB available", needed, remedy)
+
+
+def check_cpus(host: VmHost, topology: Topology) -> Finding:
+    """Processors for the plan: VirtualBox gives no VM more than there are."""
+    planned = sum(node.cpus for node in topology.nodes)
+    biggest = max(topology.nodes, key=lambda node: node.cpus)
+    if host.cpus is None:
+        return Finding("processors", Verdict.UNTRIED, "this system does not tell", f"{planned} planned")
+    if biggest.cpus > host.cpus:
+        remedy = f"at most `cpus: {host.cpus}` for {biggest.name}"
+        needed = f"{biggest.cpus} for {biggest.name}"
+        return Finding("processors", Verdict.MISSING, f"{host.cpus} here", needed, remedy)
+    if planned > CROWD * host.cpus:
+        remedy = "less `cpus` in the plan, or fewer machines: leases may be lost under load"
+        needed = f"{planned} planned in all"
+        return Finding("processors", Verdict.WARNING, f"{host.cpus} here", needed, remedy)
+    return good("processors", f"{host.cpus} here, {planned} planned")
+
+
+def check_others(host: VmHost, topology: Topology) -> Finding:
+    """Another lab's running VMs that have this plan's addresses, or its machines' names."""
+    what, wanted = "other labs' VMs", topology.networks.nodes
+    running = [name for name, state in host.vms.items() if state != STOPPED]
+    for lab, network in host.labs.items():
+        theirs = [name for name in running if name.startswith(f"{PREFIX}{lab}_")]
+        if lab != topology.name and theirs and network.overlaps(wanted):
+            found = f"lab {lab} runs {len(theirs)} VMs in {network}"
+            remedy = f"thwlab down --name {lab}, or another `network: cidr` in one of the plans"
+            return Finding(what, Verdict.MISSING, found, f"{wanted} free", remedy)
+    names = {node.name for node in topology.nodes}
+    alone = [name for name in running if _machine(name) in names and not name.startswith(PREFIX)]
+    if alone:
+        found = f"{', '.join(alone)} run, made by `vagrant up` alone or by somebody else"
+        remedy = "`vagrant destroy` where they were made, or another `network: cidr` in the plan"
+        return Finding(what, Verdict.MISSING, found, f"{wanted} free", remedy)
+    return good(what, "none in the way")
+
+
+def check_nat(host: VmHost, topology: Topology) -> Finding:
+    """The network that each VM has beside the lab's hides what lies in the same range."""
+    nets = topology.networks
+    named = {"nodes": nets.nodes, "pods": nets.pods, "services": nets.services}
+    clashes = overlaps_nat(topology) if host.kind == "virtualbox" else []
+    if host.kind == "libvirt":
+        clashes = [
+            f"{name} {net} overlaps {MANAGEMENT}, vagrant-libvirt's management network"
+            for name, net in named.items()
+            if net.overlaps(MANAGEMENT)
+        ]
+    if not clashes:
+        return good("NAT network", "overlaps nothing of the plan")
+    remedy = "another range in the plan's `network:`"
+    return Finding("NAT network", Verdict.MISSING, "; ".join(clashes), "ranges of their own", remedy)
+
+
+def check_subnet(host: VmHost, topology: Topology) -> Finding:
+    """The lab's network is this host's too: no other interface may be in it."""
+    wanted = topology.networks.nodes
+    foreign = [(name, net) for name, net in host.networks if not name.startswith(("vboxnet", "virbr"))]
+    taken = [f"{net} of {name}" for name, net in foreign if net.overlaps(wanted)]
+    if not taken:
+        return good("subnet", f"{wanted} is free")
+    remedy = "another `network: cidr` in the plan"
+    return Finding("subnet", Verdict.MISSING, ", ".join(taken), f"{wanted} free", remedy)
+
+
+def diagnose(host: VmHost, topology: Topology) -> list[Finding]:
+    """Every check's finding.  Pure."""
+    return [check(host, topology) for check in CHECKS]
+
+
+def allowed_ranges(text: str | None) -> list[IPv4Network]:
+    """The IPv4 ranges of networks.conf; its lines begin with an asterisk, the rest are comments.  Pure."""
+    if text is None:
+        return [HOST_ONLY]
+    lines = [line.strip()[1:].split() for line in text.splitlines() if line.strip().startswith("*")]
+    return [IPv4Network(word, strict=False) for line in lines for word in line if _is_ipv4(word)]
+
+
+def best_for(vagrant: Version) -> str:
+    """The newest series of VirtualBox that a Vagrant knows.  Pure."""
+    known: Sequence[Version] = [series for series, first in FIRST.items() if first <= vagrant]
+    return dotted(max(known, default=(6, 1)))
+
+
+def dotted(version: Version) -> str:
+    """A version as one writes it.  Pure."""
+    return ".".join(map(str, version))
+
+
+def _insists(host: VmHost) -> bool:
+    version = host.virtualbox or INSISTS
+    if host.system == "Darwin":
+        return INSISTS <= version < MACOS_DOES_NOT
+    return host.system == "Linux" and version >= INSISTS
+
+
+def _is_ipv4(word: str) -> bool:
+    return re.fullmatch(r"\d+\.\d+\.\d+\.\d+(/\d+)?", word) is not None
+
+
+def _machine(domain: str) -> str:
+    """The machine of a VM that `vagrant up` alone made: the plan's name, a dash, the machine's."""
+    return domain.partition("-")[2]
+
+
+def _runs(host: VmHost, topology: Topology) -> bool:
+    """Whether the lab itself runs already, and has the memory."""
+    ours = f"{PREFIX}{topology.name}_"
+    return any(name.startswith(ours) and state != STOPPED for name, state in host.vms.items())
+
+
+CHECKS: tuple[Check, ...] = (
+    check_vagrant,
+    check_pair,
+    check_plugin,
+    check_host_only,
+    check_kvm,
+    check_memory,
+    check_cpus,
+    check_others,
+    check_nat,
+    check_subnet,
+)

@@ -1,0 +1,113 @@
+"""Gather what VMs need to know of a host.  Reads files and asks programs; changes and starts nothing."""
+
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TypeVar
+
+from lab.doctor import proc
+from lab.doctor.hypervisors import NETWORKS_CONF, Version, VmHost
+from lab.errors import LabError
+from lab.providers.subnets import networks_of_host
+from lab.providers.vagrant.hypervisor import RUNNING, Hypervisor
+from lab.providers.vagrant.process import Call, carry_out
+from lab.providers.vagrant.virsh import Virsh
+from lab.providers.vagrant.virtualbox import VirtualBox
+from lab.state import state_root
+
+T = TypeVar("T")
+ASK = 20.0
+KVM = ("kvm_intel", "kvm_amd")
+RUNNING_AT_LOAD = "module/kvm/parameters/enable_virt_at_load"  # Linux 6.12 and later
+
+
+def gather(kind: str, *, root: Path = Path("/"), hypervisor: Hypervisor | None = None) -> VmHost:
+    """This host, for VMs of this kind.  What cannot be read is left out, never an error."""
+    vbox = VirtualBox()
+    asked = hypervisor or (vbox if kind == "virtualbox" else Virsh())
+    kvm = next((name for name in KVM if (root / "sys/module" / name).is_dir()), "")
+    nothing: Mapping[str, str] = {}
+    vbox_vms = _or(vbox.states, nothing) if kind == "libvirt" else nothing
+    return VmHost(
+        kind,
+        system=platform.system(),
+        vagrant=version_of(["vagrant", "--version"]),
+        virtualbox=_or(lambda: numbers(vbox.version()), None) if kind == "virtualbox" else None,
+        plugins=_plugins() if kind == "libvirt" else frozenset(),
+        networks_conf=_read(root / NETWORKS_CONF.lstrip("/")),
+        kvm=kvm,
+        kvm_holds=bool(kvm) and kvm_holds(root / "sys", kvm),
+        vbox_runs=tuple(name for name, state in vbox_vms.items() if state == RUNNING),
+        virtualisation=virtualisation(_read(root / "proc/cpuinfo")),
+        memory_mib=proc.available_mib(_read(root / "proc/meminfo") or ""),
+        cpus=os.cpu_count(),
+        vms=_or(asked.states, nothing),
+        labs=labs(state_root()),
+        networks=tuple(networks_of_host().items()),
+    )
+
+
+def version_of(argv: Sequence[str]) -> Version | None:
+    """The first version a program prints of itself; None where there is no such program."""
+    try:
+        ended = carry_out(Call(argv, ASK))
+    except LabError:
+        return None
+    return numbers(ended.out) if ended.status == 0 else None
+
+
+def numbers(text: str) -> Version | None:
+    """The first version in a text.  Pure."""
+    match = re.search(r"\d+\.\d+(\.\d+)?", text)
+    return tuple(map(int, match[0].split("."))) if match else None
+
+
+def kvm_holds(sys: Path, module: str) -> bool:
+    """Whether KVM has the processor: it runs guests, or took it when it was loaded."""
+    at_load = (_read(sys / RUNNING_AT_LOAD) or "N").strip() in ("Y", "1")
+    users = (_read(sys / "module" / module / "refcnt") or "0").strip()
+    return at_load or users != "0"
+
+
+def virtualisation(cpuinfo: str | None) -> bool | None:
+    """Whether an x86 processor offers it; None where there is no such line.  Pure."""
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo or "", re.MULTILINE)
+    return bool(re.search(r"\b(vmx|svm)\b", flags[1])) if flags else None
+
+
+def labs(root: Path) -> dict[str, IPv4Network]:
+    """The network of each lab that was made of VMs."""
+    found = {}
+    for plan in sorted(root.glob("*/vagrant/plan.yaml")) if root.is_dir() else []:
+        try:
+            found[plan.parents[1].name] = IPv4Network(json.loads(plan.read_text())["network"]["cidr"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _plugins() -> frozenset[str]:
+    """Vagrant's, of this user."""
+    try:
+        ended = carry_out(Call(["vagrant", "plugin", "list", "--machine-readable"], ASK))
+    except LabError:
+        return frozenset()
+    return frozenset(re.findall(r",plugin-name,([\w.-]+)", ended.out))
+
+
+def _or(ask: Callable[[], T], otherwise: T) -> T:
+    try:
+        return ask()
+    except LabError:
+        return otherwise
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,343 @@
+"""Findings about VirtualBox and libvirt: on sample files and stand-in programs, each with its remedy."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from fake_vms import World, new_vm
+from stand_in import on_path
+
+from lab.doctor import hypervisors, vmhost
+from lab.doctor.finding import Finding, Verdict
+from lab.doctor.hypervisors import CHECKS, VmHost, allowed_ranges, best_for, diagnose
+from lab.plan import load_topology
+from lab.providers.vagrant.plan import Project
+from lab.topology import Topology
+
+PLAN = load_topology()
+VBOX = VmHost(
+    "virtualbox",
+    vagrant=(2, 3, 4),
+    virtualbox=(7, 0, 6),
+    networks_conf="* 192.168.0.0/16\n",
+    virtualisation=True,
+    memory_mib=16000,
+    cpus=4,
+)
+KVM = replace(
+    VBOX, kind="libvirt", virtualbox=None, networks_conf=None, plugins=frozenset({"vagrant-libvirt"})
+)
+OURS = "thwlab_thw_k8s-lb"
+
+BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
+    "no Vagrant": (
+        hypervisors.check_vagrant,
+        replace(VBOX, vagrant=None),
+        "not installed",
+        "apt-get install",
+    ),
+    "an old Vagrant": (
+        hypervisors.check_vagrant,
+        replace(VBOX, vagrant=(2, 2, 19)),
+        "2.2.19",
+        "update Vagrant",
+    ),
+    "no VirtualBox": (
+        hypervisors.check_pair,
+        replace(VBOX, virtualbox=None),
+        "no VBoxManage answers",
+        "install VirtualBox",
+    ),
+    "VirtualBox 7.0 is too new": (
+        hypervisors.check_pair,
+        replace(VBOX, vagrant=(2, 3, 1)),
+        "VirtualBox 7.0.6 with Vagrant 2.3.1",
+        "install VirtualBox 6.1",
+    ),
+    "VirtualBox 7.1 is too new": (
+        hypervisors.check_pair,
+        replace(VBOX, virtualbox=(7, 1, 4)),
+        "VirtualBox 7.1.4 with Vagrant 2.3.4",
+        "install VirtualBox 7.0",
+    ),
+    "VirtualBox 7.2 is too new": (
+        hypervisors.check_pair,
+        replace(VBOX, vagrant=(2, 4, 8), virtualbox=(7, 2, 0)),
+        "VirtualBox 7.2.0 with Vagrant 2.4.8",
+        "install VirtualBox 7.1",
+    ),
+    "no plugin": (
+        hypervisors.check_plugin,
+        replace(KVM, plugins=frozenset()),
+        "not installed",
+        "vagrant plugin install vagrant-libvirt",
+    ),
+    "no networks.conf": (
+        hypervisors.check_host_only,
+        replace(VBOX, networks_conf=None),
+        "allowed: 192.168.56.0/21",
+        "echo '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+    ),
+    "another networks.conf": (
+        hypervisors.check_host_only,
+        replace(VBOX, networks_conf="# mine\n* 10.0.0.0/8 fe80::/10\n"),
+        "allowed: 10.0.0.0/8",
+        "echo '* 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+    ),
+    "part of the network allowed": (
+        hypervisors.check_host_only,
+        replace(VBOX, networks_conf="* 192.168.100.0/25"),
+        "allowed: 192.168.100.0/25",
+        "* 192.168.100.0/24",
+    ),
+    "KVM in the way": (
+        hypervisors.check_kvm,
+        replace(VBOX, kvm="kvm_intel", kvm_holds=True),
+        "kvm_intel holds the processor",
+        "modprobe -r kvm_intel",
+    ),
+    "no virtualisation": (
+        hypervisors.check_kvm,
+        replace(VBOX, virtualisation=False),
+        "offers none",
+        "--lab-provider=incus",
+    ),
+    "too little memory": (
+        hypervisors.check_memory,
+        replace(VBOX, memory_mib=4000),
+        "4000 MiB available",
+        "less `memory`",
+    ),
+    "a VM with more processors than there are": (
+        hypervisors.check_cpus,
+        replace(VBOX, cpus=0),
+        "0 here",
+        "at most `cpus: 0`",
+    ),
+    "another lab has the addresses": (
+        hypervisors.check_others,
+        replace(
+            VBOX,
+            vms={"thwlab_two_k8s-lb": "running", OURS: "running"},
+            labs={"two": IPv4Network("192.168.100.0/24"), "thw": IPv4Network("192.168.100.0/24")},
+        ),
+        "lab two runs 1 VMs in 192.168.100.0/24",
+        "thwlab down --name two",
+    ),
+    "VMs of `vagrant up` alone": (
+        hypervisors.check_others,
+        replace(VBOX, vms={"thw-k8s-lb": "running"}),
+        "thw-k8s-lb run, made by `vagrant up` alone",
+        "vagrant destroy",
+    ),
+    "the subnet is another interface's": (
+        hypervisors.check_subnet,
+        replace(VBOX, networks=(("eth0", IPv4Network("192.168.100.0/22")),)),
+        "192.168.100.0/22 of eth0",
+        "another `network: cidr`",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_each_trouble_is_found_with_its_remedy(case: str) -> None:
+    check, host, found, remedy = BROKEN[case]
+    finding = check(host, PLAN)
+    assert finding.verdict is Verdict.MISSING
+    assert found in finding.found
+    assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize("host", [VBOX, KVM], ids=lambda host: host.kind)
+def test_a_host_that_can_has_no_finding(host: VmHost) -> None:
+    assert {each.verdict for each in diagnose(host, PLAN)} == {Verdict.GOOD}
+
+
+def test_every_check_is_tried_on_something_broken() -> None:
+    tried = {check for check, *_ in BROKEN.values()}
+    assert {check.__name__ for check in CHECKS if check not in tried} == {"check_nat"}
+
+
+@pytest.mark.parametrize(
+    ("host", "part", "said"),
+    [
+        (VBOX, {"pods": "10.0.0.0/8"}, "pods 10.0.0.0/8 overlaps 10.0.2.0/24"),
+        (VBOX, {"services": "10.0.2.0/24"}, "services 10.0.2.0/24 overlaps 10.0.2.0/24"),
+        (KVM, {"nodes": "192.168.121.0/24"}, "nodes 192.168.121.0/24 overlaps 192.168.121.0/24"),
+    ],
+)
+def test_a_range_that_nat_hides_is_named(host: VmHost, part: dict[str, str], said: str) -> None:
+    networks = replace(PLAN.networks, **{name: IPv4Network(net) for name, net in part.items()})
+    finding = hypervisors.check_nat(host, replace(PLAN, networks=networks))
+    assert finding.verdict is Verdict.MISSING
+    assert said in finding.found
+    assert "another range" in finding.remedy
+
+
+def test_libvirt_does_not_mind_virtualboxs_nat() -> None:
+    networks = replace(PLAN.networks, pods=IPv4Network("10.0.0.0/8"))
+    assert hypervisors.check_nat(KVM, replace(PLAN, networks=networks)).verdict is Verdict.GOOD
+
+
+@pytest.mark.parametrize(
+    ("system", "version", "verdict"),
+    [
+        ("Linux", (6, 1, 27), Verdict.GOOD),
+        ("Linux", (6, 1, 28), Verdict.MISSING),
+        ("Darwin", (6, 1, 40), Verdict.MISSING),
+        ("Darwin", (7, 0, 0), Verdict.GOOD),
+        ("Windows", (7, 0, 6), Verdict.GOOD),
+    ],
+)
+def test_virtualbox_insists_only_where_and_since_it_does(
+    system: str, version: tuple[int, ...], verdict: Verdict
+) -> None:
+    host = replace(VBOX, system=system, virtualbox=version, networks_conf=None)
+    assert hypervisors.check_host_only(host, PLAN).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("vagrant", "virtualbox", "verdict"),
+    [
+        ((2, 3, 0), (6, 1, 50), Verdict.GOOD),
+        ((2, 3, 2), (7, 0, 0), Verdict.GOOD),
+        ((2, 4, 2), (7, 1, 0), Verdict.GOOD),
+        ((2, 4, 9), (7, 2, 4), Verdict.GOOD),
+        ((2, 4, 9), (7, 3, 0), Verdict.WARNING),
+        ((2, 4, 1), (7, 1, 0), Verdict.MISSING),
+    ],
+)
+def test_pairs_of_versions(vagrant: tuple[int, ...], virtualbox: tuple[int, ...], verdict: Verdict) -> None:
+    host = replace(VBOX, vagrant=vagrant, virtualbox=virtualbox)
+    assert hypervisors.check_pair(host, PLAN).verdict is verdict
+
+
+def test_what_a_vagrant_can_best_have() -> None:
+    assert [best_for(v) for v in ((2, 3, 0), (2, 3, 4), (2, 4, 5), (3, 0))] == ["6.1", "7.0", "7.1", "7.2"]
+
+
+def test_networks_conf_is_read_as_virtualbox_reads_it() -> None:
+    text = "# * 1.0.0.0/8\n\n  * 10.0.0.0/8 192.168.100.7/24 2001::/64\n* 172.16.0.1\n"
+    expected = ["10.0.0.0/8", "192.168.100.0/24", "172.16.0.1/32"]
+    assert [str(net) for net in allowed_ranges(text)] == expected
+    assert allowed_ranges("") == []
+
+
+def test_kvm_that_only_lies_there_is_in_nobodys_way() -> None:
+    assert hypervisors.check_kvm(replace(VBOX, kvm="kvm_amd"), PLAN).verdict is Verdict.GOOD
+
+
+def test_virtualbox_vms_beside_kvm_are_told() -> None:
+    finding = hypervisors.check_kvm(replace(KVM, vbox_runs=("my vm",)), PLAN)
+    assert finding.verdict is Verdict.WARNING
+    assert finding.remedy == "VBoxManage controlvm 'my vm' savestate"
+
+
+def test_the_biggest_machine_is_named_where_memory_is_short() -> None:
+    nodes = tuple(replace(n, memory_mib=32768 if n.name == "k8s-worker2" else 1024) for n in PLAN.nodes)
+    finding = hypervisors.check_memory(VBOX, replace(PLAN, nodes=nodes))
+    assert finding.verdict is Verdict.MISSING
+    assert "k8s-worker2 alone 32768 MiB" in finding.needed
+
+
+def test_a_lab_that_runs_has_its_memory_already() -> None:
+    host = replace(VBOX, memory_mib=100, vms={OURS: "running"})
+    assert hypervisors.check_memory(host, PLAN).verdict is Verdict.GOOD
+
+
+def test_many_processors_on_few_are_told() -> None:
+    assert hypervisors.check_cpus(replace(VBOX, cpus=1), PLAN).verdict is Verdict.WARNING
+
+
+def test_labs_that_are_off_or_elsewhere_are_in_nobodys_way() -> None:
+    off = {"thwlab_two_k8s-lb": "stopped", "thw-k8s-lb": "stopped", "somebody-elses": "running"}
+    assert hypervisors.check_others(replace(VBOX, vms=off), PLAN).verdict is Verdict.GOOD
+    host = replace(VBOX, vms={"thwlab_two_k8s-lb": "running"}, labs={"two": IPv4Network("192.168.101.0/24")})
+    assert hypervisors.check_others(host, PLAN).verdict is Verdict.GOOD
+
+
+def test_the_hypervisors_own_interfaces_are_no_strangers() -> None:
+    host = replace(VBOX, networks=(("vboxnet0", IPv4Network("192.168.100.0/24")),))
+    assert hypervisors.check_subnet(host, PLAN).verdict is Verdict.GOOD
+
+
+def test_what_a_system_does_not_tell_is_not_tried() -> None:
+    host = replace(VBOX, memory_mib=None, cpus=None, virtualisation=None)
+    found = {each.what: each.verdict for each in diagnose(host, PLAN)}
+    assert found["memory"] is found["processors"] is Verdict.UNTRIED
+    assert found["KVM and VirtualBox"] is Verdict.GOOD
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host with VirtualBox 7.1.4, KVM with a guest, and a lab of VMs, in files and stand-ins."""
+    world = World(tmp_path / "world").install(
+        virtualbox="7.1.4", vms={OURS: new_vm(), "x": new_vm("poweroff")}
+    )
+    monkeypatch.setenv("PATH", on_path(world.bin))
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path / "labs"))
+    host = tmp_path / "root"
+    write(host / "etc/vbox/networks.conf", "* 10.0.0.0/8\n")
+    write(host / "sys/module/kvm_intel/refcnt", "3\n")
+    write(host / "proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu vmx sse\n")
+    write(host / "proc/meminfo", "MemTotal: 9 kB\nMemAvailable:   8192000 kB\n")
+    return host
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def lab_on(folder: Path, topology: Topology) -> None:
+    Project(topology.name, folder / topology.name / "vagrant", "virtualbox").write_plan(topology)
+
+
+def test_a_virtualbox_host_is_gathered(root: Path, tmp_path: Path) -> None:
+    lab_on(tmp_path / "labs", PLAN)
+    write(tmp_path / "labs" / "odd" / "vagrant" / "plan.yaml", "no json")
+    host = vmhost.gather("virtualbox", root=root)
+    assert (host.vagrant, host.virtualbox) == ((2, 3, 4), (7, 1, 4))
+    assert host.networks_conf == "* 10.0.0.0/8\n"
+    assert (host.kvm, host.kvm_holds, host.virtualisation) == ("kvm_intel", True, True)
+    assert host.memory_mib == 8000
+    assert host.vms == {OURS: "running", "x": "stopped"}
+    assert host.labs == {"thw": IPv4Network("192.168.100.0/24")}
+
+
+def test_a_libvirt_host_is_gathered(root: Path) -> None:
+    host = vmhost.gather("libvirt", root=root)
+    assert host.plugins == {"vagrant-libvirt"}
+    assert host.virtualbox is None
+    assert host.vms == {OURS: "running", "x": "stopped"}
+    assert host.vbox_runs == (OURS,)
+
+
+def test_a_host_without_any_of_it_is_gathered_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path / "labs"))
+    for kind in ("virtualbox", "libvirt"):
+        host = vmhost.gather(kind, root=tmp_path)
+        assert (host.vagrant, host.virtualbox, host.networks_conf) == (None, None, None)
+        assert (dict(host.vms), dict(host.labs), host.plugins) == ({}, {}, frozenset())
+        assert (host.kvm, host.virtualisation, host.memory_mib) == ("", None, None)
+
+
+@pytest.mark.parametrize(
+    ("at_load", "users", "holds"), [("Y", "0", True), ("N", "0", False), ("N", "2", True), (None, "0", False)]
+)
+def test_a_new_kernels_kvm_holds_the_processor_without_a_guest(
+    tmp_path: Path, at_load: str | None, users: str, holds: bool
+) -> None:
+    write(tmp_path / "module/kvm_amd/refcnt", users)
+    if at_load:
+        write(tmp_path / "module/kvm/parameters/enable_virt_at_load", at_load)
+    assert vmhost.kvm_holds(tmp_path, "kvm_amd") is holds
+
+
+def test_a_processor_without_the_word_offers_none() -> None:
+    assert vmhost.virtualisation("flags\t\t: fpu sse svml\n") is False
+    assert vmhost.virtualisation("flags\t\t: fpu svm\n") is True
+    assert vmhost.virtualisation("Features : fp asimd\n") is None
