@@ -4,10 +4,12 @@
 words; all calls are written down in order.  Words and shapes: see `lab/providers/vagrant/virtualbox.py`.
 """
 
+import fcntl
 import json
+import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,10 @@ import fake_vms
 sys.exit(fake_vms.main({world!r}))
 """
 HOST_ONLY = """\
-Name:            vboxnet0
+Name:            {name}
 GUID:            786f6276-656e-4074-8000-0a0027000000
 DHCP:            Disabled
-IPAddress:       192.168.100.1
+IPAddress:       {address}
 NetworkMask:     255.255.255.0
 
 """
@@ -90,35 +92,37 @@ class Refusal(Exception):
 
 
 def main(file: str) -> int:
-    import fcntl
-    import os
+    """As a program of its own."""
+    status, out, err = answer(World(Path(file).parent), [Path(sys.argv[0]).name, *sys.argv[1:]], os.environ)
+    sys.stdout.write(out)
+    sys.stderr.write(err)
+    return status
 
-    program, argv = Path(sys.argv[0]).name, sys.argv[1:]
-    world = World(Path(file).parent)
+
+def answer(world: World, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
+    """Status, output and errors of one call; one at a time, whoever calls."""
     with (world.folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with (world.folder / "calls").open("a") as log:
-            log.write(json.dumps([program, *argv]) + "\n")
+            log.write(json.dumps(list(argv)) + "\n")
         facts = world.load()
         try:
             for words, said in facts["fail"].items():
-                if words in " ".join([program, *argv]):
+                if words in " ".join(argv):
                     raise Refusal(said)
-            act = {"vagrant": vagrant, "VBoxManage": vbox, "VBoxHeadless": headless, "virsh": virsh}[program]
-            sys.stdout.write(act(facts, argv, dict(os.environ)))
+            out = ACTS[argv[0]](facts, list(argv[1:]), env)
         except Refusal as error:
             world.save(facts)
-            sys.stderr.write(f"{error}\n")
-            return 1
+            return 1, "", f"{error}\n"
         world.save(facts)
-    return 0
+    return 0, out, ""
 
 
 def new_vm(state: str = "running") -> dict[str, Any]:
     return {"state": state, "snapshots": {}, "cables": {"1": "on", "2": "on"}, "saved": {}}
 
 
-def vagrant(facts: dict[str, Any], argv: list[str], env: dict[str, str]) -> str:
+def vagrant(facts: dict[str, Any], argv: list[str], env: Mapping[str, str]) -> str:
     if argv[0] == "--version":
         return f"Vagrant {facts.get('vagrant', '2.3.4')}\n"
     if argv[0] == "plugin":
@@ -144,6 +148,8 @@ def vagrant(facts: dict[str, Any], argv: list[str], env: dict[str, str]) -> str:
             identity.parent.mkdir(parents=True)
             identity.write_text(name)
             facts["vms"][prefix + name] = new_vm()
+        if provider == "virtualbox" and "192.168.100.1" not in facts["networks"].values():
+            facts["networks"]["vboxnet7"] = "192.168.100.1"
         return "up\n"
     if argv[0] == "ssh-config":
         return "".join(
@@ -180,14 +186,16 @@ def _need(vm: dict[str, Any], *states: str) -> None:
         raise Refusal(f"VBoxManage: error: Invalid machine state: {word}")
 
 
-def vbox(facts: dict[str, Any], argv: list[str], _: dict[str, str]) -> str:
+def vbox(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     if argv == ["--version"]:
         return f"{facts.get('virtualbox', '7.0.6')}r155176\n"
     if argv == ["list", "vms"]:
         return "".join(f'"{n}" {{{abs(hash(n)):032x}}}\n' for n in facts["vms"])
     if argv == ["list", "hostonlyifs"]:
-        return HOST_ONLY
-    if argv[0] == "hostonlyif":
+        there = facts.setdefault("networks", {"vboxnet0": "192.168.100.1"})
+        return "".join(HOST_ONLY.format(name=n, address=a) for n, a in there.items())
+    if argv[:2] == ["hostonlyif", "remove"]:
+        del facts["networks"][argv[2]]
         return ""
     vm = _vm(facts, argv[1])
     if argv[0] == "showvminfo":
@@ -251,7 +259,7 @@ def _snapshot(vm: dict[str, Any], name: str, words: list[str]) -> str:
     return ""
 
 
-def headless(facts: dict[str, Any], argv: list[str], _: dict[str, str]) -> str:
+def headless(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     vm = _vm(facts, argv[argv.index("--startvm") + 1])
     _need(vm, "poweroff", "saved")
     vm["state"] = "paused" if "--start-paused" in argv else "running"
@@ -262,7 +270,7 @@ def _row(number: int, name: str, state: str) -> str:
     return f" -   {name}   shut off\n" if state == "poweroff" else f" {number}   {name}   {state}\n"
 
 
-def virsh(facts: dict[str, Any], argv: list[str], _: dict[str, str]) -> str:
+def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     words = argv[argv.index("-c") + 2 :]
     if words[0] == "list":
         listed = enumerate(facts["vms"].items(), 1)
@@ -291,3 +299,6 @@ def virsh(facts: dict[str, Any], argv: list[str], _: dict[str, str]) -> str:
             raise Refusal(f"error: cannot delete inactive domain with {len(vm['snapshots'])} snapshots")
         del facts["vms"][words[1]]
     return ""
+
+
+ACTS = {"vagrant": vagrant, "VBoxManage": vbox, "VBoxHeadless": headless, "virsh": virsh}

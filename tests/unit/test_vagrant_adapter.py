@@ -1,6 +1,7 @@
 """Vagrant behind a deadline: against a stand-in that records how it was called."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -145,6 +146,20 @@ def test_at_the_deadline_the_whole_group_ends(program: StandIn, adapter: Adapter
         VagrantError, match=r"`\S+/vagrant up k8s-lb .*` did not end within \d+s and was killed"
     ):
         adapter.up(["k8s-lb"], parallel=True, timeout=0.5)
+    assert is_gone(int(pid.read_text()))
+
+
+def test_after_ctrl_c_nothing_of_vagrants_runs_on(program: StandIn, adapter: Adapter, tmp_path: Path) -> None:
+    pid = tmp_path / "child.pid"
+    program.path.write_text(f"#!/bin/sh\nsh -c 'sleep 60' & echo $! >{pid}\nwait\n")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.7)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            adapter.up(["k8s-lb"], parallel=True)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     assert is_gone(int(pid.read_text()))
 
 

@@ -236,7 +236,7 @@ def test_libvirt_is_asked_inside_the_labs_namespace(world: World) -> None:
 
 
 def test_host_only_interfaces_are_read_with_their_addresses(vbox: VirtualBox) -> None:
-    assert vbox.host_only_interfaces() == {"vboxnet0": "192.168.100.1"}
+    assert vbox.networks() == {"vboxnet0": "192.168.100.1"}
 
 
 def test_the_version_is_read_without_its_revision(vbox: VirtualBox, world: World) -> None:

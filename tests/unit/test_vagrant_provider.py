@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from fake_vms import World, new_vm
+from fake_vms import World, answer, new_vm
 from sshd import Server, needs_sshd, serving
 from stand_in import on_path
 
@@ -16,11 +16,13 @@ from lab.errors import LabError, WaitExpired
 from lab.machine import Result
 from lab.plan import load_topology
 from lab.providers.base import Capability
+from lab.providers.vagrant import adapter, hypervisor
 from lab.providers.vagrant import machine as machines
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import Hypervisor
 from lab.providers.vagrant.machine import VagrantMachine
 from lab.providers.vagrant.plan import Box
+from lab.providers.vagrant.process import Call, Ended
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.ssh import execute
 from lab.providers.vagrant.virsh import Virsh
@@ -33,8 +35,18 @@ VMS = [f"thwlab_thw_{name}" for name in NAMES]
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(tmp_path / "world").install(ssh={"host": "127.0.0.1", "port": 1, "user": "x", "key": "/k"})
+    """Its programs answer in this process: test_vagrant_hypervisors.py has them as programs."""
+    nobody = {"host": "127.0.0.1", "port": 1, "user": "x", "key": "/k"}
+    made = World(tmp_path / "world").install(networks={}, ssh=nobody)
     monkeypatch.setenv("PATH", on_path(made.bin))
+
+    def here(call: Call) -> Ended:
+        argv = [Path(call.argv[0]).name, *call.argv[1:]]
+        status, out, err = answer(made, argv, call.env or {})
+        return Ended(status, out, out + err, 0.0)
+
+    for module in (adapter, hypervisor):
+        monkeypatch.setattr(module, "carry_out", here)
     return made
 
 
@@ -49,14 +61,14 @@ def clock(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Guests answer as long as their VM runs; the names of those whose clock was set."""
     told: list[str] = []
 
-    def answer(connection: Connection, argv: tuple[str, ...], *, stdin: bytes, timeout: float) -> Result:
+    def guest_says(connection: Connection, argv: tuple[str, ...], *, stdin: bytes, timeout: float) -> Result:
         if world.vms[f"thwlab_thw_{connection.name}"]["state"] != "running":
             raise Unreachable(f"{connection.where}: connection refused")
         if argv[0] == "date":
             told.append(connection.name)
         return Result(0, b"cgroup2fs\n" if argv[0] == "stat" else b"boot\n")
 
-    monkeypatch.setattr(machines, "execute", answer)
+    monkeypatch.setattr(machines, "execute", guest_says)
     return told
 
 
@@ -88,8 +100,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, world: World, clock: li
 
     def provider() -> VagrantProvider:
         log = tmp_path / "a state" / "thw" / "hypervisor.log"
-        hypervisor: Hypervisor = VirtualBox(log) if request.param == "virtualbox" else Virsh(log)
-        return VagrantProvider("thw", tmp_path / "a state" / "thw", hypervisor)
+        asked: Hypervisor = VirtualBox(log) if request.param == "virtualbox" else Virsh(log)
+        return VagrantProvider("thw", tmp_path / "a state" / "thw", asked)
 
     return provider
 
@@ -218,6 +230,26 @@ def test_down_removes_everything_of_the_lab_and_nothing_else(provider: VagrantPr
     assert not provider.project.folder.exists()
     assert not provider.is_there()
     provider.destroy()
+
+
+def test_down_removes_the_network_that_the_lab_brought_and_no_other(
+    make: Maker, world: World, topology: Topology
+) -> None:
+    before = {"vboxnet0": "192.168.56.1", "vboxnet1": "10.0.0.1"}
+    world.change(networks=before)
+    provider = make()
+    provider.create(topology, NAMES)
+    world.change(networks={**world.load()["networks"], "vboxnet9": "192.168.7.1"})
+    make().destroy()
+    assert world.load()["networks"] == {**before, "vboxnet9": "192.168.7.1"}
+
+
+def test_a_network_that_was_there_before_stays(make: Maker, world: World, topology: Topology) -> None:
+    world.change(networks={"vboxnet0": "192.168.100.1"})
+    provider = make()
+    provider.create(topology, NAMES)
+    provider.destroy()
+    assert world.load()["networks"] == {"vboxnet0": "192.168.100.1"}
 
 
 def test_down_works_though_vagrant_knows_nothing_or_fails(

@@ -11,9 +11,13 @@ import pytest
 from sshd import Server, needs_sshd, serving
 
 from lab.errors import LabError
-from lab.machine import OUTPUT_CAP, Result
+from lab.machine import OUTPUT_CAP, File, Result
+from lab.plan import load_topology
+from lab.providers.vagrant import ssh
 from lab.providers.vagrant.connection import Access, Connection, Unreachable, configuration, sockets_folder
+from lab.providers.vagrant.machine import VagrantMachine
 from lab.providers.vagrant.ssh import execute, remote_line
+from lab.providers.vagrant.virtualbox import VirtualBox
 
 pytestmark = needs_sshd
 
@@ -144,7 +148,10 @@ def test_a_command_that_ignores_every_signal_ends_too(connection: Connection) ->
     assert time.monotonic() - begun < 6
 
 
-def test_a_silent_machine_costs_no_more_than_the_deadline(connection: Connection, server: Server) -> None:
+def test_a_silent_machine_costs_no_more_than_the_deadline(
+    connection: Connection, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "GRACE", 1.0)
     assert sh(connection, "true").ok
     server.pause()
     begun = time.monotonic()
@@ -252,6 +259,15 @@ def test_nothing_is_left_after_many_rounds(connection: Connection) -> None:
     time.sleep(0.3)
     assert threading.active_count() <= threads
     assert descriptors() <= files + 1
+
+
+def test_files_are_brought_in_one_stream(connection: Connection, tmp_path: Path) -> None:
+    node = load_topology().node("k8s-lb")
+    machine = VagrantMachine(node, "d", VirtualBox(), connection)
+    files = [File(str(tmp_path / "a b" / str(n)), bytes([n]) * 300_000, mode=0o600) for n in range(4)]
+    assert machine.apply(files) == {file.path for file in files}
+    assert [Path(file.path).read_bytes() for file in files] == [file.content for file in files]
+    assert machine.apply(files) == frozenset()
 
 
 def test_who_is_not_root_becomes_it_without_a_question() -> None:

@@ -87,6 +87,14 @@ class Hypervisor(ABC):
         """The network namespace the VMs are in, if it is not this host's."""
         return None
 
+    def networks(self) -> Mapping[str, str]:
+        """Networks that Vagrant makes and never removes, by name, with this host's address in each."""
+        return {}
+
+    def remove_network(self, name: str) -> None:
+        """Remove one of `networks` that no VM uses."""
+        raise NotImplementedError(f"{self.name} removes its networks itself, {name} too")
+
     def begin(self) -> None:
         """Have running whatever the VMs need beside Vagrant; harmless when it runs."""
         return

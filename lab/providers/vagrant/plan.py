@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import lab as package
@@ -64,6 +64,15 @@ class Project:
     def log(self) -> Path:
         """All that Vagrant and the hypervisor's programs ever printed for this lab."""
         return self.folder / "vagrant.log"
+
+    @property
+    def networks_before(self) -> Path:
+        """The hypervisor's networks that were there before the lab."""
+        return self.folder / "networks-before"
+
+    def gateway(self) -> IPv4Address:
+        """This host's address in the lab's network, as Vagrant chooses it."""
+        return IPv4Network(self.network())[1]
 
     def domain(self, machine: str) -> str:
         """The name of a machine's VM."""

@@ -71,6 +71,7 @@ class VagrantProvider(Provider):
         """See `Provider.create`; a VM that an earlier run left half-made is removed and made anew."""
         self.project.write_plan(topology)
         self.hypervisor.begin()
+        self._note_networks()
         there = self._domains()
         whole = [name for name in names if self._is_whole(name, there)]
         new = [name for name in names if name not in whole]
@@ -106,6 +107,7 @@ class VagrantProvider(Provider):
                 raise LabError(
                     f"{', '.join(left)} cannot be removed", remedy=f"read {self.project.log}; remove by hand"
                 )
+            self._remove_networks()
         self.hypervisor.end()
         if self.project.folder.exists():
             shutil.rmtree(self.project.folder)
@@ -242,6 +244,21 @@ class VagrantProvider(Provider):
             self.adapter.destroy(names)
         except LabError:
             log.warning("vagrant destroy failed; the hypervisor is asked directly", exc_info=True)
+
+    def _note_networks(self) -> None:
+        """Write down what was there before the lab, so that only what it brought is removed."""
+        if not self.project.networks_before.exists():
+            self.project.networks_before.write_text("\n".join(self.hypervisor.networks()))
+
+    def _remove_networks(self) -> None:
+        """Where nothing was written down, nothing is removed: it may be anybody's."""
+        if not self.project.networks_before.exists():
+            return
+        before = self.project.networks_before.read_text().splitlines()
+        gateway = str(self.project.gateway())
+        for name, address in self.hypervisor.networks().items():
+            if name not in before and address == gateway:
+                self.hypervisor.remove_network(name)
 
     def _have_running(self, machine: VagrantMachine) -> None:
         if machine.state() == PAUSED:

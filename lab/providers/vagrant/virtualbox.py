@@ -117,14 +117,14 @@ class VirtualBox(Hypervisor):
             self._say([MANAGE, "discardstate", domain], ACT)
         self._say([MANAGE, "unregistervm", domain, "--delete"], SNAPSHOT)
 
-    def host_only_interfaces(self) -> dict[str, str]:
-        """Host-only interfaces by name, with the address each has."""
+    def networks(self) -> Mapping[str, str]:
+        """See `Hypervisor.networks`: host-only interfaces."""
         blocks = self._say([MANAGE, "list", "hostonlyifs"]).split("\n\n")
         found = [dict(re.findall(r"^(\w+):\s*(.*?)\s*$", block, re.MULTILINE)) for block in blocks]
         return {each["Name"]: each.get("IPAddress", "") for each in found if "Name" in each}
 
-    def remove_interface(self, name: str) -> None:
-        """Remove a host-only interface that no VM uses any more."""
+    def remove_network(self, name: str) -> None:
+        """See `Hypervisor.remove_network`."""
         self._say([MANAGE, "hostonlyif", "remove", name], ACT)
 
     def version(self) -> str:
