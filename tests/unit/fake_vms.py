@@ -194,6 +194,8 @@ def vbox(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     if argv == ["list", "hostonlyifs"]:
         there = facts.setdefault("networks", {"vboxnet0": "192.168.100.1"})
         return "".join(HOST_ONLY.format(name=n, address=a) for n, a in there.items())
+    if argv == ["list", "systemproperties"]:
+        return "API version:                     7_0\nDefault machine folder:          /nonexistent/VMs\n"
     if argv[:2] == ["hostonlyif", "remove"]:
         del facts["networks"][argv[2]]
         return ""

@@ -31,7 +31,7 @@ PermitRootLogin yes
 PasswordAuthentication no
 MaxStartups 100
 MaxSessions 100
-SetEnv HOME={folder}
+SetEnv HOME={folder} PATH={folder}/bin:/usr/bin:/bin
 """
 
 

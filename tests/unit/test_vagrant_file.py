@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_vms import World
+from fake_vms import World, new_vm
 from stand_in import on_path
 
 from lab.plan import load_topology
@@ -18,6 +18,7 @@ from lab.providers.vagrant.plan import Project
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "vagrant"
 RUBY, VAGRANT = shutil.which("ruby"), shutil.which("vagrant")
+PROJECT = "thwlab_thw_"
 needs_ruby = pytest.mark.skipif(RUBY is None, reason="ruby is not installed")
 needs_vagrant = pytest.mark.skipif(VAGRANT is None, reason="Vagrant is not installed")
 
@@ -139,28 +140,64 @@ def test_it_works_beside_the_installed_package(tmp_path: Path) -> None:
     assert told(inside / "Vagrantfile") == told()
 
 
-@needs_vagrant
-@pytest.mark.parametrize("command", ["validate", "status"])
-def test_vagrant_itself_takes_it_for_virtualbox(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    """Vagrant's own VirtualBox provider reads it; what it asks of VirtualBox a stand-in answers."""
-    world = World(tmp_path / "world").install()
+@pytest.fixture
+def virtualbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A host with a Vagrant that is real and a VirtualBox that is not, with one VM of the lab's."""
+    vm = f"{PROJECT}k8s-lb"
+    world = World(tmp_path / "world").install(vms={vm: new_vm(), "somebody's own": new_vm()})
     only = tmp_path / "only"
     only.mkdir()
     (only / "VBoxManage").symlink_to(world.bin / "VBoxManage")
     monkeypatch.setenv("PATH", on_path(only))
     monkeypatch.setenv("VAGRANT_HOME", str(tmp_path / "home"))
+    return world
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, virtualbox: World) -> Adapter:
     project = Project("thw", tmp_path / "a lab" / "vagrant", "virtualbox")
     project.write_plan(load_topology())
-    adapter = Adapter(project)
-    if command == "validate":
-        assert "validated successfully" in adapter._for(60).call("validate")
-    else:
-        found = adapter.status()
-        assert [each.name for each in found.values()] == [node.name for node in load_topology().nodes]
-        assert {(each.provider, each.word) for each in found.values()} == {("virtualbox", "not_created")}
+    known = project.data / "machines" / "k8s-lb" / "virtualbox"
+    known.mkdir(parents=True)
+    (known / "id").write_text(project.domain("k8s-lb"))
+    (known / "creator_uid").write_text(str(os.getuid()))
+    return Adapter(project)
+
+
+@needs_vagrant
+def test_vagrants_own_virtualbox_provider_takes_it(adapter: Adapter) -> None:
+    assert "validated successfully" in adapter._for(60).call("validate")
     assert not (ROOT / ".vagrant").exists()
+
+
+@needs_vagrant
+def test_what_vagrant_says_of_its_machines_is_read(adapter: Adapter) -> None:
+    found = adapter.status()
+    assert [each.name for each in found.values()] == [node.name for node in load_topology().nodes]
+    assert found["k8s-lb"].word == "running"
+    assert {each.word for each in found.values()} == {"running", "not_created"}
+    assert {each.provider for each in found.values()} == {"virtualbox"}
+
+
+@needs_vagrant
+def test_vagrants_forced_halt_is_no_silent_power_cut(adapter: Adapter, virtualbox: World) -> None:
+    """Its links stay up while the power goes; `Hypervisor.cut` takes them away first."""
+    adapter._for(60).halt(vm_name="k8s-lb", force=True)
+    assert virtualbox.vms[f"{PROJECT}k8s-lb"]["state"] == "poweroff"
+    assert not [call for call in virtualbox.calls if any("setlinkstate" in word for word in call)]
+
+
+@needs_vagrant
+def test_vagrant_removes_what_it_knows_and_nothing_else(adapter: Adapter, virtualbox: World) -> None:
+    adapter.destroy()
+    assert list(virtualbox.vms) == ["somebody's own"]
+    assert adapter.status(["k8s-lb"])["k8s-lb"].word == "not_created"
+
+
+@needs_vagrant
+def test_a_vm_that_was_removed_by_hand_is_not_created(adapter: Adapter, virtualbox: World) -> None:
+    virtualbox.change(vms={})
+    assert adapter.status(["k8s-lb"])["k8s-lb"].word == "not_created"
 
 
 @needs_vagrant

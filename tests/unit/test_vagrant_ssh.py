@@ -1,7 +1,6 @@
 """Commands over SSH, against a real sshd on loopback: status, deadline, leftovers, faults."""
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -276,15 +275,34 @@ def test_who_is_not_root_becomes_it_without_a_question() -> None:
     assert remote_line(("id",), "mark", 5.0, root=True).startswith("sh -c ")
 
 
-@pytest.mark.skipif(shutil.which("sudo") is not None, reason="sudo is here; what is tried is that it is not")
-def test_a_machine_where_one_cannot_become_root_says_so(server: Server, tmp_path: Path) -> None:
-    access = server.access
-    made = Connection("k8s-lb", tmp_path)
-    made.learn(access)
-    made._config.write_text(made._config.read_text().replace("User root\n", "User  root\n"))
-    with pytest.raises(Unreachable, match="sudo"):
-        run(made, "true")
-    made.close()
+@pytest.fixture
+def unprivileged(connection: Connection, server: Server) -> Iterator[Connection]:
+    """A connection that must ask sudo; a test puts what stands in for it on the guest's PATH."""
+    before = connection._config.read_text()
+    connection._config.write_text(before.replace("User root\n", "User  root\n"))
+    yield connection
+    connection._config.write_text(before)
+    (server.folder / "bin" / "sudo").unlink(missing_ok=True)
+
+
+def test_sudo_gets_the_command_as_it_is(unprivileged: Connection, server: Server) -> None:
+    sudo = server.folder / "bin" / "sudo"
+    sudo.parent.mkdir(exist_ok=True)
+    sudo.write_text('#!/bin/sh\n[ "$1" = -n ] && [ "$2" = -- ] || exit 99\nshift 2\nexec "$@"\n')
+    sudo.chmod(0o755)
+    done = run(unprivileged, "printf", r"%s\0", "a b", "$HOME", "'", stdin=b"in")
+    assert (done.status, done.out) == (0, b"a b\0$HOME\0'\0")
+    assert sh(unprivileged, "sleep 67 & exit 3", timeout=1.0).leftover == ("sleep 67",)
+
+
+def test_a_machine_where_one_cannot_become_root_says_so(unprivileged: Connection, server: Server) -> None:
+    sudo = server.folder / "bin" / "sudo"
+    sudo.parent.mkdir(exist_ok=True)
+    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    sudo.chmod(0o755)
+    with pytest.raises(Unreachable, match="sudo: a password is required") as caught:
+        run(unprivileged, "true")
+    assert "NOPASSWD" in caught.value.remedy
 
 
 def test_a_command_too_long_for_one_argument_is_refused_with_the_way(connection: Connection) -> None:

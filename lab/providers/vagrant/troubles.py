@@ -92,6 +92,11 @@ KNOWN = (
         "if somebody built it anew by hand: thwlab down, then thwlab up",
     ),
     Signature(
+        r"sudo: a password is required|sudo: (command )?not found",
+        "the box's user cannot become root without a question",
+        "a box whose user has NOPASSWD in sudoers, as Vagrant asks of every box; THWLAB_BOX names another",
+    ),
+    Signature(
         r"[Ff]ailed to connect socket to '[^']*libvirt|error: failed to connect to the hypervisor",
         "libvirtd does not answer",
         "sudo systemctl start libvirtd; your user must be in the group libvirt",
