@@ -103,6 +103,7 @@ def test_controller_managers_that_sign_by_keys_of_their_own(lab: Cluster, turns_
 
 def test_no_scheduler_anywhere(lab: Cluster, turns_red: TurnsRed) -> None:
     """What runs goes on; a session that knows the lab as whole tells of the stage, and goes on as well."""
+    begun = datetime.now(UTC)
     try:
         with ExitStack() as stack:
             for machine in lab.of(Role.CONTROL_PLANE):

@@ -42,10 +42,8 @@ def test_a_worker_whose_pods_get_no_answer(lab: Cluster, turns_red: TurnsRed) ->
 
 
 def test_a_coredns_that_ends_at_once(lab: Cluster, turns_red: TurnsRed) -> None:
-    """By arguments that it does not know; bring-up applies its own fields and leaves a foreign one alone."""
-    patch = (
-        '{"spec":{"template":{"spec":{"containers":[{"name":"coredns","command":["/coredns","-no-such"]}]}}}}'
-    )
+    """Its Corefile is not there; bring-up applies its own fields and leaves a foreign one alone."""
+    patch = '{"spec":{"template":{"spec":{"containers":[{"name":"coredns","command":["/coredns","-conf","/no-such"]}]}}}}'
     back = '[{"op":"remove","path":"/spec/template/spec/containers/0/command"}]'
     kubectl = partial(lab.kubectl, "-n", "kube-system", "patch", "deployment", "coredns")
     try:
