@@ -1,5 +1,6 @@
 """The chapter on DNS turns red when one worker's pods lose one transport, or all of it for a while."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 
@@ -43,7 +44,8 @@ def test_a_worker_whose_pods_get_no_answer(lab: Cluster, turns_red: TurnsRed) ->
 
 def test_a_coredns_that_ends_at_once(lab: Cluster, turns_red: TurnsRed) -> None:
     """Its Corefile is not there; bring-up applies its own fields and leaves a foreign one alone."""
-    patch = '{"spec":{"template":{"spec":{"containers":[{"name":"coredns","command":["/coredns","-conf","/no-such"]}]}}}}'
+    container = {"name": "coredns", "command": ["/coredns", "-conf", "/no-such"]}
+    patch = json.dumps({"spec": {"template": {"spec": {"containers": [container]}}}})
     back = '[{"op":"remove","path":"/spec/template/spec/containers/0/command"}]'
     kubectl = partial(lab.kubectl, "-n", "kube-system", "patch", "deployment", "coredns")
     try:
