@@ -108,7 +108,7 @@ ACTS = (
     Act("token-cleaner", "the end of an expired bootstrap token",
         lambda s: s.at(f"/api/v1/namespaces/kube-system/secrets/{s.expired}") is None),
     Act("serviceaccount-token", "the token of a service account's Secret",
-        lambda s: "token" in s.get("secrets", "token").get("data", {}),
+        lambda s: "token" in (s.get("secrets", "token") or {}).get("data", {}),
         user=f"system:{PROGRAM}"),
     Act(SCHEDULER, "a node for a Pod", lambda s: s.is_bound("single"), SCHEDULER, f"system:{SCHEDULER}"),
 )  # fmt: skip
