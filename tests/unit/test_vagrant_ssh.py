@@ -1,6 +1,7 @@
 """Commands over SSH, against a real sshd on loopback: status, deadline, leftovers, faults."""
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from lab.providers.vagrant.ssh import execute, remote_line
 from lab.providers.vagrant.virtualbox import VirtualBox
 
 pytestmark = needs_sshd
+SSH = shutil.which("ssh")
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +221,29 @@ def test_a_broken_connection_is_made_anew(connection: Connection, server: Server
     server.stop()
     server.start()
     assert sh(connection, "echo anew").out == b"anew\n"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_ssh_that_fails_before_the_command_began_is_tried_once_more(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    said = "mux_client_request_session: read from master failed: Broken pipe"
+    failed = tmp_path / "failed"
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" -N "*|*" -O "*) exec {SSH} "$@";; esac\n'
+        f"if [ $(wc -c <{failed}) -lt {times} ]; then printf x >>{failed}; echo '{said}' >&2; exit 255; fi\n"
+        f'exec {SSH} "$@"\n'
+    )
+    program.chmod(0o755)
+    failed.touch()
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    if times == 1:
+        assert sh(connection, "echo once").out == b"once\n"
+    else:
+        with pytest.raises(Unreachable, match="Broken pipe"):
+            sh(connection, "echo never")
 
 
 def test_a_socket_without_a_master_is_no_hindrance(connection: Connection) -> None:
