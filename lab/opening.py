@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from lab.artifacts.building import sweep
 from lab.artifacts.cache import Cache
-from lab.artifacts.rootfs import sweep
 from lab.errors import ConfigError, LabError
 from lab.growth import hindrances
 from lab.laboratory import Laboratory

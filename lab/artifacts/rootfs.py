@@ -4,22 +4,21 @@ Two layers, each built once and kept by what it is made of: the Debian base (pac
 on it, one root per set of programs.  Both are shared by all labs of this user.
 """
 
-import hashlib
-import json
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
 
+from lab.artifacts.building import hash_of, run, working_folder
 from lab.artifacts.fetch import Programs
 from lab.artifacts.images import agnhost_image, coredns_image, pause_image
 from lab.errors import LabError
@@ -51,21 +50,37 @@ PLACES = {
     "opt/flannel/bin": ("flanneld",),
 }  # fmt: skip
 LINKS = {"usr/bin/kubectl": "/opt/kubernetes/bin/kubectl", "usr/local/bin/etcdctl": "/opt/etcd/bin/etcdctl"}
-BASE_TIMEOUT, STEP_TIMEOUT = 1200.0, 300.0
+BASE_TIMEOUT = 1200.0
 
 OS_RELEASE = Path("/etc/os-release")
 
 Report = Callable[[str], None]
 
 
-def base_key(suite: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What one kind of machine has beside what all have; the default is a container's.
+
+    `early` are files that must be there before packages are configured, by path.
+    """
+
+    packages: tuple[str, ...] = ()
+    early: Mapping[str, str] = field(default_factory=dict)
+    masked: tuple[str, ...] = tuple(MASKED)
+
+
+CONTAINER = Kind()
+
+
+def base_key(suite: str, kind: Kind = CONTAINER) -> str:
     """What the Debian base is made of, as a short hash."""
-    return _hash([BASE_RECIPE, suite, os.uname().machine, PACKAGES, LEFT_OUT])
+    more = [kind.packages, dict(kind.early)] if kind.packages or kind.early else []
+    return hash_of([BASE_RECIPE, suite, os.uname().machine, PACKAGES, LEFT_OUT, *more])
 
 
 def root_key(suite: str, programs: Programs, versions: Versions) -> str:
     """What a whole root is made of, as a short hash."""
-    return _hash([ROOT_RECIPE, base_key(suite), programs.digest(), asdict(versions), PLACES, LINKS, MASKED])
+    return hash_of([ROOT_RECIPE, base_key(suite), programs.digest(), asdict(versions), PLACES, LINKS, MASKED])
 
 
 def build_root(cache: Path, programs: Programs, versions: Versions, report: Report = lambda _: None) -> Path:
@@ -84,32 +99,35 @@ def build_root(cache: Path, programs: Programs, versions: Versions, report: Repo
     with FileLock(folder.with_suffix(".lock")):
         if not finished.exists():
             base = build_base(cache, suite, report)
-            with _working_folder(cache) as work:
+            with working_folder(cache) as work:
                 report("root: programs and container images")
-                _assemble(work, base, programs, versions)
+                assemble(work, base, programs, versions)
                 _pack(work / "root", work / "root.squashfs")
                 folder.mkdir(exist_ok=True)
                 (work / "root.squashfs").rename(finished)
     return finished
 
 
-def build_base(cache: Path, suite: str, report: Report = lambda _: None) -> Path:
+def build_base(cache: Path, suite: str, report: Report = lambda _: None, kind: Kind = CONTAINER) -> Path:
     """A tar of the Debian base; built from the mirrors this machine is configured for."""
-    finished = cache / "bases" / f"{suite}-{base_key(suite)}.tar"
+    finished = cache / "bases" / f"{suite}-{base_key(suite, kind)}.tar"
     finished.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(finished.with_suffix(".lock")):
         if not finished.exists():
-            report(f"root: Debian {suite}, {len(PACKAGES)} packages and what they need")
-            with _working_folder(cache) as work:
-                _run(*_mmdebstrap(suite, work / "base.tar"), timeout=BASE_TIMEOUT, tmpdir=work)
+            count = len(PACKAGES) + len(kind.packages)
+            report(f"root: Debian {suite}, {count} packages and what they need")
+            with working_folder(cache) as work:
+                run(*_mmdebstrap(suite, work / "base.tar", kind), timeout=BASE_TIMEOUT, tmpdir=work)
                 (work / "base.tar").rename(finished)
     return finished
 
 
-def unneeded(cache: Path, programs: Programs, versions: Versions) -> list[Path]:
-    """Roots and bases in the cache that these programs and versions do not need."""
+def unneeded(
+    cache: Path, programs: Programs, versions: Versions, other_bases: Collection[str] = ()
+) -> list[Path]:
+    """Roots and bases in the cache that neither these programs and versions need, nor others name."""
     suite = debian_suite()
-    needed = {root_key(suite, programs, versions), f"{suite}-{base_key(suite)}.tar"}
+    needed = {root_key(suite, programs, versions), f"{suite}-{base_key(suite)}.tar", *other_bases}
     kept = [*(cache / "roots").glob("*"), *(cache / "bases").glob("*.tar")]
     return sorted(path for path in kept if path.suffix != ".lock" and path.name not in needed)
 
@@ -127,7 +145,7 @@ def debian_suite() -> str:
     return suite
 
 
-def _mmdebstrap(suite: str, target: Path) -> list[str]:
+def _mmdebstrap(suite: str, target: Path, kind: Kind = CONTAINER) -> list[str]:
     sources = [*sorted(Path("/etc/apt/sources.list.d").glob("*.sources"))]
     sources += [*sorted(Path("/etc/apt/sources.list.d").glob("*.list"))]
     if (legacy := Path("/etc/apt/sources.list")).exists():
@@ -135,13 +153,20 @@ def _mmdebstrap(suite: str, target: Path) -> list[str]:
     return [
         "mmdebstrap",
         "--variant=minbase",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join([*PACKAGES, *kind.packages])}",
+        *(f"--essential-hook={_written(path, text)}" for path, text in kind.early.items()),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
         "--aptopt=Acquire::Retries 3",
         suite,
         str(target),
         *(str(path) for path in sources if _is_debian_source(path)),
     ]
+
+
+def _written(path: str, text: str) -> str:
+    """A shell line that writes a file into the root that mmdebstrap names as its first argument."""
+    folder = shlex.quote(str(Path(path).parent))
+    return f'mkdir -p "$1"/{folder} && printf %s {shlex.quote(text)} > "$1"/{shlex.quote(path)}'
 
 
 def _is_debian_source(path: Path) -> bool:
@@ -154,10 +179,11 @@ def _is_debian_source(path: Path) -> bool:
     return ("debian" in text or "ubuntu" in text) and "main" in text.split()
 
 
-def _assemble(work: Path, base: Path, programs: Programs, versions: Versions) -> None:
+def assemble(work: Path, base: Path, programs: Programs, versions: Versions, kind: Kind = CONTAINER) -> None:
+    """Make `work/root`: the base, the programs in their places, the images imported, no identity."""
     root = work / "root"
     root.mkdir()
-    _run("tar", "-xpf", str(base), "-C", str(root), "--numeric-owner", "--exclude=./dev/*")
+    run("tar", "-xpf", str(base), "-C", str(root), "--numeric-owner", "--exclude=./dev/*")
     for folder, names in PLACES.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
         for name in names:
@@ -166,7 +192,7 @@ def _assemble(work: Path, base: Path, programs: Programs, versions: Versions) ->
                 (root / folder / name).chmod(0o755)
     for link, target in LINKS.items():
         (root / link).symlink_to(target)
-    for unit in MASKED:
+    for unit in kind.masked:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
     for folder in ("etc", "var"):  # else the first boot runs everything that wants to follow an update
         (root / folder / ".updated").touch()
@@ -211,7 +237,7 @@ def _import_images(root: Path, programs: Programs, images: Sequence[Path]) -> No
         with _daemon(str(programs["containerd"]), "--config", str(config), log=Path(short) / "log"):
             wait_until("containerd to listen", partial(_check_socket, socket), timeout=30, every=0.05)
             for image in images:
-                _run(str(programs["ctr"]), "-a", str(socket), "-n", "k8s.io", "images", "import", str(image))
+                run(str(programs["ctr"]), "-a", str(socket), "-n", "k8s.io", "images", "import", str(image))
 
 
 def _check_socket(socket: Path) -> None:
@@ -238,48 +264,7 @@ def _daemon(*argv: str, log: Path) -> Iterator[None]:
 
 
 def _pack(root: Path, target: Path) -> None:
-    _run(
+    run(
         "mksquashfs", str(root), str(target), "-noappend", "-no-progress", "-quiet",
         "-comp", "zstd", "-Xcompression-level", "1",
     )  # fmt: skip
-
-
-@contextmanager
-def _working_folder(cache: Path) -> Iterator[Path]:
-    """A folder beside the results, so that they can be renamed into place; removed whatever happens.
-
-    It is named by its process, so that the next build finds what a killed one left.
-    """
-    sweep(cache)
-    (cache / "work").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache / "work", prefix=f"{os.getpid()}-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-def sweep(cache: Path) -> list[Path]:
-    """Remove the working folders of builds whose process is gone; what was removed."""
-    folders = (cache / "work").glob("*-*") if (cache / "work").exists() else ()
-    stale = [path for path in folders if not Path(f"/proc/{path.name.split('-')[0]}").exists()]
-    for path in stale:
-        shutil.rmtree(path)
-    return stale
-
-
-def _run(*argv: str, timeout: float = STEP_TIMEOUT, tmpdir: Path | None = None) -> None:
-    env = {**os.environ, "TMPDIR": str(tmpdir)} if tmpdir else None
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, env=env
-        )
-    except FileNotFoundError as error:
-        raise LabError(f"{argv[0]} is not installed", remedy=as_root("thwlab doctor --fix")) from error
-    except subprocess.TimeoutExpired as error:
-        raise LabError(f"`{' '.join(argv)}` did not end within {timeout:.0f}s") from error
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).decode(errors="replace")[-1500:]
-        raise LabError(f"`{' '.join(argv)}` exited {done.returncode}: {said}")
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,6 +1,5 @@
 """What the machines' root is made of, where Debian's packages come from, and nothing half-made."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -107,7 +106,7 @@ def test_a_finished_root_is_taken_from_the_cache(
     folder = tmp_path / "roots" / rootfs.root_key("bookworm", Programs([]), versions)
     folder.mkdir(parents=True)
     (folder / "root.squashfs").touch()
-    monkeypatch.setattr(rootfs, "_run", None)
+    monkeypatch.setattr(rootfs, "run", None)
     assert rootfs.build_root(tmp_path, Programs([]), versions) == folder / "root.squashfs"
 
 
@@ -117,7 +116,7 @@ def test_a_base_that_cannot_be_built_leaves_nothing_under_its_name(
     def fail(*_: object, **__: object) -> None:
         raise LabError("`mmdebstrap` exited 1: no mirror")
 
-    monkeypatch.setattr(rootfs, "_run", fail)
+    monkeypatch.setattr(rootfs, "run", fail)
     told: list[str] = []
     with pytest.raises(LabError, match="no mirror"):
         rootfs.build_base(tmp_path, "bookworm", told.append)
@@ -134,7 +133,7 @@ def test_a_base_is_built_once_and_renamed_into_place(monkeypatch: pytest.MonkeyP
         calls.append(argv)
         Path(next(word for word in argv if word.endswith("base.tar"))).write_text("tar")
 
-    monkeypatch.setattr(rootfs, "_run", build)
+    monkeypatch.setattr(rootfs, "run", build)
     first = rootfs.build_base(tmp_path, "bookworm")
     assert first.read_text() == "tar"
     assert rootfs.build_base(tmp_path, "bookworm") == first
@@ -176,20 +175,6 @@ def test_the_suite_is_this_hosts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(rootfs, "OS_RELEASE", tmp_path / "os-release")
     monkeypatch.setattr(rootfs.shutil, "which", lambda _: "/usr/bin/apt-get")
     assert rootfs.debian_suite() == "bookworm"
-
-
-def test_a_step_that_fails_says_command_status_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(LabError, match=r"`sh -c echo no >&2; exit 3` exited 3: no"):
-        rootfs._run("sh", "-c", "echo no >&2; exit 3")
-    with pytest.raises(LabError, match=r"mksquashfs-of-tests is not installed[\s\S]*doctor --fix"):
-        rootfs._run("mksquashfs-of-tests")
-
-    def late(argv: tuple[str, ...], **_: object) -> None:
-        raise subprocess.TimeoutExpired(argv, 300)
-
-    monkeypatch.setattr(rootfs.subprocess, "run", late)
-    with pytest.raises(LabError, match="did not end within 300s"):
-        rootfs._run("tar")
 
 
 def test_what_another_recipe_made_is_not_needed(

@@ -1,0 +1,59 @@
+"""How images are built: commands with deadlines, working folders that leave nothing, keys by content."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.rights import as_root
+
+STEP_TIMEOUT = 300.0
+
+
+@contextmanager
+def working_folder(cache: Path) -> Iterator[Path]:
+    """A folder beside the results, so that they can be renamed into place; removed whatever happens.
+
+    It is named by its process, so that the next build finds what a killed one left.
+    """
+    sweep(cache)
+    (cache / "work").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache / "work", prefix=f"{os.getpid()}-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def sweep(cache: Path) -> list[Path]:
+    """Remove the working folders of builds whose process is gone; what was removed."""
+    folders = (cache / "work").glob("*-*") if (cache / "work").exists() else ()
+    stale = [path for path in folders if not Path(f"/proc/{path.name.split('-')[0]}").exists()]
+    for path in stale:
+        shutil.rmtree(path)
+    return stale
+
+
+def run(*argv: str, timeout: float = STEP_TIMEOUT, tmpdir: Path | None = None) -> None:
+    """Run a program to its end; `LabError` with its last words if it fails, or does not end."""
+    env = {**os.environ, "TMPDIR": str(tmpdir)} if tmpdir else None
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, env=env
+        )
+    except FileNotFoundError as error:
+        raise LabError(f"{argv[0]} is not installed", remedy=as_root("thwlab doctor --fix")) from error
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"`{' '.join(argv)}` did not end within {timeout:.0f}s") from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace")[-1500:]
+        raise LabError(f"`{' '.join(argv)}` exited {done.returncode}: {said}")
+
+
+def hash_of(value: object) -> str:
+    """What something is made of, as a short hash."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
