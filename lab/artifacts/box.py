@@ -89,8 +89,6 @@ def box_key(suite: str, programs: Programs, versions: Versions) -> str:
 def build_box(
     cache: Path, programs: Programs, versions: Versions, report: Report = lambda _: None
 ) -> BuiltBox:
-    cache: Path, programs: Programs, versions: Versions, report: Report = lambda _: None
-) -> BuiltBox:
     """The box for these programs, their images imported; built unless the cache has it."""
     suite = debian_suite()
     built = BuiltBox(cache / "boxes" / box_key(suite, programs, versions))
