@@ -43,15 +43,15 @@ def test_a_worker_whose_pods_get_no_answer(lab: Cluster, turns_red: TurnsRed) ->
 
 
 def test_a_coredns_that_ends_at_once(lab: Cluster, turns_red: TurnsRed) -> None:
-    """Its Corefile is not there; bring-up applies its own fields and leaves a foreign one alone."""
-    container = {"name": "coredns", "command": ["/coredns", "-conf", "/no-such"]}
+    """Its Corefile is none; bring-up applies its own fields and leaves a foreign one alone."""
+    container = {"name": "coredns", "command": ["/coredns", "-conf", "/etc/hosts"]}
     patch = json.dumps({"spec": {"template": {"spec": {"containers": [container]}}}})
     back = '[{"op":"remove","path":"/spec/template/spec/containers/0/command"}]'
     kubectl = partial(lab.kubectl, "-n", "kube-system", "patch", "deployment", "coredns")
     try:
         kubectl("--patch", patch)
         eventually("a CoreDNS to end", partial(_check_ended, lab), timeout=30)
-        turns_red(PLACED, "coredns-", "CrashLoopBackOff", "its last words", "no-such")
+        turns_red(PLACED, "coredns-", "CrashLoopBackOff", "its last words", "Error during parsing")
     finally:
         kubectl("--type=json", "--patch", back)
         eventually("CoreDNS to be whole", partial(_check_whole, lab), timeout=90)
