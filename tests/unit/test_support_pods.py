@@ -1,7 +1,7 @@
 """What the network tests conclude from what was said to a pod or a machine."""
 
 import pytest
-from support_pods import ask_in_order, seen
+from support_pods import ask_in_order, seen, state
 
 from lab.machine import Result
 
@@ -31,3 +31,23 @@ def test_a_url_whose_line_is_lacking_says_how_the_script_ended() -> None:
     answers = ask_in_order(lambda _: ended, ["http://a/x", "http://a/y"])
     assert answers[0] == ("http://a/x", "web-1")
     assert answers[1] == ("http://a/y", "no answer; the script ended with 2: sh: gone")
+
+
+def test_a_pod_that_ended_says_how_and_what_it_waits_for() -> None:
+    container = {
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}},
+        "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}},
+    }
+    status = {"phase": "Running", "conditions": [], "containerStatuses": [container]}
+    told = state({"metadata": {"name": "dns-1"}, "spec": {"nodeName": "k8s-worker1"}, "status": status})
+    assert (
+        told == "dns-1 on k8s-worker1 is Running: CrashLoopBackOff back-off 20s, it ended last with 2: Error"
+    )
+
+
+def test_a_pod_without_a_place_says_why() -> None:
+    waits = {"type": "PodScheduled", "status": "False", "message": "2 nodes were unschedulable"}
+    told = state(
+        {"metadata": {"name": "p"}, "spec": {}, "status": {"phase": "Pending", "conditions": [waits]}}
+    )
+    assert told == "p on no node is Pending: 2 nodes were unschedulable"

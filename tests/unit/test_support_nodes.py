@@ -1,0 +1,47 @@
+"""What the node tests ask for in a kubelet's name, and whom they take for the signer."""
+
+import base64
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from fixed import guide_topology
+from support_nodes import FOREIGN, is_issued_by, renewal_request, serving_request
+
+from lab.pki import Usage, foreign_ca, issue
+
+WORKER = guide_topology().node("k8s-worker2")
+
+
+def asked(request: dict[str, Any]) -> x509.CertificateSigningRequest:
+    return x509.load_pem_x509_csr(base64.b64decode(request["spec"]["request"]))
+
+
+def test_a_ca_of_the_same_name_has_not_signed_it() -> None:
+    own, other = foreign_ca("kubernetes"), foreign_ca("kubernetes")
+    leaf = x509.load_pem_x509_certificate(issue(own, cn="x", usages={Usage.CLIENT}).cert)
+    assert is_issued_by(leaf, x509.load_pem_x509_certificate(own.cert))
+    assert not is_issued_by(leaf, x509.load_pem_x509_certificate(other.cert))
+
+
+def test_a_ca_of_another_name_has_not_signed_it() -> None:
+    leaf = x509.load_pem_x509_certificate(issue(foreign_ca("etcd"), cn="x", usages={Usage.CLIENT}).cert)
+    assert not is_issued_by(leaf, x509.load_pem_x509_certificate(foreign_ca("kubernetes").cert))
+
+
+def test_a_renewal_is_as_a_kubelet_makes_it() -> None:
+    """Whatever else it held, the API's approver would leave it pending."""
+    request = renewal_request("r", WORKER)
+    assert request["spec"]["signerName"] == "kubernetes.io/kube-apiserver-client-kubelet"
+    assert request["spec"]["usages"] == ["digital signature", "client auth"]
+    assert not list(asked(request).extensions)
+    (cn,) = asked(request).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    assert cn.value == "system:node:k8s-worker2"
+
+
+def test_a_serving_request_has_the_addresses_it_is_told() -> None:
+    request = serving_request("s", WORKER, [WORKER.address, FOREIGN])
+    names = asked(request).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.IPAddress) == [WORKER.address, FOREIGN]
+    assert names.get_values_for_type(x509.DNSName) == ["k8s-worker2"]
+    assert request["spec"]["usages"] == ["digital signature", "server auth"]
