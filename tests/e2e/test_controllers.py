@@ -15,7 +15,7 @@ from lab.topology import Role
 from lab.wait import NotYet, wait_until
 
 pytestmark = pytest.mark.e2e
-PATIENCE = 20.0  # seconds; a namespace alone is let be for five
+PATIENCE = 30.0  # seconds; a namespace alone is let be for five
 
 
 @pytest.fixture(scope="module")
