@@ -13,6 +13,7 @@ from lab.providers.incus import IncusProvider
 from lab.rights import as_root
 from lab.state import StateFolder, boot_id, state_root
 from lab.topology import Facts, Topology, changes, facts
+from lab.users import insist_unused
 
 Report = Callable[[str], None]
 DAEMONS = ("auto", "running", "private", "incusd", "lxd")
@@ -62,13 +63,16 @@ def open_lab(
     return lab
 
 
-def remove_lab(name: str) -> bool:
+def remove_lab(name: str, *, force: bool = False) -> bool:
     """Remove everything the lab ever created; False if there was nothing to remove.
 
+    Raises `InUse` if another run works with it, unless `force`.
     Works from what the kernel and the daemon list, so a lost state folder or a killed run hides nothing.
     """
     state = state_of(name)
     with state.locked():
+        if not force:
+            insist_unused(state.path, f"thwlab --name {name} down --force")
         provider = provider_of(_word(state), name)
         there = state.path.exists() or provider.is_there()
         if there:

@@ -14,6 +14,7 @@ from _pytest.junitxml import xml_key
 from lab.bringup import Blocked, Outcome, StageFailed, mark
 from lab.cluster import Cluster
 from lab.errors import ConfigError, LabError, flat
+from lab.guard import Guard
 from lab.ownership import adopt, make_folder
 from lab.plan import effective
 from lab.session import LabSession, stages_of
@@ -62,7 +63,9 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[SESSION] = LabSession(_of_controller(config, settings), config.rootpath, Teller(config))
+    lab = LabSession(_of_controller(config, settings), config.rootpath, Teller(config))
+    config.stash[SESSION] = lab
+    config.pluginmanager.register(Guard(lab, (*STAGES, "lab_session")), "thwlab-guard")
 
 
 def _of_controller(config: pytest.Config, settings: Mapping[str, Effective]) -> dict[str, Effective]:

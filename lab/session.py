@@ -16,10 +16,14 @@ from lab.history import Recorder
 from lab.laboratory import Laboratory
 from lab.opening import open_lab, provider_of, remove_lab, state_of
 from lab.ownership import make_folder, point
-from lab.plan import Given, Plan, effective, load_plan
-from lab.settings import Effective, asked, keep_policy
+from lab.plan import Plan, effective
+from lab.settings import Effective, asked, keep_policy, plan_of
 from lab.stages import stages_for
+from lab.state import StateFolder
 from lab.topology import Topology
+from lab.turns import Turns
+from lab.users import InUse, Sign
+from lab.vanished import vanished
 
 OWNER = "owner"
 COLLECT_TIMEOUT = 60.0
@@ -44,6 +48,8 @@ class LabSession:
         self.folder = _run_folder(settings, root)
         self._heartbeat = heartbeat(tell)
         self._opened: Laboratory | None = None
+        self._sign: Sign | None = None
+        self.gone: LabError | None = None
         self._explained = False
         self._refusal: Exception | None = None
         self._elsewhere: dict[str, Outcome] = {}
@@ -126,6 +132,19 @@ class LabSession:
         self.bringup.insist(*asked)
         return self.cluster
 
+    @cached_property
+    def turns(self) -> Turns:
+        """When a test of this process may use the lab beside, or without, those of others."""
+        return Turns(state_of(self.topology.name), self.tell)
+
+    def look(self) -> LabError | None:
+        """Whether the lab was lost since it was opened; told once, and true for the rest of the run."""
+        if self.gone is None and self._opened and self._sign:
+            self.gone = vanished(self._opened, self._sign)
+            if self.gone is not None:
+                self.tell(str(self.gone))
+        return self.gone
+
     def outcomes(self) -> Mapping[str, Outcome]:
         """How each stage of this run went, here or in the processes that `hear` told of."""
         return self.bringup.outcomes if self._opened else self._elsewhere
@@ -176,6 +195,9 @@ class LabSession:
         """Collect what explains a failure, once and at the first: later machines may be off, or mended."""
         if self._opened and not self._explained:
             self._explained = True
+            if self.look() is not None:
+                self.tell("logs and units of no machine: there is none any more")
+                return
             self._collect(self._opened)
 
     def finish(self, *, failed: bool) -> None:
@@ -184,23 +206,36 @@ class LabSession:
             self.explain()
         if self._opened:
             self._opened.close()
+        if self._sign:
+            self._sign.lift()
+            self._sign = None
 
     def remove(self, *, failed: bool) -> None:
         """Remove the lab if this run made it and it is not to be kept."""
         name = self.topology.name
         if not self._is_ours():
-            if self._opened:
+            if self._opened and self.gone is None:
                 self.tell(f"lab {name}: it was there before this run and stays")
             return
         if self.keep == "always" or (self.keep == "on-failure" and failed):
             self.tell(_kept(name))
             return
         began = time.monotonic()
-        remove_lab(name)
+        try:
+            remove_lab(name)
+        except InUse as error:
+            self.tell(f"lab {name}: stays, for others use it:\n{error}")
+            return
         self.tell(f"lab {name}: removed in {time.monotonic() - began:.1f} s")
 
     def _open(self) -> Laboratory:
         state = state_of(self.topology.name)
+        with state.locked():  # until the sign is there nobody may remove the lab
+            lab = self._open_in(state)
+            self._sign = Sign(state.path, str(self.folder))
+        return lab
+
+    def _open_in(self, state: StateFolder) -> Laboratory:
         there = state.path.exists()
         if there and self.settings["reuse"].value == "no" and not self._is_ours():
             self.tell(f"lab {state.name}: removed first, for {self.settings['reuse'].origin} says no reuse")
@@ -258,21 +293,6 @@ def _kept(name: str) -> str:
 def _run_folder(settings: Mapping[str, Effective], root: Path) -> Path:
     top = root / settings["artifacts"].value
     return top / (settings["run"].value or time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}")
-
-
-def plan_of(settings: Mapping[str, Effective]) -> Plan:
-    """The plan that the settings name, with what they override."""
-    config = settings["config"].value
-    return load_plan(
-        Path(config) if config else None,
-        name=_given(settings["name"]),
-        versions=_given(settings["versions"]),
-        profile=_given(settings["profile"]),
-    )
-
-
-def _given(setting: Effective) -> Given | None:
-    return Given(setting.value, setting.origin) if setting.value else None
 
 
 def stages_of(fixtures: Collection[str], table: Mapping[str, Collection[str]]) -> set[str]:

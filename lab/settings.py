@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab.errors import ConfigError
 from lab.mistakes import nearest
+from lab.plan import Given, Plan, load_plan
 
 PREFIX = "LAB_"
 
@@ -122,3 +123,18 @@ def keep_policy(found: Mapping[str, Effective], environ: Mapping[str, str] | Non
     """never, on-failure or always."""
     env = os.environ if environ is None else environ
     return found["keep"].value or ("never" if env.get("CI") == "true" else "on-failure")
+
+
+def plan_of(settings: Mapping[str, Effective]) -> Plan:
+    """The plan that the settings name, with what they override."""
+    config = settings["config"].value
+    return load_plan(
+        Path(config) if config else None,
+        name=_given(settings["name"]),
+        versions=_given(settings["versions"]),
+        profile=_given(settings["profile"]),
+    )
+
+
+def _given(setting: Effective) -> Given | None:
+    return Given(setting.value, setting.origin) if setting.value else None

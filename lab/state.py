@@ -2,18 +2,21 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import filelock
 import platformdirs
 
-from lab.errors import LabError
+from lab import locks
+from lab.errors import LabError, WaitExpired
+from lab.users import me
 
 SCHEMA = 1
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_held = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +109,53 @@ class StateFolder:
     def locked(self, timeout: float = 900) -> Iterator[None]:
         """One process at a time builds or removes this lab; the lock ends with its process.
 
-        A thread that holds it may take it again, as whoever removes a lab to build it anew does.
+        A thread that holds it may take it again, as whoever removes a lab to build it anew does.  Where
+        there is no lab at the end, nothing is left of its locks either.
         """
-        lock = self.path.parent / f".{self.name}.lock"
+        mine: set[Path] = _held.__dict__.setdefault("paths", set())
+        if self.path in mine:
+            yield
+            return
+        descriptor = self._lock(timeout)
+        mine.add(self.path)
+        try:
+            yield
+        finally:
+            mine.remove(self.path)
+            if not self.path.exists():
+                self.clear_turns()
+                self._beside("lock").unlink(missing_ok=True)
+            locks.release(descriptor)
+
+    def _lock(self, timeout: float) -> int:
+        lock = self._beside("lock")
         lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(lock, is_singleton=True).acquire(timeout=timeout):
-                yield
-        except filelock.Timeout as error:
+            return locks.take(lock, f"lab {self.name}", timeout=timeout, note=str(me()))
+        except WaitExpired as error:
+            who = error.last or "who is not known"
             raise LabError(
-                f"another process has held {lock} for {timeout:.0f}s",
-                remedy=f"`fuser {lock}` shows which; let it finish or end it",
+                f"another process has held {lock} for {error.seconds:.0f}s: {who}",
+                remedy=f"let it finish or end it; `fuser {lock}` shows its pid too",
             ) from error
+
+    @property
+    def gate(self) -> Path:
+        """The lock of whoever wants the lab alone, or has it; see `lab.turns`."""
+        return self._beside("gate")
+
+    @property
+    def turn(self) -> Path:
+        """The lock of the tests that are at work; see `lab.turns`."""
+        return self._beside("turn")
+
+    def clear_turns(self) -> None:
+        """Remove the locks of tests that nobody holds."""
+        locks.clear_away(self.turn)
+        locks.clear_away(self.gate)
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.parent / f".{self.name}.{ending}"
 
 
 def boot_id() -> str:
@@ -135,5 +173,5 @@ def state_root() -> Path:
 def labs() -> list[StateFolder]:
     """Every lab this host knows of."""
     root = state_root()
-    found = sorted(path for path in root.iterdir() if path.is_dir()) if root.exists() else []
-    return [StateFolder(path) for path in found]
+    found = sorted(root.iterdir()) if root.exists() else []
+    return [StateFolder(path) for path in found if path.is_dir() and not path.name.startswith(".")]

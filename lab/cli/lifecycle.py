@@ -20,9 +20,11 @@ from lab.opening import open_lab, remove_lab
 from lab.providers.base import Snapshot
 from lab.settings import asked
 from lab.stages import stages_for
+from lab.users import insist_unused
 
 T = TypeVar("T")
 pass_session = click.make_pass_decorator(Session, ensure=True)
+force = click.option("--force", is_flag=True, help="Also while a pytest run works with the lab.")
 SNAPSHOT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -137,13 +139,15 @@ def interruptible(work: Callable[[], T]) -> T:
     epilog=examples(
         "thwlab down",
         "thwlab down --name two",
+        "thwlab down --force               also while a pytest run works with it",
     ),
 )
+@force
 @pass_session
-def down(session: Session) -> None:
+def down(session: Session, force: bool) -> None:
     """Remove everything the lab ever created, also after a crash or a reboot of this host."""
     start = time.monotonic()
-    if remove_lab(session.name):
+    if remove_lab(session.name, force=force):
         click.echo(f"lab {session.name} is removed, after {time.monotonic() - start:.1f} s")
     else:
         click.echo(f"there is no lab {session.name}; nothing to remove{session.other_labs()}")
@@ -202,12 +206,15 @@ def _delete(session: Session, name: str) -> None:
     ),
 )
 @click.argument("snapshot_name", metavar="NAME", shell_complete=words.snapshots)
+@force
 @pass_session
-def restore(session: Session, snapshot_name: str) -> None:
+def restore(session: Session, snapshot_name: str, force: bool) -> None:
     """Bring all machines back to a snapshot; what was written since is gone."""
     lab = session.attached()
     insist_restorable(snapshot_name, lab.provider.snapshots(), lab.machines)
     with session.state.locked():
+        if not force:
+            insist_unused(session.state.path, f"thwlab{session.flags} restore {snapshot_name} --force")
         lab.provider.restore(snapshot_name)
     click.echo(
         f"lab {session.name} is back at {snapshot_name}; `thwlab{session.flags} status` shows how it is"

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # A module may import what stands in an earlier line, or in its own.
 ORDER = (
-    "errors wait background ownership rights signatures",
+    "errors wait background ownership rights signatures locks users",
     "mistakes yamlreader strictyaml",
     "topology growth versions planfile planrules plan history",
     "artifacts pki kubeconfig",
@@ -18,7 +18,7 @@ ORDER = (
     "http kubeapi components addons",
     "state laboratory bringup",
     "stages opening",
-    "verify cluster collect heartbeat settings session summary teller",
+    "verify cluster collect heartbeat settings turns vanished session summary teller guard",
     "probes faults",
     "invariants linearizability",
     "scenario",

@@ -1,0 +1,55 @@
+"""Around each test that uses the lab: its turn on it, and whether the lab is still there."""
+
+from collections.abc import Collection, Generator
+
+import pytest
+
+from lab.errors import LabError
+from lab.session import LabSession
+
+ALONE = ("disruptive", "defects")
+
+
+class Guard:
+    """Hooks of pytest; `fixtures` are those whose tests use the lab."""
+
+    def __init__(self, session: LabSession, fixtures: Collection[str]) -> None:
+        self._session = session
+        self._fixtures = frozenset(fixtures)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Before any fixture: nothing begins on a lab that is known to be gone, or out of turn."""
+        if not self._uses_lab(item):
+            return
+        if self._session.gone is not None:
+            pytest.fail(str(self._session.gone).splitlines()[0], pytrace=False)
+        try:
+            alone = any(item.get_closest_marker(mark) for mark in ALONE)
+            self._session.turns.take(item.nodeid, alone=alone)
+        except LabError as error:
+            pytest.fail(str(error), pytrace=False)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """The turn ends after the last fixture is torn down, whatever happened."""
+        try:
+            return (yield)
+        finally:
+            if self._uses_lab(item):
+                self._session.turns.end()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """What fails because the lab is gone is an error of the laboratory, and says so in one line."""
+        report = yield
+        if report.failed and self._uses_lab(item) and (gone := self._session.look()) is not None:
+            report.sections.append(("what failed without the lab", report.longreprtext))
+            report.longrepr = str(gone)
+            report.when = "setup" if report.when == "call" else report.when
+        return report
+
+    def _uses_lab(self, item: pytest.Item) -> bool:
+        return not self._fixtures.isdisjoint(getattr(item, "fixturenames", ()))
