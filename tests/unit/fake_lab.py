@@ -18,6 +18,7 @@ from lab.machine import File, Machine, Platform, Result, Substrate
 from lab.opening import state_of
 from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.topology import Role, Topology
+from lab.users import insist_unused
 from lab.wait import NotYet, wait_until
 
 CONFTEST = "import fake_lab\nfake_lab.install(setattr)\n"
@@ -153,7 +154,9 @@ def open_lab(topology: Topology, word: str, report: Callable[[str], None], **_: 
     return lab
 
 
-def remove_lab(name: str) -> bool:
+def remove_lab(name: str, *, force: bool = False) -> bool:
+    if not force:
+        insist_unused(state_of(name).path, f"thwlab --name {name} down --force")
     event(f"remove {name}")
     if "remove" in os.environ.get("FAKE_FAIL", ""):
         raise LabError("a mount is left", remedy=f"thwlab down --name {name}")

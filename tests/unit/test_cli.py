@@ -3,7 +3,8 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from fixed import fixed_credentials, guide_topology
 
+from lab import opening
 from lab.bringup import Blocked, Outcome, StageFailed
 from lab.cli import health, lifecycle, look, outside
 from lab.cli.app import cli
@@ -405,6 +407,73 @@ def test_logs_hide_the_cursor_and_follow_from_it(lab: list[FakeLab], monkeypatch
     with pytest.raises(NotYet, match="s=1;i=2"):
         Follower(machine, ("journalctl",), "s=0").go_on()
     assert machine.asked[-1][-1] == "--after-cursor=s=0"
+
+
+USE = """
+import sys
+from pathlib import Path
+from lab.users import Sign
+sign = Sign(Path(sys.argv[1]), "artifacts/r1")
+print("used", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def in_use() -> Iterator[int]:
+    """Another process, of this pid, uses the lab for the body."""
+    argv = [sys.executable, "-c", USE, str(state_of("clitest").path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"used\n"
+        yield process.pid
+        process.kill()
+
+
+def test_a_lab_in_use_is_restored_only_by_force(lab: list[FakeLab]) -> None:
+    thwlab("snapshot", "fresh")
+    with in_use() as pid:
+        result = thwlab("restore", "fresh")
+        assert result.exit_code == 3
+        for word in (f"pid {pid} (", "artifacts/r1", "`thwlab --name clitest restore fresh --force`"):
+            assert word in result.output
+        assert lab[0].provider.did == ["snapshot fresh"]
+        assert thwlab("restore", "fresh", "--force").exit_code == 0
+    assert lab[0].provider.did == ["snapshot fresh", "restore fresh"]
+
+
+class Ground:
+    """A provider with nothing but something to remove."""
+
+    def is_there(self) -> bool:
+        return True
+
+    def destroy(self) -> None:
+        return
+
+
+def test_a_lab_in_use_is_removed_only_by_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "remove_lab", opening.remove_lab)
+    monkeypatch.setattr(opening, "provider_of", lambda *_: Ground())
+    state = state_of("clitest")
+    state.intend("incus:private", "digest")
+    with in_use() as pid:
+        result = thwlab("down")
+        assert result.exit_code == 3
+        for word in (f"pid {pid} (", "since", "let it finish", "`thwlab --name clitest down --force`"):
+            assert word in result.output
+        assert state.intent()
+        assert "is removed" in thwlab("down", "--force").output
+    assert list(state.path.parent.iterdir()) == []
+
+
+def test_a_lab_whose_user_was_killed_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "remove_lab", opening.remove_lab)
+    monkeypatch.setattr(opening, "provider_of", lambda *_: Ground())
+    state_of("clitest").intend("incus:private", "digest")
+    with in_use():
+        pass
+    assert "is removed" in thwlab("down").output
 
 
 def test_snapshots_are_listed_restored_and_deleted_as_the_provider_knows_them(lab: list[FakeLab]) -> None:

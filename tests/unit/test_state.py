@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -97,13 +98,61 @@ def test_another_process_waits_and_is_told_who_to_look_for(folder: StateFolder) 
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        refused = pytest.raises(LabError, match=r"another process has held .*\.thw\.lock for 0s[\s\S]*fuser")
+        who = rf"another process has held .*\.thw\.lock for 0s: pid {holder.pid} [\s\S]*fuser"
+        refused = pytest.raises(LabError, match=who)
         with refused, folder.locked(timeout=0.05):
             raise AssertionError
         holder.kill()  # the lock ends with its process
         holder.wait()
         with folder.locked(timeout=5):
             pass
+
+
+def beside(folder: StateFolder) -> list[str]:
+    return sorted(path.name for path in folder.path.parent.iterdir())
+
+
+def test_the_lock_of_a_lab_that_is_gone_is_gone_too(folder: StateFolder) -> None:
+    with folder.locked():
+        folder.intend("incus", "abc")
+        folder.turn.touch()
+    assert beside(folder) == [".thw.lock", ".thw.turn", "thw"]
+    with folder.locked(), folder.locked():
+        folder.forget()
+    assert beside(folder) == []
+
+
+def test_a_lock_is_given_back_by_who_fails_and_by_who_is_interrupted(folder: StateFolder) -> None:
+    for error in (LabError("x"), KeyboardInterrupt()):
+        with pytest.raises(type(error)), folder.locked():
+            raise error
+        assert beside(folder) == []
+
+
+def test_who_waited_while_a_lab_was_removed_is_alone_with_it(folder: StateFolder) -> None:
+    argv = [sys.executable, "-c", HOLD, str(folder.path)]
+    with folder.locked():
+        waiter = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert waiter.stdout is not None
+    with waiter:
+        assert waiter.stdout.readline() == b"held\n"
+        with pytest.raises(LabError), folder.locked(timeout=0.05):
+            raise AssertionError
+        waiter.kill()
+
+
+def test_another_thread_waits_like_another_process(folder: StateFolder) -> None:
+    def refused() -> None:
+        with pytest.raises(LabError, match="another process"), folder.locked(timeout=0.05):
+            raise AssertionError
+
+    with folder.locked(), ThreadPoolExecutor(1) as pool:
+        pool.submit(refused).result()
+
+
+def test_what_lies_beside_the_labs_is_none(folder: StateFolder) -> None:
+    (state_root() / ".locks").mkdir(parents=True)
+    assert labs() == []
 
 
 def test_labs_are_listed_by_name_and_locks_are_none(folder: StateFolder) -> None:
