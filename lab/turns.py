@@ -23,8 +23,9 @@ class Turns:
     it to the end.  They are always taken in this order, and nothing else is waited for in between.
     """
 
-    def __init__(self, state: StateFolder, tell: Callable[[str], None], timeout: float = TIMEOUT) -> None:
-        self._state, self._tell, self._timeout = state, tell, timeout
+    def __init__(self, state: StateFolder, tell: Callable[[str], None], timeout: float | None = None) -> None:
+        self._state, self._tell = state, tell
+        self._timeout = TIMEOUT if timeout is None else timeout
         self._held: list[int] = []
 
     def take(self, test: str, *, alone: bool) -> None:

@@ -16,7 +16,7 @@ from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
 from lab.machine import File, Machine, Platform, Result, Substrate
 from lab.opening import state_of
-from lab.providers.base import Capability, Missing, Provider, Snapshot
+from lab.providers.base import Capability, Gone, Missing, Provider, Snapshot
 from lab.topology import Role, Topology
 from lab.users import insist_unused
 from lab.wait import NotYet, wait_until
@@ -60,7 +60,7 @@ class FakeProvider(Provider):
 
     def __init__(self) -> None:
         self.there: list[str] = []
-        self.off: dict[str, str] = {}
+        self.off: dict[str, str] | None = {}  # None: its daemon is dead
 
     def preflight(self, topology: Topology) -> list[Missing]:
         return []
@@ -73,12 +73,14 @@ class FakeProvider(Provider):
         if "create" in os.environ.get("FAKE_FAIL", ""):
             raise LabError("no room for machines", remedy="make room")
         self.there += [name for name in names if name not in self.there]
-        self.off = {name: state for name, state in self.off.items() if name not in names}
+        self.off = {name: state for name, state in (self.off or {}).items() if name not in names}
 
     def attach(self, topology: Topology) -> Mapping[str, Machine]:
         return {name: FakeMachine(topology.node(name)) for name in self.there}
 
     def states(self) -> Mapping[str, str]:
+        if self.off is None:
+            raise Gone("its daemon is dead")
         return {**dict.fromkeys(self.there, "running"), **self.off}
 
     def is_there(self) -> bool:

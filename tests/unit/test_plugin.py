@@ -3,11 +3,17 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 import fake_lab
 import pytest
+
+from lab.state import StateFolder
+from lab.turns import INHERITED, Turns
+from lab.users import users
 
 LEAN = ("-p", "no:hypothesispytest", "-p", "no:cov")  # they cost seconds and have no part in this
 ETCD = "def test_etcd(lab_etcd):\n    pass\n"
@@ -309,6 +315,250 @@ def test_ctrl_c_ends_at_once_and_keeps_or_removes_as_configured(
     done = subprocess.run(argv, capture_output=True, timeout=120, text=True, check=False)
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
     assert (fake_lab.events()[-1] == "remove thw") is removed
+
+
+# -- other users of the lab -------------------------------------------------------------------------
+
+
+USE = """
+import sys
+from pathlib import Path
+from lab.users import Sign
+sign = Sign(Path(sys.argv[1]), "artifacts/theirs")
+print("used", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def in_use(pytester: pytest.Pytester) -> Iterator[int]:
+    """Another process, of this pid, uses the lab for the body."""
+    argv = [sys.executable, "-c", USE, str(pytester.path / "state" / "thw")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"used\n"
+        yield process.pid
+        process.kill()
+
+
+def test_a_lab_that_another_run_uses_is_not_removed_by_who_made_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USE", USE)
+    another = """
+import os, subprocess, sys
+def test_it(lab_etcd):
+    argv = [sys.executable, "-c", os.environ["USE"], str(lab_etcd.lab.state.path)]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline()
+    sys.another = process
+"""
+    result = run(pytester, "--lab-keep=never", test=another)
+    process = vars(sys).pop("another")
+    process.kill()
+    process.communicate()
+    assert result.ret == pytest.ExitCode.OK
+    assert count("remove") == 0
+    result.stdout.fnmatch_lines(
+        ["lab thw: stays, for others use it:", f"*pid {process.pid} (*artifacts/theirs*", "*down --force*"]
+    )
+
+
+def test_without_reuse_a_lab_in_use_is_not_removed_either(pytester: pytest.Pytester) -> None:
+    run(pytester, "--lab-keep=always", test=ETCD)
+    with in_use(pytester) as pid:
+        result = run(pytester, "--lab-reuse=no", "--lab-run=second")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["the lab is not up: lab thw is in use:*", f"*pid {pid} (*", "*down --force*"]
+    )
+    assert count("remove") == 0
+
+
+def test_a_run_uses_its_lab_from_opening_to_the_end(pytester: pytest.Pytester) -> None:
+    test = """
+from lab.users import users
+def test_it(lab_etcd):
+    (user,) = users(lab_etcd.lab.state.path)
+    assert "artifacts/mine" in str(user)
+"""
+    run(pytester, "--lab-keep=always", "--lab-run=mine", test=test).assert_outcomes(passed=1)
+    assert users(pytester.path / "state" / "thw") == []
+
+
+GONE = """
+import pytest
+from lab.opening import state_of
+def test_before(lab_etcd):
+    pass
+def test_first(lab_etcd):
+    LOSE
+    assert False, "refused"
+def test_later(lab_etcd):
+    raise AssertionError("it began")
+def test_more(lab_dns):
+    raise AssertionError("it began")
+def test_other():
+    pass
+def test_other_bad():
+    assert False, "another matter"
+"""
+LOSSES = {
+    "lab_etcd.lab.state.forget()": "it was removed while this run used it",
+    "lab_etcd.lab.state.forget(); lab_etcd.lab.state.intend('auto', 'x')": "it was removed while this run *",
+    "lab_etcd.lab.provider.there.clear()": "fake lists none of its machines",
+    "lab_etcd.lab.provider.off = None": "its daemon is dead",
+}
+
+
+@pytest.mark.parametrize(("lose", "how"), LOSSES.items())
+def test_a_lab_that_vanishes_is_the_laboratorys_error_and_told_once(
+    pytester: pytest.Pytester, lose: str, how: str
+) -> None:
+    test = GONE.replace("LOSE", lose)
+    result = run(pytester, "--junitxml=junit.xml", "--lab-keep=never", test=test)
+    result.assert_outcomes(passed=2, errors=3, failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_other_bad - *another matter*"])
+    # The summary's lines are cut at the terminal's width.
+    result.stdout.fnmatch_lines([f"ERROR test_it.py::test_first - lab thw is gone: {how[:20]}*"])
+    result.stdout.fnmatch_lines(["ERROR test_it.py::test_later - *lab thw is gone: *"])
+    result.stdout.fnmatch_lines([f"lab thw is gone: {how}"])
+    result.stdout.fnmatch_lines(["*what failed without the lab*", "*refused*"])
+    assert "it began" not in result.stdout.str()
+    assert count("collect") == 0
+    assert (junit(pytester)[0].get("errors"), junit(pytester)[0].get("failures")) == ("3", "1")
+    before_errors = result.stdout.str().split("= ERRORS =")[0]
+    assert before_errors.count("lab thw is gone") == 1
+
+
+def test_a_test_that_fails_while_the_lab_is_there_is_a_failure(pytester: pytest.Pytester) -> None:
+    run(
+        pytester, test=GONE.replace("LOSE", "pass").replace('raise AssertionError("it began")', "pass")
+    ).assert_outcomes(passed=4, failed=2)
+
+
+def test_a_lab_that_vanishes_in_a_set_up_or_a_tear_down_is_told_as_well(pytester: pytest.Pytester) -> None:
+    test = """
+import pytest
+@pytest.fixture
+def part(lab_etcd):
+    yield
+    lab_etcd.lab.state.forget()
+    assert False
+def test_first(part):
+    pass
+def test_later(part):
+    pass
+"""
+    result = run(pytester, test=test)
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["ERROR test_it.py::test_first - lab thw is gone: *"])
+
+
+# -- alone or beside each other ---------------------------------------------------------------------
+
+
+SPANS = """
+import os, time
+import pytest
+
+@pytest.fixture
+def part(lab_etcd, request):
+    yield from span(request.node.name)
+
+def span(name):
+    note("begin", name)
+    yield
+    time.sleep(SECONDS)
+    note("end", name)
+
+def note(what, name):
+    with open(os.environ["FAKE_EVENTS"], "a") as stream:
+        stream.write(f"{what} {name}\\n")
+"""
+
+
+def spans(lines: list[str]) -> list[set[str]]:
+    """Which tests were at work at once, after each beginning."""
+    at_work: set[str] = set()
+    found = []
+    for what, name in (line.split() for line in lines if line.split()[0] in ("begin", "end")):
+        if what == "begin":
+            at_work.add(name)
+            found.append(set(at_work))
+        else:
+            at_work.discard(name)
+    return found
+
+
+def spanning(names: str, seconds: float) -> str:
+    text = SPANS.replace("SECONDS", str(seconds))
+    for name in names.split():
+        mark = "" if name.startswith("s") else "@pytest.mark.disruptive\n"
+        text += f"{mark}def test_{name}(part):\n    pass\n"
+    return text
+
+
+def test_in_workers_a_disruptive_test_is_alone_and_others_are_not(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(fake_lab.CONFTEST)
+    pytester.makepyfile(test_it=spanning("s1 s2 s3 s4 s5 s6 d1 d2 d3", 0.3))
+    result = pytester.runpytest_subprocess("-n", "2", "-p", "no:randomly", *LEAN, timeout=240)
+    result.assert_outcomes(passed=9)
+    seen = spans(fake_lab.events())
+    assert len(seen) == 9
+    assert any(len(each) == 2 for each in seen), "two workers, and never two tests at once"
+    assert not [each for each in seen if len(each) > 1 and any(name[5] == "d" for name in each)]
+
+
+def test_two_runs_on_one_lab_leave_a_disruptive_test_alone(pytester: pytest.Pytester) -> None:
+    run(pytester, "--lab-keep=always", "--lab-run=first", test=ETCD)
+    (pytester.path / "test_it.py").unlink()
+    pytester.makeconftest(fake_lab.CONFTEST)
+    pytester.makepyfile(test_one=spanning("s1 s2 s3 d1 d2", 0.3), test_two=spanning("s4 s5 s6 d3 d4", 0.3))
+    argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", *LEAN, "--lab-keep=always"]
+    both = [
+        subprocess.Popen([*argv, f"--lab-run={name}", f"test_{name}.py"], stdout=subprocess.PIPE, text=True)
+        for name in ("one", "two")
+    ]
+    said = [each.communicate(timeout=120)[0] for each in both]
+    assert [each.returncode for each in both] == [0, 0], said
+    seen = spans(fake_lab.events())
+    assert any(len(each) == 2 for each in seen), "two runs, and never two tests at once"
+    assert not [each for each in seen if len(each) > 1 and any(name[5] == "d" for name in each)]
+    assert any("s for " in line and "lab thw: test_" in line for line in "".join(said).splitlines()), said
+
+
+def test_a_test_whose_turn_does_not_come_is_an_error_that_says_for_whom_it_waited(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.turns.TIMEOUT", 0.3)
+    theirs = Turns(StateFolder(pytester.path / "state" / "thw"), print)
+    theirs.take("test_theirs", alone=True)
+    monkeypatch.delenv(INHERITED)
+    result = run(pytester, test=ETCD + "def test_other():\n    pass\n")
+    monkeypatch.setenv(INHERITED, "{}")
+    theirs.end()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["lab thw: *test_etcd waits at most 0 s for a disruptive test: test_theirs of pid *"]
+    )
+    result.stdout.fnmatch_lines(["*waited 0 s for its turn on lab thw*test_theirs of pid*", "*remedy: *"])
+
+
+def test_a_run_that_a_disruptive_test_starts_does_not_wait_for_it(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(fake_lab.CONFTEST)
+    pytester.makepyfile(inner=ETCD)
+    test = f"""
+import pytest, subprocess, sys
+@pytest.mark.disruptive
+def test_outer(lab_etcd):
+    argv = [sys.executable, "-m", "pytest", *{LEAN}, "--lab-run=inner", "inner.py"]
+    subprocess.run(argv, check=True, timeout=60)
+"""
+    path = pytester.makepyfile(test)
+    result = pytester.runpytest_subprocess("-p", "no:randomly", *LEAN, str(path), timeout=120)
+    result.assert_outcomes(passed=1)
 
 
 # -- beside other plugins ---------------------------------------------------------------------------
