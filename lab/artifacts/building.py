@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,12 +38,15 @@ def sweep(cache: Path) -> list[Path]:
     return stale
 
 
-def run(*argv: str, timeout: float = STEP_TIMEOUT, tmpdir: Path | None = None) -> None:
-    """Run a program to its end; `LabError` with its last words if it fails, or does not end."""
-    env = {**os.environ, "TMPDIR": str(tmpdir)} if tmpdir else None
+def run(*argv: str, timeout: float = STEP_TIMEOUT, env: Mapping[str, str] | None = None) -> None:
+    """Run a program to its end; `LabError` with its last words if it fails, or does not end.
+
+    ``env`` is added to this process's own.
+    """
+    whole = {**os.environ, **(env or {})}
     try:
         done = subprocess.run(
-            argv, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, env=env
+            argv, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, env=whole
         )
     except FileNotFoundError as error:
         raise LabError(f"{argv[0]} is not installed", remedy=as_root("thwlab doctor --fix")) from error

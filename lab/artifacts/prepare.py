@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from lab.artifacts.box import VM, BuiltBox, build_box, unneeded_boxes
 from lab.artifacts.cache import Cache
 from lab.artifacts.fetch import Programs, Progress, fetch
-from lab.artifacts.rootfs import build_root, unneeded
+from lab.artifacts.rootfs import base_name, build_root, debian_suite, unneeded
 from lab.errors import LabError
 from lab.topology import Cni, Topology
 
@@ -23,6 +24,12 @@ def root_of(topology: Topology, report: Report) -> Path:
     return build_root(Cache().root, programs, topology.versions, report)
 
 
+def box_of(topology: Topology, report: Report) -> BuiltBox:
+    """The box of the plan's VMs, for a libvirtd of the lab's own; builds whatever the cache lacks."""
+    programs = programs_of(topology, report)
+    return build_box(Cache().root, programs, topology.versions, report)
+
+
 def unneeded_images(topology: Topology) -> list[Path]:
     """What the cache holds of images that this plan does not need; nothing if its programs are not there."""
     cache = Cache()
@@ -30,7 +37,9 @@ def unneeded_images(topology: Topology) -> list[Path]:
         programs = fetch(topology.versions, cache, also=_also(topology), offline=True)
     except LabError:
         return []
-    return unneeded(cache.root, programs, topology.versions)
+    boxes = unneeded_boxes(cache.root, programs, topology.versions)
+    vm_base = base_name(debian_suite(), VM)
+    return [*unneeded(cache.root, programs, topology.versions, [vm_base]), *boxes]
 
 
 def _also(topology: Topology) -> tuple[str, ...]:

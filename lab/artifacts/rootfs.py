@@ -78,6 +78,11 @@ def base_key(suite: str, kind: Kind = CONTAINER) -> str:
     return hash_of([BASE_RECIPE, suite, os.uname().machine, PACKAGES, LEFT_OUT, *more])
 
 
+def base_name(suite: str, kind: Kind = CONTAINER) -> str:
+    """The file that the Debian base is kept in."""
+    return f"{suite}-{base_key(suite, kind)}.tar"
+
+
 def root_key(suite: str, programs: Programs, versions: Versions) -> str:
     """What a whole root is made of, as a short hash."""
     return hash_of([ROOT_RECIPE, base_key(suite), programs.digest(), asdict(versions), PLACES, LINKS, MASKED])
@@ -110,14 +115,18 @@ def build_root(cache: Path, programs: Programs, versions: Versions, report: Repo
 
 def build_base(cache: Path, suite: str, report: Report = lambda _: None, kind: Kind = CONTAINER) -> Path:
     """A tar of the Debian base; built from the mirrors this machine is configured for."""
-    finished = cache / "bases" / f"{suite}-{base_key(suite, kind)}.tar"
+    finished = cache / "bases" / base_name(suite, kind)
     finished.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(finished.with_suffix(".lock")):
         if not finished.exists():
             count = len(PACKAGES) + len(kind.packages)
             report(f"root: Debian {suite}, {count} packages and what they need")
             with working_folder(cache) as work:
-                run(*_mmdebstrap(suite, work / "base.tar", kind), timeout=BASE_TIMEOUT, tmpdir=work)
+                run(
+                    *_mmdebstrap(suite, work / "base.tar", kind),
+                    timeout=BASE_TIMEOUT,
+                    env={"TMPDIR": str(work)},
+                )
                 (work / "base.tar").rename(finished)
     return finished
 
@@ -127,7 +136,7 @@ def unneeded(
 ) -> list[Path]:
     """Roots and bases in the cache that neither these programs and versions need, nor others name."""
     suite = debian_suite()
-    needed = {root_key(suite, programs, versions), f"{suite}-{base_key(suite)}.tar", *other_bases}
+    needed = {root_key(suite, programs, versions), base_name(suite), *other_bases}
     kept = [*(cache / "roots").glob("*"), *(cache / "bases").glob("*.tar")]
     return sorted(path for path in kept if path.suffix != ".lock" and path.name not in needed)
 

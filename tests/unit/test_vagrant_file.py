@@ -211,3 +211,10 @@ def test_a_real_vagrant_without_virtualbox_is_explained(
     project.write_plan(load_topology())
     with pytest.raises(Exception, match="VirtualBox is not installed, or its kernel modules"):
         Adapter(project).status()
+
+
+@needs_ruby
+def test_machines_that_know_their_names_and_addresses_get_neither_from_vagrant() -> None:
+    machines = told(LAB_NAMED="1")["define"]
+    assert not [name for name, each in machines.items() if each["vm"].get("hostname")]
+    assert {each["vm"]["network"][0][1]["auto_config"] for each in machines.values()} == {False}

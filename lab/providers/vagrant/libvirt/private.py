@@ -1,0 +1,65 @@
+"""The VMs of a lab's own libvirtd."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lab.artifacts.box import BuiltBox
+from lab.artifacts.prepare import box_of
+from lab.errors import LabError
+from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
+from lab.providers.vagrant.provider import VagrantProvider
+from lab.providers.vagrant.virsh import Virsh
+from lab.topology import Topology
+
+MORE = Path(__file__).with_name("private.rb")
+
+
+class PrivateLibvirt(Virsh):
+    """VMs of a daemon that is started for this lab and ends with it."""
+
+    def __init__(self, daemon: PrivateLibvirtd, log: Path | None = None) -> None:
+        super().__init__(log, uri=daemon.uri, inside=daemon.inside, network=daemon.network)
+        self.daemon = daemon
+        self.box: BuiltBox | None = None
+
+    def begin(self) -> None:
+        """See `Hypervisor.begin`: the daemon, for VMs of the box that was prepared."""
+        if self.daemon.is_running():
+            return
+        if self.box is None:
+            raise LabError("libvirtd of this lab does not run", remedy="thwlab up")
+        self.daemon.start_with(self.box)
+
+    def is_there(self) -> bool:
+        """See `Hypervisor.is_there`."""
+        return self.daemon.is_running()
+
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """See `Hypervisor.inside`; before there is such a network, this host's does for questions."""
+        return super().inside(argv) if self.daemon.network.exists() else list(argv)
+
+    def end(self) -> None:
+        """See `Hypervisor.end`; a VM that is left ends with the daemon."""
+        self.daemon.end()
+        if self.daemon.directory.exists():
+            shutil.rmtree(self.daemon.directory)
+
+
+class PrivateLibvirtProvider(VagrantProvider):
+    """Vagrant over a libvirtd of the lab's own; the box is built here."""
+
+    hypervisor: PrivateLibvirt
+
+    def __init__(self, lab: str, state: Path) -> None:
+        daemon = PrivateLibvirtd(lab, state / "libvirt")
+        hypervisor = PrivateLibvirt(daemon, state / "vagrant/vagrant.log")
+        extra = {"LAB_VAGRANTFILE_MORE": str(MORE), "LAB_VMS": str(daemon.vms), "LAB_NAMED": "1"}
+        super().__init__(lab, state, hypervisor, extra=extra)
+
+    def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
+        """See `Provider.prepare`: the box is built, and Vagrant told of it."""
+        box = box_of(topology, report)
+        self.hypervisor.box = box
+        if (box.name, self.hypervisor.name) not in self.adapter.boxes():
+            self.adapter.add_box(box.name, url=str(box.box))

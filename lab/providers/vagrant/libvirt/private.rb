@@ -1,0 +1,52 @@
+# VMs of the libvirtd that thwlab starts for one lab: what comes on top of the Vagrantfile.
+#
+# LAB_VMS is a file with the daemon's address, the lab's box and its SSH key; thwlab writes it.
+# The VM is started without a boot loader.  Its name, address and SSH key are on the kernel's command
+# line, so that Vagrant has nothing to log in for: that takes ten seconds for each emulated VM.
+
+require "json"
+
+return unless File.file?(ENV.fetch("LAB_VMS")) # a question before there is a daemon, such as for boxes
+
+VMS = JSON.parse(File.read(ENV.fetch("LAB_VMS")))
+
+Vagrant.configure("2") do |config|
+  config.vm.box = VMS.fetch("box")
+  config.ssh.username = "root"
+  config.ssh.private_key_path = VMS.fetch("key")
+  config.ssh.insert_key = false
+
+  PLAN.fetch("machines").each do |name, machine|
+    config.vm.define name do |node|
+      node.vm.provider "libvirt" do |libvirt|
+        line = %W[root=/dev/vda rw quiet console=ttyS0 net.ifnames=0 systemd.hostname=#{name}]
+        line << "ip=#{machine.fetch("address")}:::#{NETMASK}::eth1:none"
+        line << %(systemd.set_credential="ssh.authorized_keys.root:#{VMS.fetch("authorized")}")
+
+        if VMS["emulator"]
+          libvirt.driver = "qemu"
+          # Translated code on all processors, within bounds: libvirt has no setting for it.
+          libvirt.emulator_path = VMS["emulator"]
+          libvirt.cpu_mode = "custom"
+          libvirt.cpu_model = "qemu64"
+          # Guards against other guests, watchdogs and the like: each costs an emulated processor much.
+          line.push "mitigations=off", "nokaslr", "audit=0", "nowatchdog"
+        end
+
+        libvirt.uri = VMS.fetch("uri")
+        libvirt.kernel = VMS.fetch("kernel")
+        libvirt.initrd = VMS.fetch("initrd")
+        libvirt.cmd_line = line.join(" ")
+        # Neither screen nor keyboard; random numbers at once.  Its disk ends with the lab: no flush of the
+        # guest's waits for this host's disk, as a power cut of a VM takes nothing from its host.
+        libvirt.graphics_type = "none"
+        libvirt.video_type = "none"
+        libvirt.inputs = []
+        libvirt.memballoon_enabled = false
+        libvirt.random model: "random"
+        libvirt.disk_bus = "virtio"
+        libvirt.disk_driver cache: "unsafe"
+      end
+    end
+  end
+end
