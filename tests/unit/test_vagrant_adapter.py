@@ -10,9 +10,10 @@ from stand_in import StandIn, on_path
 
 from lab.errors import LabError
 from lab.plan import load_topology
-from lab.providers.vagrant.adapter import Adapter, State, VagrantError, parse_access, parse_status
+from lab.providers.vagrant.adapter import Adapter, State, parse_access, parse_status
 from lab.providers.vagrant.connection import Access
 from lab.providers.vagrant.plan import Box, Project, vagrantfile
+from lab.providers.vagrant.troubles import ProgramFailed
 
 # As Vagrant 2.3.4 prints it; the first two lines have more fields than python-vagrant's parser takes.
 STATUS = """\
@@ -127,7 +128,7 @@ def test_what_vagrant_prints_is_in_the_log_while_it_still_runs(
 ) -> None:
     program.answer("up", "==> k8s-lb: Importing base box\n", err="a warning\n", seconds=30)
     begun = time.monotonic()
-    with pytest.raises(VagrantError):
+    with pytest.raises(ProgramFailed):
         adapter.up(["k8s-lb"], parallel=True, timeout=1)
     assert time.monotonic() - begun < 10
     text = project.log.read_text()
@@ -143,7 +144,7 @@ def test_at_the_deadline_the_whole_group_ends(program: StandIn, adapter: Adapter
         f"#!/bin/sh\ntrap '' TERM\nsh -c 'trap \"\" TERM; sleep 60' & echo $! >{pid}\nwait\n"
     )
     with pytest.raises(
-        VagrantError, match=r"`\S+/vagrant up k8s-lb .*` did not end within \d+s and was killed"
+        ProgramFailed, match=r"`\S+/vagrant up k8s-lb .*` did not end within \d+s and was killed"
     ):
         adapter.up(["k8s-lb"], parallel=True, timeout=0.5)
     assert is_gone(int(pid.read_text()))
@@ -178,7 +179,7 @@ def test_a_failure_has_the_command_the_time_the_last_lines_and_the_log(
     program: StandIn, adapter: Adapter, project: Project
 ) -> None:
     program.answer("up", err="".join(f"line {n}\n" for n in range(60)) + "it broke\n", status=1)
-    with pytest.raises(VagrantError) as caught:
+    with pytest.raises(ProgramFailed) as caught:
         adapter.up(["k8s-lb"], parallel=True)
     text = str(caught.value)
     assert "vagrant up k8s-lb --provider=virtualbox --no-provision` exited 1 after" in text
@@ -254,7 +255,7 @@ def test_what_vagrant_says_is_explained(
     program: StandIn, adapter: Adapter, said: str, cause: str, remedy: str
 ) -> None:
     program.answer("up", err=said + "\n", status=1)
-    with pytest.raises(VagrantError) as caught:
+    with pytest.raises(ProgramFailed) as caught:
         adapter.up(["k8s-lb"], parallel=True)
     assert f"it means: {cause}" in str(caught.value) or cause in str(caught.value).split("it means:")[1]
     assert remedy in caught.value.remedy

@@ -8,7 +8,8 @@ from fake_vms import World, new_vm
 from stand_in import StandIn, on_path
 
 from lab.errors import LabError
-from lab.providers.vagrant.hypervisor import Hypervisor, HypervisorError, Taken, of_prefix
+from lab.providers.vagrant.hypervisor import Hypervisor, Taken, of_prefix
+from lab.providers.vagrant.troubles import ProgramFailed
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 
@@ -178,7 +179,7 @@ def test_a_refusal_names_the_command_the_time_and_what_was_said(vbox: VirtualBox
     vms = world.vms
     vms[VM]["state"] = "poweroff"
     world.change(vms=vms)
-    with pytest.raises(HypervisorError) as caught:
+    with pytest.raises(ProgramFailed) as caught:
         vbox.pause(VM)
     assert f"`VBoxManage controlvm {VM} pause` exited 1 after" in str(caught.value)
     assert "Invalid machine state: PoweredOff" in str(caught.value)
@@ -188,7 +189,7 @@ def test_kvm_in_the_way_is_explained(vbox: VirtualBox, world: World) -> None:
     world.fail(
         "startvm", "VBoxManage: error: VT-x is being used by another hypervisor (VERR_VMX_IN_VMX_ROOT_MODE)"
     )
-    with pytest.raises(HypervisorError, match="KVM holds the processor"):
+    with pytest.raises(ProgramFailed, match="KVM holds the processor"):
         vbox.start(VM)
 
 
@@ -197,7 +198,7 @@ def test_a_libvirtd_that_does_not_answer_is_explained(virsh: Virsh, world: World
         "list",
         "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/x/libvirt-sock'",
     )
-    with pytest.raises(HypervisorError, match="libvirtd does not answer"):
+    with pytest.raises(ProgramFailed, match="libvirtd does not answer"):
         virsh.states()
 
 
@@ -206,7 +207,7 @@ def test_a_program_that_hangs_ends_at_its_deadline(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PATH", on_path(tmp_path))
     StandIn(tmp_path / "VBoxManage").answer("startvm", seconds=30)
     begun = time.monotonic()
-    with pytest.raises(HypervisorError, match="did not end within"):
+    with pytest.raises(ProgramFailed, match="did not end within"):
         VirtualBox().start(VM)
     assert time.monotonic() - begun < 8
 

@@ -275,15 +275,13 @@ def _status(done: Json | None) -> tuple[int | None, bytes]:
     return int(ended), str(done.get("err") or "").encode()
 
 
-# Twice, for what was being started meanwhile; stopped first, so that nobody goes on when a child is gone.
+# Twice, for what was being started meanwhile; stopped first, so that nobody goes on when a child is gone; and
+# all are named before any is killed, for some end with another.
 _END_ALL = """\
 for turn in 1 2; do
   found=$(grep -lszFx -e "$0" /proc/[0-9]*/environ)
   for each in $found; do process=${each%/environ}; kill -STOP "${process#/proc/}"; done
-  for each in $found; do
-    process=${each%/environ}
-    tr '\\0' ' ' <"$process/cmdline" && echo
-    kill -KILL "${process#/proc/}"
-  done
+  for each in $found; do tr '\\0' ' ' <"${each%/environ}/cmdline" && echo; done
+  for each in $found; do process=${each%/environ}; kill -KILL "${process#/proc/}"; done
 done 2>/dev/null
 """

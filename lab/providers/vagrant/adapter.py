@@ -15,18 +15,10 @@ from lab.errors import LabError
 from lab.providers.vagrant.connection import Access
 from lab.providers.vagrant.plan import Project
 from lab.providers.vagrant.process import Call, Ended, carry_out
-from lab.providers.vagrant.troubles import known
+from lab.providers.vagrant.troubles import ProgramFailed
 
 OLDEST = (2, 3)
 ASK, UP, HALT, DESTROY, BOX = 60.0, 900.0, 180.0, 300.0, 1800.0  # seconds, where nobody says otherwise
-
-
-class VagrantError(LabError):
-    """A call of Vagrant's did not do what it should; `said` is the end of what it printed."""
-
-    def __init__(self, message: str, said: str, *, remedy: str = "") -> None:
-        self.said = said
-        super().__init__(message, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,23 +119,9 @@ class Adapter:
         )
         ended = carry_out(call)
         if ended.status != 0:
-            raise self._failure(call, ended)
+            otherwise = f"read {self.project.log}"
+            raise ProgramFailed(call, ended, otherwise=otherwise, network=self.project.network())
         return ended
-
-    def _failure(self, call: Call, ended: Ended) -> VagrantError:
-        how = (
-            f"did not end within {ended.seconds:.0f}s and was killed"
-            if ended.status is None
-            else f"exited {ended.status} after {ended.seconds:.1f}s"
-        )
-        trouble = known(ended.tail)
-        meaning = f"\n  it means: {trouble.cause}" if trouble else ""
-        remedy = trouble.remedy if trouble else f"read {self.project.log}"
-        return VagrantError(
-            f"`{call.line}` {how}{meaning}\n  it said last:\n{_indented(ended.tail)}",
-            ended.tail,
-            remedy=remedy.replace("{network}", self.project.network()),
-        )
 
 
 def parse_status(text: str) -> dict[str, State]:
@@ -183,7 +161,3 @@ def _access(name: str, lines: Sequence[tuple[str, str]]) -> Access:
         return Access(settings["hostname"], int(settings["port"]), settings["user"], keys)
     except (KeyError, ValueError) as error:
         raise LabError(f"`vagrant ssh-config` says nothing usable of {name}: {settings}") from error
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines()) or "    (nothing)"

@@ -5,20 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.errors import LabError
-from lab.providers.vagrant.process import Call, Ended, carry_out
-from lab.providers.vagrant.troubles import known
+from lab.providers.vagrant.process import Call, carry_out
+from lab.providers.vagrant.troubles import ProgramFailed
 
 RUNNING, PAUSED, STOPPED, SAVED = "running", "paused", "stopped", "saved"
 ASK, ACT, SNAPSHOT = 20.0, 60.0, 300.0  # seconds
-
-
-class HypervisorError(LabError):
-    """A word with the hypervisor ended badly; `said` is the end of what its program printed."""
-
-    def __init__(self, message: str, said: str, *, remedy: str = "") -> None:
-        self.said = said
-        super().__init__(message, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +103,11 @@ class Hypervisor(ABC):
         return self.states().get(domain)
 
     def _say(self, argv: Sequence[str], timeout: float = ASK) -> str:
-        """Run the hypervisor's program; `HypervisorError` if it fails or does not end."""
+        """Run the hypervisor's program; `ProgramFailed` if it fails or does not end."""
         call = Call(tuple(argv), timeout, log=self._log, env=self._environment())
         ended = carry_out(call)
         if ended.status != 0:
-            raise _failure(call, ended)
+            raise ProgramFailed(call, ended, otherwise="thwlab doctor")
         return ended.out
 
     def _environment(self) -> Mapping[str, str] | None:
@@ -126,16 +117,3 @@ class Hypervisor(ABC):
 def of_prefix(states: Mapping[str, str], prefix: str) -> dict[str, str]:
     """Those whose name begins so.  Pure."""
     return {name: state for name, state in states.items() if name.startswith(prefix)}
-
-
-def _failure(call: Call, ended: Ended) -> HypervisorError:
-    how = (
-        f"did not end within {ended.seconds:.0f}s and was killed"
-        if ended.status is None
-        else f"exited {ended.status} after {ended.seconds:.1f}s"
-    )
-    trouble = known(ended.tail)
-    meaning = f"\n  it means: {trouble.cause}" if trouble else ""
-    said = ended.tail or "(nothing)"
-    remedy = trouble.remedy if trouble else "thwlab doctor"
-    return HypervisorError(f"`{call.line}` {how}: {said}{meaning}", ended.tail, remedy=remedy)

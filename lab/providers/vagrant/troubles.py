@@ -5,6 +5,8 @@ The words are those of Vagrant's own messages (templates/locales/en.yml of 2.3.4
 
 import re
 
+from lab.errors import LabError
+from lab.providers.vagrant.process import Call, Ended
 from lab.signatures import Signature, recognised
 
 KNOWN = (
@@ -102,6 +104,30 @@ KNOWN = (
         "sudo systemctl start libvirtd; your user must be in the group libvirt",
     ),
 )
+
+
+class ProgramFailed(LabError):
+    """Vagrant or a hypervisor's program ended badly; `said` is the end of what it printed."""
+
+    def __init__(self, call: Call, ended: Ended, *, otherwise: str, network: str = "CIDR") -> None:
+        """``otherwise`` is the remedy where the trouble is none that is known; ``network`` the plan's."""
+        self.said = ended.tail
+        trouble = known(ended.tail)
+        meaning = f"\n  it means: {trouble.cause}" if trouble else ""
+        super().__init__(
+            f"`{call.line}` {_how(ended)}{meaning}\n  it said last:\n{_indented(ended.tail)}",
+            remedy=(trouble.remedy if trouble else otherwise).replace("{network}", network),
+        )
+
+
+def _how(ended: Ended) -> str:
+    if ended.status is None:
+        return f"did not end within {ended.seconds:.0f}s and was killed"
+    return f"exited {ended.status} after {ended.seconds:.1f}s"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines()) or "    (nothing)"
 
 
 def known(text: str) -> Signature | None:

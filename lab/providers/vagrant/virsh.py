@@ -13,9 +13,9 @@ from lab.providers.vagrant.hypervisor import (
     SNAPSHOT,
     STOPPED,
     Hypervisor,
-    HypervisorError,
     Taken,
 )
+from lab.providers.vagrant.troubles import ProgramFailed
 
 SYSTEM = "qemu:///system"
 WORDS = {"shut off": STOPPED, "crashed": STOPPED, "pmsuspended": PAUSED}
@@ -103,7 +103,7 @@ class Virsh(Hypervisor):
     def _destroy(self, domain: str) -> None:
         try:
             self._virsh("destroy", domain, timeout=ACT)
-        except HypervisorError as error:
+        except ProgramFailed as error:
             if "is not running" not in error.said:
                 raise
 

@@ -23,9 +23,9 @@ from lab.providers.vagrant.hypervisor import (
     SNAPSHOT,
     STOPPED,
     Hypervisor,
-    HypervisorError,
     Taken,
 )
+from lab.providers.vagrant.troubles import ProgramFailed
 from lab.wait import NotYet, wait_until
 
 MANAGE, HEADLESS = "VBoxManage", "VBoxHeadless"
@@ -76,7 +76,7 @@ class VirtualBox(Hypervisor):
         """See `Hypervisor.snapshots`; the time is in the description, for the listing has none."""
         try:
             said = self._say([MANAGE, "snapshot", domain, "list", "--machinereadable"])
-        except HypervisorError as error:
+        except ProgramFailed as error:
             if "does not have any snapshots" in error.said or "no snapshots" in error.said.lower():
                 return []
             raise
@@ -144,7 +144,7 @@ class VirtualBox(Hypervisor):
         """None for a VM that was removed since it was listed."""
         try:
             word = self._settings(domain).get("VMState", "unknown")
-        except HypervisorError as error:
+        except ProgramFailed as error:
             if "VBOX_E_OBJECT_NOT_FOUND" in error.said or "Could not find a registered machine" in error.said:
                 return None
             raise

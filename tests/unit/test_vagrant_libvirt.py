@@ -1,0 +1,202 @@
+"""A libvirtd of the lab's own, as far as it is text and programs: KVM or not, what it sees, how it is named.
+
+The daemon itself is not started here.
+"""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from stand_in import StandIn, on_path
+
+from lab.artifacts.box import SHARED, BuiltBox
+from lab.errors import LabError
+from lab.providers.vagrant.libvirt import kvm
+from lab.providers.vagrant.libvirt.daemon import ARGV, PrivateLibvirtd
+from lab.providers.vagrant.libvirt.kvm import (
+    DONE,
+    EMULATOR,
+    Kvm,
+    counting_guest,
+    counting_rom,
+    probe,
+    verdict,
+)
+from lab.providers.vagrant.libvirt.private import MORE, PrivateLibvirt
+from lab.providers.vagrant.libvirt.settings import OWN, WRAPPER, Surroundings, environment, wrapper
+from lab.providers.vagrant.process import Call, Ended, carry_out
+
+# -- KVM -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ended", "works", "why"),
+    [
+        (Ended(DONE, "", "", 0.2), True, "counted to fifty million in 0.2s"),
+        (Ended(None, "", "", 5.0), False, "did not count to fifty million within 5s"),
+        (Ended(1, "", "one\nCould not access KVM kernel module", 0.1), False, "exited 1: Could not access"),
+        (Ended(0, "", "", 0.1), False, "exited 0: nothing said"),
+    ],
+)
+def test_what_the_end_of_a_guest_says(ended: Ended, works: bool, why: str) -> None:
+    found = verdict(ended, 5.0)
+    assert found.works is works
+    assert why in found.why
+
+
+@pytest.fixture
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    monkeypatch.setenv("PATH", on_path(tmp_path / "bin"))
+    return StandIn(tmp_path / "bin" / EMULATOR)
+
+
+def test_without_the_device_nothing_is_started(emulator: StandIn, tmp_path: Path) -> None:
+    assert probe(device=tmp_path / "none") == Kvm(False, f"there is no {tmp_path / 'none'}")
+    assert emulator.calls == []
+
+
+def test_a_guest_that_counts_proves_kvm(emulator: StandIn, tmp_path: Path) -> None:
+    emulator.answer("-accel kvm", status=DONE)
+    assert probe(device=tmp_path).works
+    rom = Path(emulator.calls[0][emulator.calls[0].index("-bios") + 1])
+    assert not rom.exists(), "the ROM was left behind"
+
+
+def test_a_guest_that_hangs_is_killed_at_the_deadline(emulator: StandIn, tmp_path: Path) -> None:
+    emulator.answer("-accel", seconds=60)
+    begun = time.monotonic()
+    found = probe(device=tmp_path, deadline=0.5)
+    assert not found.works
+    assert "did not count" in found.why
+    assert time.monotonic() - begun < 10
+
+
+def test_without_qemu_there_is_no_kvm_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = probe(device=tmp_path)
+    assert not found.works
+    assert "cannot be run" in found.why
+
+
+@pytest.mark.skipif(shutil.which(EMULATOR) is None, reason="QEMU is not installed")
+def test_the_guest_really_counts_and_ends_itself(tmp_path: Path) -> None:
+    """In software, where no KVM is needed: the ROM does what `DONE` is taken for."""
+    rom = tmp_path / "rom"
+    rom.write_bytes(counting_rom())
+    ended = carry_out(Call(counting_guest(rom, "tcg"), 60))
+    assert ended.status == DONE, ended.tail
+
+
+@pytest.mark.skipif(shutil.which(EMULATOR) is None, reason="QEMU is not installed")
+def test_a_guest_that_does_not_get_to_its_end_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kvm, "_LONG", "ebfe")  # it turns on the spot
+    rom = tmp_path / "rom"
+    rom.write_bytes(counting_rom())
+    assert not verdict(carry_out(Call(counting_guest(rom, "tcg"), 1.5)), 1.5).works
+
+
+# -- what the daemon sees --------------------------------------------------------------------------
+
+
+def surroundings(folder: Path, *, works: bool = False, box: bool = True) -> Surroundings:
+    return Surroundings(folder / "a b", folder / "the box" if box else None, works)
+
+
+def test_the_script_is_one_and_bears_blanks(tmp_path: Path) -> None:
+    script = surroundings(tmp_path).script(ARGV)
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True, timeout=10)
+    assert f"mount --bind '{tmp_path}/a b/lib' /var/lib/libvirt" in script
+    assert f"mount --bind '{tmp_path}/the box' {SHARED}" in script
+    assert f"mount -o remount,bind,ro {SHARED}" in script
+    assert script.splitlines()[-1].startswith("exec libvirtd ")
+
+
+def test_every_folder_it_writes_to_is_the_labs(tmp_path: Path) -> None:
+    script = surroundings(tmp_path).script(ARGV)
+    for name, target in OWN.items():
+        assert f"/{name}' {target}\n" in script
+
+
+def test_a_kvm_that_does_not_work_is_hidden_and_one_that_works_is_not(tmp_path: Path) -> None:
+    assert "/dev/kvm" in surroundings(tmp_path).script(ARGV)
+    assert "/dev/kvm" not in surroundings(tmp_path, works=True).script(ARGV)
+
+
+def test_without_a_box_none_is_shown(tmp_path: Path) -> None:
+    assert SHARED not in surroundings(tmp_path, box=False).script(ARGV)
+
+
+def test_the_wrapper_changes_the_accelerator_alone(emulator: StandIn, tmp_path: Path) -> None:
+    emulator.answer("")
+    script = tmp_path / "wrap"
+    script.write_text(wrapper())
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    argv = [str(script), "-accel", "tcg", "-name", "guest=a b,tcg", "-append", 'x="tcg y"', ""]
+    subprocess.run(argv, check=True, timeout=30)
+    (said,) = emulator.calls
+    assert said == ["-accel", "tcg,thread=multi,tb-size=256", *argv[3:]]
+
+
+def test_the_daemon_inherits_no_proxy_and_no_secret() -> None:
+    given = environment({"PATH": "/x", "https_proxy": "http://p", "TOKEN": "t"})
+    assert given == {"PATH": "/x:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
+
+
+# -- the daemon, from outside ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> PrivateLibvirtd:
+    found = PrivateLibvirtd("thw", tmp_path / "a b" / "libvirt")
+    found.directory.mkdir(parents=True)
+    return found
+
+
+def test_its_address_bears_blanks(daemon: PrivateLibvirtd) -> None:
+    assert daemon.uri.startswith("qemu:///system?socket=/")
+    assert "/a%20b/libvirt/run/libvirt-sock" in daemon.uri
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+def test_what_it_writes_is_complete_and_its_key_is_its_own(daemon: PrivateLibvirtd, tmp_path: Path) -> None:
+    box = BuiltBox(tmp_path / "0123")
+    for works in (False, True):
+        seen = Kvm(works, "because")
+        daemon._write(Surroundings(daemon.directory, box.folder, works), box, seen)
+        told = json.loads(daemon.vms.read_text())
+        assert told["emulator"] == (None if works else WRAPPER)
+        assert told["box"] == "thwlab/0123"
+        assert told["kernel"] == f"{SHARED}/vmlinuz"
+        assert told["authorized"].startswith("ecdsa-sha2-nistp256 ")
+    assert (daemon.directory / "lib" / Path(WRAPPER).name).read_text() == wrapper()
+    assert daemon.key.stat().st_mode & 0o077 == 0
+    assert "PRIVATE" not in daemon.vms.read_text()
+
+
+def test_the_key_stays_when_the_daemon_is_started_again(daemon: PrivateLibvirtd, tmp_path: Path) -> None:
+    box, seen = BuiltBox(tmp_path / "0123"), Kvm(False, "")
+    daemon.key.write_text("kept")
+    daemon.key.with_suffix(".pub").write_text("ecdsa kept")
+    daemon._write(Surroundings(daemon.directory, box.folder, False), box, seen)
+    assert daemon.key.read_text() == "kept"
+
+
+def test_vms_of_a_daemon_that_was_never_prepared_are_refused(daemon: PrivateLibvirtd) -> None:
+    with pytest.raises(LabError, match="does not run"):
+        PrivateLibvirt(daemon).begin()
+
+
+@pytest.mark.skipif(shutil.which("ruby") is None, reason="ruby is not installed")
+def test_what_comes_on_top_of_the_vagrantfile_is_ruby() -> None:
+    clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        ["ruby", "-wc", str(MORE)], capture_output=True, text=True, env=clean, timeout=30, check=True
+    )
+    assert (done.stdout, done.stderr) == ("Syntax OK\n", "")
