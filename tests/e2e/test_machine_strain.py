@@ -2,13 +2,15 @@
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from lab.background import start
 from lab.cluster import Cluster
-from lab.errors import CommandTimedOut
+from lab.errors import CommandTimedOut, LabError
 from lab.machine import OUTPUT_CAP, File, Machine
 from lab.providers.base import Capability
 from lab.topology import Role
@@ -88,13 +90,21 @@ def test_a_flood_on_one_stream_is_capped_and_the_cut_counted(machine: Machine, s
     assert (len(kept), done.cut, other) == (OUTPUT_CAP, 100 * MIB - OUTPUT_CAP, b"")
 
 
-def test_many_rounds_leave_nothing_on_this_host(machine: Machine) -> None:
-    """Of each kind that ends badly some, and quick ones for the rest."""
+def test_many_rounds_leave_nothing_on_this_host(
+    machine: Machine, record_property: Callable[[str, object], None]
+) -> None:
+    """Of each kind that ends badly some, and quick ones for the rest.
+
+    LXD 5.0.2 was seen to drop a stream without its end, once in some thousand commands at this rate.  That
+    is told as lost output and never hidden; more than one in a hundred would be our own fault.
+    """
     bad = [("sh", "-c", "sleep 316 & echo x"), ("sleep", "316"), ("sh", "-c", "yes >&2")]
     rounds = [bad[n // 10 % len(bad)] if n % 10 == 0 else ("true",) for n in range(ROUNDS)]
     spread(machine, [("true",)] * 4 * SPREAD)  # as many kept connections as there will be
     before = held()
-    spread(machine, rounds)
+    lost = spread(machine, rounds)
+    record_property("lost_output", len(lost))
+    assert len(lost) <= ROUNDS // 100, lost
     wait_until("this process to hold no more than before", lambda: as_before(before), timeout=10)
     gone(machine, "sleep", "316")
 
@@ -105,9 +115,10 @@ def as_before(before: dict[str, int]) -> None:
         raise NotYet(str(more))
 
 
-def spread(machine: Machine, rounds: list[tuple[str, ...]]) -> None:
-    """All of them, some at a time."""
+def spread(machine: Machine, rounds: list[tuple[str, ...]]) -> list[str]:
+    """All of them, some at a time; those of which the daemon lost output.  Any other failure is raised."""
     todo, lock = iter(rounds), threading.Lock()
+    lost: list[str] = []
 
     def work() -> None:
         while True:
@@ -115,13 +126,16 @@ def spread(machine: Machine, rounds: list[tuple[str, ...]]) -> None:
                 argv = next(todo, None)
             if argv is None:
                 return
-            machine.run(*argv, timeout=30 if argv == ("true",) else 1)
+            try:
+                machine.run(*argv, timeout=30 if argv == ("true",) else 1)
+            except LabError as error:
+                if "the daemon lost output" not in str(error):
+                    raise
+                lost.append(str(error))
 
-    threads = [threading.Thread(target=work) for _ in range(SPREAD)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for each in [start(work) for _ in range(SPREAD)]:
+        each.result()
+    return lost
 
 
 def held() -> dict[str, int]:
