@@ -404,9 +404,24 @@ def test_a_daemon_that_was_asked_for_and_is_not_there_is_told(
     monkeypatch.setattr(module, "running_socket", lambda: None)
     with pytest.raises(LabError, match=r"no running Incus or LXD[\s\S]*incus:private"):
         _ = IncusProvider("thw", tmp_path / "state", image=None, daemon="running").private
-    monkeypatch.setattr(module, "installed_program", lambda: None)
-    with pytest.raises(LabError, match=r"neither incusd nor lxd[\s\S]*doctor --fix"):
-        _ = IncusProvider("thw", tmp_path / "state", image=None, daemon="private").private
+
+
+@pytest.mark.parametrize("word", ["auto", "private", "incusd", "lxd"])
+def test_without_any_daemon_there_is_no_lab_and_none_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """To look and to remove must work there too: the daemon may have been uninstalled since."""
+    monkeypatch.setattr(module, "running_socket", lambda: None)
+    monkeypatch.setattr("lab.providers.incus.daemon.shutil.which", lambda *_, **__: None)
+    provider = IncusProvider("thw", tmp_path / "state", image=None, daemon=word)
+    assert provider.states() == {}
+    assert not provider.is_there()
+    provider.destroy()
+    assert provider.private
+    name = "lxd" if word == "lxd" else "incusd"
+    with pytest.raises(LabError, match=rf"{name} is not installed[\s\S]*doctor --fix"):
+        provider.private.start()
+    assert not (tmp_path / "state").exists()
 
 
 def test_auto_takes_the_running_daemon_unless_the_lab_has_its_own(daemon: Daemon, tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ class PrivateDaemon:
         if self.is_running():
             return
         self.end()
+        if not _is_installed(self.program):
+            raise LabError(f"{self.program} is not installed", remedy=as_root("thwlab doctor --fix"))
         self.directory.mkdir(parents=True, exist_ok=True)
         _check("ip", "netns", "add", self.network.name)
         _check("ip", "-n", self.network.name, "link", "set", "lo", "up")
@@ -276,5 +278,8 @@ def _check(*argv: str, env: dict[str, str] | None = None) -> None:
 
 def installed_program() -> str | None:
     """The daemon program of this host, Incus before LXD."""
-    path = _clean_environment()["PATH"]
-    return next((program for program in PROGRAMS if shutil.which(program, path=path)), None)
+    return next((program for program in PROGRAMS if _is_installed(program)), None)
+
+
+def _is_installed(program: str) -> bool:
+    return shutil.which(program, path=_clean_environment()["PATH"]) is not None

@@ -74,9 +74,7 @@ class IncusProvider(Provider):
                 "no running Incus or LXD daemon answers to this user",
                 remedy="systemctl start incus, or --lab-provider=incus:private as root",
             )
-        program = self._wanted if self._wanted in ("incusd", "lxd") else installed_program()
-        if program is None and not ours:
-            raise LabError("neither incusd nor lxd is installed", remedy=as_root("thwlab doctor --fix"))
+        program = self._wanted if self._wanted in PROGRAMS else installed_program()
         return PrivateDaemon(self.lab, directory, program or PROGRAMS[0])
 
     @cached_property
