@@ -15,6 +15,7 @@ from support_certificate_uses import (
     API,
     CLIENTS,
     IMPOSTORS,
+    KUBELET_PORT,
     REVIEW,
     REVIEWS,
     SERVERS,
@@ -48,7 +49,18 @@ ALERTS = dict(
 Looks = Mapping[tuple[int, str], list[tuple[Node, str, Outcome]]]
 Rights = Mapping[int, list[tuple[Node, Node, Outcome]]]
 Wrongs = Mapping[tuple[int, str], list[tuple[Node, Outcome]]]
-by_use = pytest.mark.parametrize("use", CLIENTS, ids=lambda use: f"{use.number}-{use.what}".replace(" ", "-"))
+self_signed = pytest.mark.guide_defect("D45", "kubelets sign their serving certificates themselves")
+by_use = pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(
+            use,
+            id=f"{use.number}-{use.what}".replace(" ", "-"),
+            marks=self_signed if use.port == KUBELET_PORT else (),
+        )
+        for use in CLIENTS
+    ],
+)
 by_server = pytest.mark.parametrize(
     "use", SERVERS, ids=lambda use: f"{use.number}-{use.what}".replace(" ", "-")
 )

@@ -218,6 +218,7 @@ def test_programs_read_what_they_work_with_and_no_secrets(
     )
 
 
+@pytest.mark.guide_defect("D45", "kubelets sign their serving certificates themselves")
 def test_kubelets_obey_the_apiserver_and_the_administrator_alone(
     lab_workers: Cluster, held: Mapping[str, Holdings]
 ) -> None:

@@ -236,6 +236,7 @@ def test_every_kubelet_serves_by_a_certificate_for_its_own_name_and_address(lab_
     )
 
 
+@pytest.mark.guide_defect("D45", "kubelets sign their serving certificates themselves, and ask for none")
 def test_a_serving_request_for_a_foreign_address_stays_pending(lab_workers: Cluster) -> None:
     """While the same node's request for its own address is approved and signed (case A5)."""
     api, complaints = lab_workers.api(), []

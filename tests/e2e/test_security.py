@@ -193,6 +193,7 @@ def audited(lab: Cluster, own: str) -> Mapping[str, list[dict[str, Any]]]:
     return on_each(lab.of(Role.CONTROL_PLANE), ask)
 
 
+@pytest.mark.guide_defect("D42", "an audit log without a policy stays empty")
 def test_every_master_records_who_asked_what(lab: Cluster, own: str) -> None:
     for name, events in audited(lab, own).items():
         seen = {(each["user"]["username"], each["verb"], each["responseStatus"]["code"]) for each in events}
@@ -231,6 +232,7 @@ def test_an_apiserver_tells_nothing_else_to(lab: Cluster, token: str) -> None:
     assert not (told := _told(asked, outcomes)), "\n".join(told)
 
 
+@pytest.mark.guide_defect("D45", "kubelets sign their serving certificates themselves")
 def test_a_kubelet_tells_nothing_to_a_client_without_certificate(lab: Cluster) -> None:
     ca = lab.credentials.ca("kubernetes").decode()
     asked = [
@@ -265,6 +267,7 @@ def test_no_private_key_is_readable_by_others(keys: Mapping[str, list[Found]]) -
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.guide_defect("D45", "kubelets make a key for a certificate that nobody signed")
 def test_private_keys_lie_where_the_plan_puts_them_and_nowhere_else(
     lab: Cluster, keys: Mapping[str, list[Found]]
 ) -> None:

@@ -59,6 +59,7 @@ def test_pods_reach_every_replica_through_the_cluster_ip(pods: PodSet, drawn: Dr
     insist([w for worker, heard in counted.items() for w in check_spread(f"pod on {worker}", heard, pods)])
 
 
+@pytest.mark.guide_defect("D05", "kube-proxy takes the range of Services for that of the pods")
 def test_a_pod_behind_a_cluster_ip_sees_the_pod_that_asks(pods: PodSet, drawn: Drawn) -> None:
     heard = {worker: Counter(seen(client) for _, client in said) for worker, said in drawn.items()}
     insist(
