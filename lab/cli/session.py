@@ -15,7 +15,7 @@ from lab.machine import Machine
 from lab.opening import provider_of, state_of
 from lab.plan import DEFAULT, Given, Overrides, Plan, load_plan
 from lab.providers.base import Gone, Provider
-from lab.providers.incus.daemon import DEFAULT_ROOT
+from lab.providers.enclosed import DEFAULT_ROOT
 from lab.rights import as_root
 from lab.settings import Effective, asked, resolve
 from lab.state import Intent, StateFolder, boot_id, labs

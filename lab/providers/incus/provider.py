@@ -32,7 +32,7 @@ from lab.providers.incus.description import (
 )
 from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.machine import IncusMachine
-from lab.providers.incus.reaching import Forwarders
+from lab.providers.reaching import Forwarders
 from lab.providers.subnets import free_network, networks_of_host
 from lab.rights import as_root, group_of, joining, sudo
 from lab.topology import Node, Topology
