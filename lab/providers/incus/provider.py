@@ -217,6 +217,12 @@ class IncusProvider(Provider):
         return "127.0.0.1", forwarders.port_to(machine, address, port)
 
     @property
+    def ends_with_boot(self) -> bool:
+        """See `Provider.ends_with_boot`: a private daemon's pool is mounted by nobody afterwards."""
+        ours = (self.state / "incus").exists() or self._wanted not in ("auto", "running")
+        return ours or running_socket() is None
+
+    @property
     def platform(self) -> Platform:
         """See `Provider.platform`."""
         v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +19,23 @@ from lab.wait import NotYet
 ARGV = ("libvirtd", "--config", "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirt/libvirtd.pid")
 START_TIMEOUT = 60.0  # it asks each emulator that it finds what it can do
 ASK = 10.0
+RUNNING_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
+
+
+def running_socket() -> Path | None:
+    """The socket of a libvirtd that runs already and may be used by this user, if there is one."""
+    return next((path for path in map(Path, RUNNING_SOCKETS) if _listens(path)), None)
+
+
+def _listens(path: Path) -> bool:
+    """A daemon that ended leaves its socket's name behind."""
+    with socket.socket(socket.AF_UNIX) as probing:
+        probing.settimeout(ASK)
+        try:
+            probing.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
