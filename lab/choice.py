@@ -57,6 +57,11 @@ def owns_libvirt(state: StateFolder) -> bool:
     return (state.path / "libvirt").exists() or running_socket() is None
 
 
+def makes_vms(word: str) -> bool:
+    """Whether its machines are VMs."""
+    return settled(word).startswith("vagrant")
+
+
 def same_kind(word: str, other: str) -> bool:
     """Whether two words name the same kind of machines.  Pure but for what `vagrant` alone means here."""
     return _kind(settled(word)) == _kind(settled(other))

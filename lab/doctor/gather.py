@@ -17,7 +17,7 @@ from lab.artifacts.cache import Cache
 from lab.artifacts.fetch import fetch
 from lab.artifacts.network import Proxy
 from lab.artifacts.rootfs import root_key
-from lab.choice import is_stale, owns_libvirt, settled
+from lab.choice import is_stale, makes_vms, owns_libvirt, settled
 from lab.doctor import proc
 from lab.doctor.facts import Disk, Facts
 from lab.doctor.kernel import INSTANCES, KEYS
@@ -46,7 +46,7 @@ def gather(
     facts = _of_kernel(root, platform.system())
     codename, family = proc.os_release(_read(root / "etc/os-release"))
     word = settled(provider)
-    vms = word.startswith("vagrant")
+    vms = makes_vms(word)
     cached = _image_is_cached(topology, codename, vms=vms)
     daemon, closed = running_socket(), closed_socket()
     if vms:
