@@ -1,11 +1,15 @@
 # make e2e   from nothing to a verified cluster, and everything removed again
 # make test  the same set-up, then linters, unit tests and e2e tests; what CI runs
-# Options: ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
+# Options: PROVIDER=vagrant:libvirt for VMs; ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 ARGS ?=
+PROVIDER ?=
+ifneq ($(PROVIDER),)
+export LAB_PROVIDER = $(PROVIDER)
+endif
 # Relative, for a rule cannot name a path with a blank in it.
 VENV ?= .venv
 STAMP := $(VENV)/.installed

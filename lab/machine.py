@@ -14,6 +14,7 @@ from lab.topology import Node
 from lab.wait import NotYet
 
 T = TypeVar("T")
+M = TypeVar("M", bound="Machine")
 OUTPUT_CAP = 8 * 1024 * 1024  # bytes kept per stream; a flood must not fill the prober's memory
 
 
@@ -141,7 +142,7 @@ class Machine(ABC):
             raise CommandFailed(self.name, command, result.status or 0, result.stderr or result.stdout)
 
 
-def on_each(machines: Sequence[Machine], act: Callable[[Machine], T]) -> dict[str, T]:
+def on_each(machines: Sequence[M], act: Callable[[M], T]) -> dict[str, T]:
     """Act on all machines at once.  Every one is tried; the failures come back together.
 
     Where all that failed are only `NotYet` so far, one `NotYet` says what each saw.

@@ -5,32 +5,21 @@ from pathlib import Path
 
 from lab.artifacts.building import sweep
 from lab.artifacts.cache import Cache
-from lab.errors import ConfigError, LabError
+from lab.choice import is_stale, provider_of, same_kind, settled
+from lab.errors import LabError
 from lab.growth import hindrances
 from lab.laboratory import Laboratory
-from lab.providers.base import Provider
-from lab.providers.incus import IncusProvider
 from lab.rights import as_root
-from lab.state import StateFolder, boot_id, state_root
+from lab.state import StateFolder, state_root
 from lab.topology import Facts, Topology, changes, facts
 from lab.users import insist_unused
 
 Report = Callable[[str], None]
-DAEMONS = ("auto", "running", "private", "incusd", "lxd")
 
 
 def state_of(name: str) -> StateFolder:
     """The folder of the lab with this name, whether it exists or not."""
     return StateFolder(state_root() / name)
-
-
-def provider_of(word: str, name: str) -> Provider:
-    """The provider a user named: `auto`, `incus`, or `incus:` and which daemon."""
-    kind, _, daemon = word.partition(":")
-    if kind not in ("auto", "incus") or (daemon or "auto") not in DAEMONS:
-        known = "auto, incus, " + ", ".join(f"incus:{each}" for each in DAEMONS[1:])
-        raise ConfigError("--lab-provider", [f"{word!r} is no provider here; there are {known}"])
-    return IncusProvider(name, state_root() / name, daemon=daemon or "auto")
 
 
 def open_lab(
@@ -48,6 +37,7 @@ def open_lab(
     intent; creates no machine.
     """
     state = state_of(topology.name)
+    word = _word_for(state, word)
     _refuse_another(state, topology, grow=grow)
     provider = provider_of(word, topology.name)
     missing = provider.preflight(topology)
@@ -91,11 +81,24 @@ def _word(state: StateFolder) -> str:
     return intent.provider if intent else "auto"
 
 
+def _word_for(state: StateFolder, word: str) -> str:
+    """The provider of the lab that runs, where none was named; `LabError` where another was."""
+    intent = state.intent()
+    if intent is None:
+        return settled(word)
+    if word != "auto" and not same_kind(word, intent.provider):
+        raise LabError(
+            f"lab {state.name} runs with provider {intent.provider}, not {word}",
+            remedy="thwlab down removes that lab; or give yours another name",
+        )
+    return intent.provider
+
+
 def _refuse_another(state: StateFolder, topology: Topology, *, grow: bool) -> None:
     intent = state.intent()
     if intent is None:
         return
-    if intent.boot != boot_id():
+    if is_stale(state, intent):
         raise LabError(
             f"lab {state.name} was built before this host's last boot and its machines are gone",
             remedy="thwlab down, then thwlab up",

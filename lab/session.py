@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 
 from lab.bringup import Bringup, Outcome, Stage, mark
+from lab.choice import provider_of
 from lab.cluster import Cluster
 from lab.collect import collect
 from lab.errors import ConfigError, LabError, flat
 from lab.heartbeat import Heartbeat
 from lab.history import Recorder
 from lab.laboratory import Laboratory
-from lab.opening import open_lab, provider_of, remove_lab, state_of
+from lab.opening import open_lab, remove_lab, state_of
 from lab.ownership import make_folder, point
 from lab.plan import Plan, effective
 from lab.settings import Effective, asked, keep_policy, plan_of

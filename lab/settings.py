@@ -46,7 +46,11 @@ class Effective:
 
 
 SETTINGS = (
-    Setting("provider", "auto", "what the machines are: auto, incus, incus:private, incus:running, …"),
+    Setting(
+        "provider",
+        "auto",
+        "what the machines are: auto, incus, incus:private, vagrant, vagrant:libvirt, …",
+    ),
     Setting("config", "", "the plan, a YAML file; empty: the guide's five machines"),
     Setting("name", "", "the lab's name, if not the plan's; labs of different names run side by side"),
     Setting("versions", "", "a row of versions.yaml or a Kubernetes version: 1.37, 1.36.3, …"),

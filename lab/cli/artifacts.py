@@ -7,7 +7,8 @@ import click
 from lab.artifacts.cache import Cache
 from lab.artifacts.catalogue import optional_entries
 from lab.artifacts.fetch import Listed, Progress, fetch, gc, list_, verify
-from lab.artifacts.prepare import root_of, unneeded_images
+from lab.artifacts.prepare import box_of, root_of, unneeded_images
+from lab.choice import makes_vms
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import progress_for
 from lab.cli.session import Session
@@ -56,7 +57,8 @@ def get(session: Session, offline: bool, image: bool) -> None:
             also=also(topology),
         )
         if image:
-            root_of(topology, progress.note)
+            build = box_of if makes_vms(session.provider) else root_of
+            build(topology, progress.note)
     click.echo(f"{len(programs)} programs are verified in {cache.root}")
 
 

@@ -9,7 +9,8 @@ import click
 from lab.cli.failures import LAB_FAILED
 from lab.cli.options import LabCommand, examples
 from lab.cli.session import Session
-from lab.doctor import Finding, Verdict, diagnose, gather, missing
+from lab.doctor import Finding, Verdict, gather, missing
+from lab.doctor import examine as examine_host
 from lab.doctor.fix import Command, carry_out, repair_for
 from lab.errors import LabError
 from lab.state import state_root
@@ -46,7 +47,7 @@ def doctor(session: Session, fix: bool, yes: bool) -> None:
 
 def examine(session: Session) -> list[Finding]:
     """This host's findings for the session's plan."""
-    return diagnose(gather(session.topology, session.provider), session.topology)
+    return examine_host(session.topology, session.provider)
 
 
 def _repaired(session: Session, findings: list[Finding], yes: bool) -> list[Finding]:

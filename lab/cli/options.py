@@ -8,7 +8,7 @@ from lab.cli import words
 from lab.cli.session import Session
 from lab.settings import SETTINGS, Setting
 
-COMPLETE = {"name": words.lab_names, "versions": words.versions}
+COMPLETE = {"provider": words.providers, "name": words.lab_names, "versions": words.versions}
 LAB_OPTIONS = ("provider", "config", "name", "versions", "profile")
 
 

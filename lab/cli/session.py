@@ -9,16 +9,17 @@ from pathlib import Path
 
 import click
 
+from lab.choice import is_stale, provider_of
 from lab.errors import LabError
 from lab.laboratory import Laboratory
 from lab.machine import Machine
-from lab.opening import provider_of, state_of
+from lab.opening import state_of
 from lab.plan import DEFAULT, Given, Overrides, Plan, load_plan
 from lab.providers.base import Gone, Provider
-from lab.providers.incus.daemon import DEFAULT_ROOT
+from lab.providers.enclosed import DEFAULT_ROOT
 from lab.rights import as_root
 from lab.settings import Effective, asked, resolve
-from lab.state import Intent, StateFolder, boot_id, labs
+from lab.state import Intent, StateFolder, labs
 from lab.topology import Topology
 
 
@@ -70,7 +71,7 @@ class Session:
         intent = self.state.intent()
         if intent is None:
             raise LabError(f"there is no lab {self.name}{self.other_labs()}", remedy=f"thwlab{self.flags} up")
-        if intent.boot != boot_id():
+        if is_stale(self.state, intent):
             raise LabError(
                 f"lab {self.name} was built before this host's last boot and its machines are gone",
                 remedy=f"thwlab{self.flags} down, then thwlab{self.flags} up",

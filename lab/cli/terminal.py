@@ -16,9 +16,9 @@ from websockets.sync.client import ClientConnection, unix_connect
 
 from lab.errors import LabError
 from lab.providers.base import Provider
+from lab.providers.commands import ENVIRONMENT
 from lab.providers.incus import IncusProvider
 from lab.providers.incus.api import Api, Json
-from lab.providers.incus.execute import ENVIRONMENT
 
 CHUNK = 4096
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import click
 
+from lab.choice import WORDS
 from lab.cli.session import Session
 from lab.cli.status import units_of
 from lab.cli.units import short
@@ -51,5 +52,6 @@ machines = _offered(_machines)
 units = _offered(_units)
 stages = _offered(_stages)
 snapshots = _offered(_snapshots)
+providers = _offered(lambda _: WORDS)
 lab_names = _offered(lambda _: [lab.name for lab in labs()])
 versions = _offered(lambda _: rows())

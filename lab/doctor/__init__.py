@@ -1,12 +1,14 @@
 """Can this host run a lab, and if not, what would make it?  Looks at everything at once, changes nothing.
 
 Reading order: `facts` (a host as data), `gather` (the only part that looks), `finding`, the checks in
-`programs`, `kernel` and `surroundings` (pure), `fix` (what `--fix` would do, and doing it).
+`programs`, `kernel` and `surroundings` (pure), for VMs `vmhost` (looks too) and
+`hypervisors`, `fix` (what `--fix` would do, and doing it).
 """
 
 from collections.abc import Sequence
 
-from lab.doctor import kernel, programs, surroundings
+from lab.choice import settled
+from lab.doctor import hypervisors, kernel, programs, surroundings, vmhost
 from lab.doctor.facts import Facts
 from lab.doctor.finding import Check, Finding, Verdict
 from lab.doctor.gather import gather
@@ -15,7 +17,7 @@ from lab.topology import Topology
 
 CHECKS: tuple[Check, ...] = (*kernel.CHECKS, *surroundings.CHECKS, *programs.CHECKS)
 
-__all__ = ["CHECKS", "Facts", "Finding", "Verdict", "can_host", "diagnose", "gather", "missing"]
+__all__ = ["CHECKS", "Facts", "Finding", "Verdict", "can_host", "diagnose", "examine", "gather", "missing"]
 
 
 def diagnose(facts: Facts, topology: Topology) -> list[Finding]:
@@ -28,7 +30,17 @@ def missing(findings: Sequence[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.verdict is Verdict.MISSING]
 
 
+def examine(topology: Topology, provider: str = "auto") -> list[Finding]:
+    """This host's findings for a lab of this plan on machines of this provider."""
+    facts = gather(topology, provider)
+    if not facts.vms:
+        return diagnose(facts, topology)
+    host = vmhost.gather(settled(provider).partition(":")[2], private=facts.private)
+    about = [check(facts, topology) for check in (*surroundings.VM_CHECKS, *programs.VM_CHECKS)]
+    return [*about, *hypervisors.diagnose(host, topology)]
+
+
 def can_host(topology: Topology, provider: str = "auto") -> list[Missing]:
     """What this host lacks for a lab of this plan; empty if it can host one."""
-    findings = missing(diagnose(gather(topology, provider), topology))
+    findings = missing(examine(topology, provider))
     return [Missing(f"{each.what}: {each.found}", each.remedy, each.packages) for each in findings]

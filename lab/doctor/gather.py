@@ -12,19 +12,21 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from lab.artifacts.box import BuiltBox, box_key
 from lab.artifacts.cache import Cache
 from lab.artifacts.fetch import fetch
 from lab.artifacts.network import Proxy
 from lab.artifacts.rootfs import root_key
+from lab.choice import is_stale, makes_vms, owns_libvirt, settled
 from lab.doctor import proc
 from lab.doctor.facts import Disk, Facts
 from lab.doctor.kernel import INSTANCES, KEYS
-from lab.doctor.programs import PROGRAMS
+from lab.doctor.programs import PROGRAMS, VM_PROGRAMS
 from lab.errors import LabError
 from lab.providers.incus.daemon import closed_socket, running_socket
 from lab.providers.incus.description import bridge_of
 from lab.rights import group_of
-from lab.state import StateFolder, boot_id, labs, state_root
+from lab.state import Intent, StateFolder, labs, state_root
 from lab.topology import Cni, Topology
 
 SBIN = ":/usr/sbin:/sbin:/usr/libexec/incus:/opt/incus/bin"
@@ -43,8 +45,13 @@ def gather(
     env = os.environ if environ is None else environ
     facts = _of_kernel(root, platform.system())
     codename, family = proc.os_release(_read(root / "etc/os-release"))
-    cached = _root_is_cached(topology, codename)
+    word = settled(provider)
+    vms = makes_vms(word)
+    cached = _image_is_cached(topology, codename, vms=vms)
     daemon, closed = running_socket(), closed_socket()
+    if vms:
+        own = word == "vagrant:libvirt" and owns_libvirt(StateFolder(state_root() / topology.name))
+        daemon, closed = (None if own else Path(word)), None
     checkout = Path(__file__).parents[2]
     status = checkout.stat()
     return replace(
@@ -57,6 +64,7 @@ def gather(
         daemon=str(daemon) if daemon else None,
         closed_to=group_of(closed) if closed and not daemon else "",
         wants_private=provider.partition(":")[2] in ("private", "lxd", "incusd"),
+        vms=vms,
         root_is_cached=cached,
         running=_is_running(topology.name),
         state=_disk(state_root()),
@@ -154,12 +162,12 @@ def _links_to(path: Path) -> str:
 
 
 def _programs(env: Mapping[str, str]) -> Iterator[str]:
-    wanted = {name for program in PROGRAMS for name in program.names} | {"go"}
+    wanted = {name for program in (*PROGRAMS, *VM_PROGRAMS) for name in program.names} | {"go"}
     path = env.get("PATH", os.defpath) + SBIN
     return (name for name in wanted if shutil.which(name, path=path))
 
 
-def _root_is_cached(topology: Topology, codename: str) -> bool:
+def _image_is_cached(topology: Topology, codename: str, *, vms: bool) -> bool:
     """Whether a lab of this plan needs nothing built or fetched."""
     cache = Cache()
     also = ("flannel",) if topology.cni is Cni.FLANNEL else ()
@@ -167,6 +175,8 @@ def _root_is_cached(topology: Topology, codename: str) -> bool:
         programs = fetch(topology.versions, cache, offline=True, also=also)
     except (LabError, OSError):
         return False
+    if vms:
+        return BuiltBox(cache.root / "boxes" / box_key(codename, programs, topology.versions)).box.exists()
     key = root_key(codename, programs, topology.versions)
     return (cache.root / "roots" / key / "root.squashfs").exists()
 
@@ -188,19 +198,18 @@ def _others(facts: Facts, name: str, provider: str) -> tuple[tuple[str, IPv4Netw
 
 
 def _is_running(name: str) -> bool:
-    return any(each.name == name and _boot_of(each) == boot_id() for each in labs())
+    return any(lab.name == name and (found := _intent(lab)) and not is_stale(lab, found) for lab in labs())
 
 
 def _stale() -> list[str]:
-    return [lab.name for lab in labs() if _boot_of(lab) not in (None, boot_id())]
+    return [lab.name for lab in labs() if (found := _intent(lab)) and is_stale(lab, found)]
 
 
-def _boot_of(lab: StateFolder) -> str | None:
+def _intent(lab: StateFolder) -> Intent | None:
     try:
-        intent = lab.intent()
+        return lab.intent()
     except (LabError, OSError):
         return None
-    return intent.boot if intent else None
 
 
 def _taken_ports(state: StateFolder) -> Iterator[int]:

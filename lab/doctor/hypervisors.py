@@ -34,6 +34,7 @@ class VmHost:
     """A host as far as VMs depend on it.  None means that this host does not tell."""
 
     kind: str  # virtualbox or libvirt
+    private: bool = False  # of a libvirtd of the lab's own, in a network namespace
     system: str = "Linux"
     vagrant: Version | None = None
     virtualbox: Version | None = None
@@ -200,6 +201,8 @@ def check_nat(host: VmHost, topology: Topology) -> Finding:
 def check_subnet(host: VmHost, topology: Topology) -> Finding:
     """The lab's network is this host's too: no other interface may be in it."""
     wanted = topology.networks.nodes
+    if host.private:
+        return good("subnet", f"{wanted} is in a network namespace of its own")
     foreign = [(name, net) for name, net in host.networks if not name.startswith(("vboxnet", "virbr"))]
     taken = [f"{net} of {name}" for name, net in foreign if net.overlaps(wanted)]
     if not taken:

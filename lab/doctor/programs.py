@@ -48,6 +48,21 @@ PROGRAMS = (
 )
 
 
+# A libvirtd of the lab's own and what it runs; Vagrant itself is judged in `hypervisors`.
+VM_PROGRAMS = (
+    Program(("libvirtd",), ("libvirt-daemon-system",), "runs the VMs", private=True),
+    Program(("virsh",), ("libvirt-clients",), "switches the VMs"),
+    Program(("qemu-system-x86_64",), ("qemu-system-x86",), "is each VM", private=True),
+    Program(("qemu-img",), ("qemu-utils",), "the VMs' disks", private=True),
+    Program(("mkfs.ext4",), ("e2fsprogs",), "writes the VMs' disk", building=True, private=True),
+    Program(("mmdebstrap",), ("mmdebstrap",), "builds the VMs' Debian", building=True, private=True),
+    Program(("ip",), ("iproute2",), "the lab's network"),
+    Program(("nsenter",), ("util-linux",), "enters the lab's network"),
+    Program(("ssh", "ssh-keygen"), ("openssh-client",), "reaches the VMs"),
+    Program(("gcc", "cc"), ("gcc", "libc6-dev"), "builds flanneld", building=True, flannel=True),
+)
+
+
 def packages_of(program: Program, facts: Facts) -> tuple[str, ...]:
     """The packages that bring the program on this release."""
     return program.packages or DAEMON_PACKAGES.get(facts.codename, INCUS)
@@ -100,3 +115,4 @@ def _not_needed(program: Program, facts: Facts, topology: Topology) -> str:
 
 
 CHECKS: tuple[Check, ...] = (*(partial(check_program, program) for program in PROGRAMS), check_go)
+VM_CHECKS: tuple[Check, ...] = (*(partial(check_program, program) for program in VM_PROGRAMS), check_go)

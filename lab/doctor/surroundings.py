@@ -18,6 +18,8 @@ def check_rights(facts: Facts, _: Topology) -> Finding:
     """Root, or a running daemon that this user may use and an image that is built already."""
     if facts.uid == 0:
         return good("rights", "root")
+    if facts.vms and not facts.private:
+        return good("rights", f"user {facts.uid}, with a hypervisor that may be used")
     if facts.private:
         needed = "root, for a daemon of the lab's own; or a running one that you may use"
         join = f"sudo usermod -aG {facts.closed_to} $USER, then log in again; or "
@@ -171,4 +173,15 @@ CHECKS: tuple[Check, ...] = (
     check_proxies,
     check_encoding,
     check_ipv4,
+)
+VM_CHECKS: tuple[Check, ...] = (
+    check_rights,
+    check_sources,
+    check_disks,
+    check_ports,
+    check_stale,
+    check_leftovers,
+    check_paths,
+    check_proxies,
+    check_encoding,
 )

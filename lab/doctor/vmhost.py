@@ -25,8 +25,13 @@ KVM = ("kvm_intel", "kvm_amd")
 RUNNING_AT_LOAD = "module/kvm/parameters/enable_virt_at_load"  # Linux 6.12 and later
 
 
-def gather(kind: str, *, root: Path = Path("/"), hypervisor: Hypervisor | None = None) -> VmHost:
-    """This host, for VMs of this kind.  What cannot be read is left out, never an error."""
+def gather(
+    kind: str, *, private: bool = False, root: Path = Path("/"), hypervisor: Hypervisor | None = None
+) -> VmHost:
+    """This host, for VMs of this kind.  What cannot be read is left out, never an error.
+
+    ``private`` ones have a network of their own, that nothing of this host's can be in.
+    """
     vbox = VirtualBox()
     asked = hypervisor or (vbox if kind == "virtualbox" else Virsh())
     kvm = next((name for name in KVM if (root / "sys/module" / name).is_dir()), "")
@@ -47,7 +52,8 @@ def gather(kind: str, *, root: Path = Path("/"), hypervisor: Hypervisor | None =
         cpus=os.cpu_count(),
         vms=_or(asked.states, nothing),
         labs=labs(state_root()),
-        networks=tuple(networks_of_host().items()),
+        networks=() if private else tuple(networks_of_host().items()),
+        private=private,
     )
 
 

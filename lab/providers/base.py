@@ -104,6 +104,11 @@ class Provider(ABC):
         """A loopback address of this host behind which the machine's port answers."""
 
     @property
+    def ends_with_boot(self) -> bool:
+        """Whether this host's next boot finds no machine; else they are only off, and `create` boots them."""
+        return False
+
+    @property
     @abstractmethod
     def platform(self) -> Platform:
         """What its machines run on."""

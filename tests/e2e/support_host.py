@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.providers.incus.daemon import PrivateDaemon, cgroups, loop_devices, members, mounts
+from lab.providers.enclosed import cgroups, loop_devices, members, mounts
+from lab.providers.incus.daemon import PrivateDaemon
 from lab.state import state_root
 
 THWLAB = (sys.executable, "-m", "lab.cli")

@@ -11,7 +11,7 @@ import pytest
 from support_host import THWLAB, leftovers, processes_of, thwlab
 
 from lab.artifacts.cache import default_root
-from lab.opening import provider_of
+from lab.choice import provider_of
 from lab.plan import load_topology
 from lab.state import state_root
 from lab.wait import NotYet, wait_until

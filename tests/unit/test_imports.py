@@ -17,7 +17,7 @@ ORDER = (
     "providers",
     "http kubeapi components addons",
     "state laboratory bringup",
-    "stages opening",
+    "stages choice opening",
     "verify cluster collect heartbeat settings turns vanished session summary teller guard",
     "probes faults",
     "invariants linearizability",

@@ -13,6 +13,7 @@ from fixed import guide_topology
 
 from lab.errors import LabError
 from lab.machine import Machine
+from lab.providers import enclosed
 from lab.providers.base import Capability, Gone
 from lab.providers.incus import daemon as daemon_module
 from lab.providers.incus import description
@@ -435,7 +436,7 @@ def test_auto_takes_the_running_daemon_unless_the_lab_has_its_own(daemon: Daemon
 
 
 def test_labs_of_one_name_in_other_folders_are_other_labs(tmp_path: Path) -> None:
-    ours = PrivateDaemon("thw", daemon_module.DEFAULT_ROOT / "thw/incus", "lxd")
+    ours = PrivateDaemon("thw", enclosed.DEFAULT_ROOT / "thw/incus", "lxd")
     other = PrivateDaemon("thw", tmp_path / "thw/incus", "lxd")
     assert ours.network == Path("/run/netns/thwlab-thw")
     assert other.tag.startswith("thw-")
@@ -457,14 +458,14 @@ def test_proxies_and_other_daemons_do_not_reach_ours(monkeypatch: pytest.MonkeyP
 
 
 def test_members_are_found_by_their_namespace_only(tmp_path: Path) -> None:
-    assert list(daemon_module.members(tmp_path / "none")) == []
-    assert list(daemon_module.members(tmp_path)) == []
+    assert list(enclosed.members(tmp_path / "none")) == []
+    assert list(enclosed.members(tmp_path)) == []
 
 
 def test_mounts_and_loop_devices_of_a_folder_are_only_its_own(tmp_path: Path) -> None:
-    assert daemon_module.mounts(tmp_path) == []
-    assert daemon_module.loop_devices(tmp_path) == []
-    assert daemon_module.mounts(Path("/proc")) != []
+    assert enclosed.mounts(tmp_path) == []
+    assert enclosed.loop_devices(tmp_path) == []
+    assert enclosed.mounts(Path("/proc")) != []
 
 
 def test_ending_what_is_not_there_is_harmless(tmp_path: Path) -> None:

@@ -17,17 +17,10 @@ from websockets.sync.client import ClientConnection, unix_connect
 
 from lab.errors import LabError, WaitExpired
 from lab.machine import OUTPUT_CAP, Result
+from lab.providers.commands import ENVIRONMENT, MARK
 from lab.providers.incus.api import Api, ApiError, Json, NoAnswer
 from lab.wait import NotYet, wait_until
 
-ENVIRONMENT = {
-    "PATH": "/opt/kubernetes/bin:/opt/etcd/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "SYSTEMD_PAGER": "",
-    "SYSTEMD_COLORS": "0",
-}
-MARK = "THWLAB_COMMAND"  # in the environment of all that a command starts, so that none of it is lost
 DRAIN = 2.0  # seconds granted to output still on its way when the command has ended
 GRACE = 3.0  # seconds granted to a loaded machine to end what the deadline cut
 ORDER = ("control", "1", "2", "0")

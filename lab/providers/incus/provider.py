@@ -32,7 +32,7 @@ from lab.providers.incus.description import (
 )
 from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.machine import IncusMachine
-from lab.providers.incus.reaching import Forwarders
+from lab.providers.reaching import Forwarders
 from lab.providers.subnets import free_network, networks_of_host
 from lab.rights import as_root, group_of, joining, sudo
 from lab.topology import Node, Topology
@@ -213,6 +213,12 @@ class IncusProvider(Provider):
             return address, port
         forwarders = Forwarders(self.state / "forward", self.private.network)
         return "127.0.0.1", forwarders.port_to(machine, address, port)
+
+    @property
+    def ends_with_boot(self) -> bool:
+        """See `Provider.ends_with_boot`: a private daemon's pool is mounted by nobody afterwards."""
+        ours = (self.state / "incus").exists() or self._wanted not in ("auto", "running")
+        return ours or running_socket() is None
 
     @property
     def platform(self) -> Platform:

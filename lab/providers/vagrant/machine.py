@@ -1,19 +1,16 @@
 """A machine that is a VM: commands by SSH, power by its hypervisor."""
 
 import time
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
 from lab.errors import LabError
-from lab.machine import Machine, Result, on_each
+from lab.machine import Machine, Result
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, STOPPED, Hypervisor
 from lab.providers.vagrant.ssh import execute
 from lab.topology import Node
 from lab.wait import NotYet, wait_until
 
-T = TypeVar("T")
 BOOT_TIMEOUT = 300.0  # an emulated VM on a busy host; one with hardware support takes a tenth
 TRY = 10.0  # seconds for one question to a machine that boots
 CLOCK_TIMEOUT = 30.0
@@ -77,12 +74,6 @@ class VagrantMachine(Machine):
     def state(self) -> str | None:
         """The hypervisor's word for it this moment; None if it is not there."""
         return self._hypervisor.state(self.domain)
-
-
-def on_vms(machines: Sequence[VagrantMachine], act: Callable[[VagrantMachine], T]) -> dict[str, T]:
-    """`on_each` for what only VMs can do."""
-    vms = {machine.name: machine for machine in machines}
-    return on_each(machines, lambda machine: act(vms[machine.name]))
 
 
 def _check_booted(machine: VagrantMachine, other_than: str) -> None:

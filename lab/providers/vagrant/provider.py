@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.machine import Machine, Platform, Substrate
+from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
-from lab.providers.incus.reaching import Forwarders
+from lab.providers.reaching import Forwarders
 from lab.providers.vagrant.adapter import UP, Adapter
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor, of_prefix
-from lab.providers.vagrant.machine import VagrantMachine, on_vms
+from lab.providers.vagrant.machine import VagrantMachine
 from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.snapshots import coherent, together
 from lab.topology import Node, Topology
@@ -80,7 +80,7 @@ class VagrantProvider(Provider):
             self.adapter.up(new, parallel=self.hypervisor.parallel, timeout=self._up_timeout)
             for name, access in self.adapter.access(new).items():
                 self._connection(name).learn(access, new=True)
-        on_vms([self._machine(topology.node(name)) for name in names], self._have_running)
+        on_each([self._machine(topology.node(name)) for name in names], self._have_running)
 
     def attach(self, topology: Topology) -> Mapping[str, Machine]:
         """See `Provider.attach`."""
@@ -117,18 +117,18 @@ class VagrantProvider(Provider):
         """See `Provider.snapshot`."""
         with coherent(self._all()) as machines:
             try:
-                on_vms(machines, lambda m: self.hypervisor.take(m.domain, name))
+                on_each(machines, lambda m: self.hypervisor.take(m.domain, name))
             except BaseException:
-                on_vms(machines, partial(self._forget, name))
+                on_each(machines, partial(self._forget, name))
                 raise
 
     def snapshots(self) -> list[Snapshot]:
         """See `Provider.snapshots`."""
-        return together(on_vms(self._all(), lambda m: self.hypervisor.snapshots(m.domain)))
+        return together(on_each(self._all(), lambda m: self.hypervisor.snapshots(m.domain)))
 
     def forget_snapshot(self, name: str) -> None:
         """See `Provider.forget_snapshot`."""
-        on_vms(self._all(), partial(self._forget, name))
+        on_each(self._all(), partial(self._forget, name))
 
     def restore(self, name: str) -> None:
         """See `Provider.restore`: all back and paused, then all go on, their clocks set at once.
@@ -137,11 +137,11 @@ class VagrantProvider(Provider):
         """
         machines = self._all()
         self._insist_all_have(name, machines)
-        on_vms(machines, lambda m: m.connection.close())
-        on_vms(machines, lambda m: self.hypervisor.revert(m.domain, name))
-        on_vms(machines, lambda m: self.hypervisor.resume(m.domain))
-        on_vms(machines, lambda m: m.set_clock())
-        on_vms(machines, lambda m: m.await_boot())
+        on_each(machines, lambda m: m.connection.close())
+        on_each(machines, lambda m: self.hypervisor.revert(m.domain, name))
+        on_each(machines, lambda m: self.hypervisor.resume(m.domain))
+        on_each(machines, lambda m: m.set_clock())
+        on_each(machines, lambda m: m.await_boot())
 
     def host_argv(self, argv: Sequence[str]) -> list[str]:
         """See `Provider.host_argv`."""

@@ -3,19 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from lab.machine import on_each
 from lab.providers.base import Snapshot
 from lab.providers.vagrant.hypervisor import Taken
-from lab.providers.vagrant.machine import VagrantMachine, on_vms
+from lab.providers.vagrant.machine import VagrantMachine
 
 
 @contextmanager
 def coherent(machines: Sequence[VagrantMachine]) -> Iterator[Sequence[VagrantMachine]]:
     """All paused within a blink, for a snapshot of each; all go on afterwards, whatever happened."""
     try:
-        on_vms(machines, lambda m: m.pause())
+        on_each(machines, lambda m: m.pause())
         yield machines
     finally:
-        on_vms(machines, lambda m: m.resume())
+        on_each(machines, lambda m: m.resume())
 
 
 def together(listed: Mapping[str, Sequence[Taken]]) -> list[Snapshot]:

@@ -19,7 +19,7 @@ from typing import IO
 
 from lab.errors import LabError
 from lab.machine import OUTPUT_CAP, Result
-from lab.providers.incus.execute import ENVIRONMENT, MARK
+from lab.providers.commands import ENVIRONMENT, MARK
 from lab.providers.vagrant.connection import Connection, Silent
 from lab.providers.vagrant.process import end_group
 

@@ -2,36 +2,51 @@
 
 import json
 import os
-import sys
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from lab.artifacts.box import SHARED, BuiltBox
 from lab.artifacts.building import run
-from lab.errors import LabError
 from lab.providers.base import Gone
-from lab.providers.incus import enclosure
-from lab.providers.incus.daemon import PrivateDaemon, members
+from lab.providers.enclosed import EnclosedDaemon
 from lab.providers.vagrant.libvirt.kvm import Kvm, probe
 from lab.providers.vagrant.libvirt.settings import OWN, WRAPPER, Surroundings, environment
 from lab.providers.vagrant.process import Call, carry_out
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet
 
 ARGV = ("libvirtd", "--config", "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirt/libvirtd.pid")
 START_TIMEOUT = 60.0  # it asks each emulator that it finds what it can do
 ASK = 10.0
+RUNNING_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
+
+
+def running_socket() -> Path | None:
+    """The socket of a libvirtd that runs already and may be used by this user, if there is one."""
+    return next((path for path in map(Path, RUNNING_SOCKETS) if _listens(path)), None)
+
+
+def _listens(path: Path) -> bool:
+    """A daemon that ended leaves its socket's name behind."""
+    with socket.socket(socket.AF_UNIX) as probing:
+        probing.settimeout(ASK)
+        try:
+            probing.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
-class PrivateLibvirtd(PrivateDaemon):
+class PrivateLibvirtd(EnclosedDaemon):
     """The daemon, everything of which lies in `directory` and runs in the lab's namespaces."""
 
     program: str = "libvirtd"
 
     @property
     def socket(self) -> Path:
-        """Where it listens, as this host sees it."""
+        """See `EnclosedDaemon.socket`."""
         return self.directory / "run/libvirt-sock"
 
     @property
@@ -57,19 +72,15 @@ class PrivateLibvirtd(PrivateDaemon):
         found = kvm or probe()
         surroundings = Surroundings(self.directory, box.folder, found.works)
         self._write(surroundings, box, found)
-        run("ip", "netns", "add", self.network.name, timeout=30)
-        run("ip", "-n", self.network.name, "link", "set", "lo", "up", timeout=30)
-        inside = ["sh", "-c", surroundings.script(ARGV)]
-        starter = [sys.executable, "-I", enclosure.__file__, self.tag, str(self._log), "--", *inside]
-        run(*starter, timeout=30, env=environment(os.environ))
-        wait_until("libvirtd to answer", self._check_starting, timeout=START_TIMEOUT, every=0.1)
+        argv = ["sh", "-c", surroundings.script(ARGV)]
+        self.enclose(argv, environment(os.environ), timeout=START_TIMEOUT)
 
     def insist_answers(self) -> None:
-        """Raise `Gone` unless it answers."""
+        """See `EnclosedDaemon.insist_answers`."""
         try:
-            self._check_answers()
+            self.check_answers()
         except NotYet as error:
-            raise Gone(f"its libvirtd does not answer at {self.socket} (its log: {self._log})") from error
+            raise Gone(f"its libvirtd does not answer at {self.socket} (its log: {self.log})") from error
 
     def _write(self, surroundings: Surroundings, box: BuiltBox, kvm: Kvm) -> None:
         """Folders, configuration, a key, and what the Vagrantfile reads."""
@@ -95,20 +106,10 @@ class PrivateLibvirtd(PrivateDaemon):
             "kvm": kvm.why,
         }
 
-    def _check_starting(self) -> None:
-        if not any(members(self.network)):
-            raise LabError(f"libvirtd ended at once; its last words: {self._last_words()}")
-        self._check_answers()
-
-    def _check_answers(self) -> None:
+    def check_answers(self) -> None:
+        """See `EnclosedDaemon.check_answers`."""
         if not self.socket.is_socket():
-            raise NotYet(self._last_words())
+            raise NotYet(self.last_words())
         ended = carry_out(Call(["virsh", "-q", "-c", self.uri, "version", "--daemon"], ASK))
         if ended.status != 0:
-            raise NotYet(ended.tail or self._last_words())
-
-    def _last_words(self) -> str:
-        try:
-            return self._log.read_text(errors="replace")[-600:].strip() or "its log is empty"
-        except FileNotFoundError:
-            return "it has no log yet"
+            raise NotYet(ended.tail or self.last_words())

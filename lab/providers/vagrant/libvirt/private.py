@@ -1,5 +1,6 @@
 """The VMs of a lab's own libvirtd."""
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,12 +8,24 @@ from pathlib import Path
 from lab.artifacts.box import BuiltBox
 from lab.artifacts.prepare import box_of
 from lab.errors import LabError
+from lab.providers.base import Missing
 from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
+from lab.providers.vagrant.libvirt.kvm import EMULATOR
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.virsh import Virsh
+from lab.rights import as_root, sudo
 from lab.topology import Topology
 
 MORE = Path(__file__).with_name("private.rb")
+NEEDED = (
+    ("libvirtd", "libvirt-daemon-system"),
+    ("virsh", "libvirt-clients"),
+    (EMULATOR, "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("ssh-keygen", "openssh-client"),
+)
 
 
 class PrivateLibvirt(Virsh):
@@ -56,6 +69,23 @@ class PrivateLibvirtProvider(VagrantProvider):
         hypervisor = PrivateLibvirt(daemon, state / "vagrant/vagrant.log")
         extra = {"LAB_VAGRANTFILE_MORE": str(MORE), "LAB_VMS": str(daemon.vms), "LAB_NAMED": "1"}
         super().__init__(lab, state, hypervisor, extra=extra)
+
+    @property
+    def ends_with_boot(self) -> bool:
+        """See `Provider.ends_with_boot`: nobody starts the daemon again, nor makes its networks."""
+        return True
+
+    def preflight(self, topology: Topology) -> list[Missing]:
+        """See `Provider.preflight`."""
+        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        missing = [
+            Missing(f"no {program}", sudo(f"apt-get install {package}"), (package,))
+            for program, package in NEEDED
+            if shutil.which(program, path=path) is None
+        ]
+        if os.geteuid() != 0:
+            missing.append(Missing("a libvirtd of the lab's own needs root", as_root("thwlab up")))
+        return missing or super().preflight(topology)
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`: the box is built, and Vagrant told of it."""

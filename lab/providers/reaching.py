@@ -8,7 +8,7 @@ from pathlib import Path
 import filelock
 
 from lab.errors import LabError
-from lab.providers.incus import forward
+from lab.providers import forward
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.providers.incus import enclosure
-from lab.providers.incus.enclosure import cgroup_mounts
+from lab.providers import enclosure
+from lab.providers.enclosure import cgroup_mounts
 
 ROOT = "24 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,discard\n"
 V2 = (

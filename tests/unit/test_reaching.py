@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from lab.errors import LabError
-from lab.providers.incus import forward, reaching
-from lab.providers.incus.reaching import Forwarders
+from lab.providers import forward, reaching
+from lab.providers.reaching import Forwarders
 
 
 @pytest.fixture

@@ -1,0 +1,84 @@
+"""Which provider a user named, and whether what a lab was made of outlived this host's last boot."""
+
+import os
+import shutil
+
+from lab.errors import ConfigError
+from lab.mistakes import nearest
+from lab.providers.base import Provider
+from lab.providers.incus import IncusProvider
+from lab.providers.vagrant.libvirt.daemon import running_socket
+from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
+from lab.providers.vagrant.provider import VagrantProvider
+from lab.providers.vagrant.virsh import Virsh
+from lab.providers.vagrant.virtualbox import MANAGE, VirtualBox
+from lab.state import Intent, StateFolder, boot_id, state_root
+
+DAEMONS = ("auto", "running", "private", "incusd", "lxd")
+HYPERVISORS = ("virtualbox", "libvirt")
+WORDS = (
+    "auto",
+    "incus",
+    *(f"incus:{each}" for each in DAEMONS[1:]),
+    "vagrant",
+    *(f"vagrant:{each}" for each in HYPERVISORS),
+)
+
+
+def provider_of(word: str, name: str) -> Provider:
+    """The provider by one of `WORDS`, for the lab of this name.  Touches nothing.
+
+    `auto` is `incus`.  `vagrant:libvirt` is the libvirtd that runs and may be used, else one of the
+    lab's own.
+    """
+    kind, _, which = settled(word).partition(":")
+    state = StateFolder(state_root() / name)
+    if kind != "vagrant":
+        return IncusProvider(name, state.path, daemon=which or "auto")
+    if which == "virtualbox":
+        return VagrantProvider(name, state.path, VirtualBox(state.path / "vagrant/vagrant.log"))
+    if owns_libvirt(state):
+        return PrivateLibvirtProvider(name, state.path)
+    return VagrantProvider(name, state.path, Virsh(state.path / "vagrant/vagrant.log"))
+
+
+def settled(word: str) -> str:
+    """The word, and for `vagrant` alone with its hypervisor; `ConfigError` if it is no provider's."""
+    if word not in (*WORDS, "incus:auto"):
+        close = nearest(word, WORDS)
+        meant = f"; did you mean {close}?" if close else ""
+        there = f"there are {', '.join(WORDS)}"
+        raise ConfigError("--lab-provider", [f"{word!r} is no provider here{meant} ({there})"])
+    return f"vagrant:{_preferred()}" if word == "vagrant" else word
+
+
+def owns_libvirt(state: StateFolder) -> bool:
+    """Whether the lab in this folder has, or would get, a libvirtd of its own."""
+    return (state.path / "libvirt").exists() or running_socket() is None
+
+
+def makes_vms(word: str) -> bool:
+    """Whether its machines are VMs."""
+    return settled(word).startswith("vagrant")
+
+
+def same_kind(word: str, other: str) -> bool:
+    """Whether two words name the same kind of machines.  Pure but for what `vagrant` alone means here."""
+    return _kind(settled(word)) == _kind(settled(other))
+
+
+def is_stale(state: StateFolder, intent: Intent) -> bool:
+    """Whether this host was booted since the lab was built, and its machines are gone with that."""
+    return intent.boot != boot_id() and provider_of(intent.provider, state.name).ends_with_boot
+
+
+def _kind(word: str) -> str:
+    return word if word.startswith("vagrant") else "incus"
+
+
+def _preferred() -> str:
+    """As Vagrant itself would choose: what the user says, else VirtualBox where there is one."""
+    said = os.environ.get("VAGRANT_DEFAULT_PROVIDER", "")
+    if said in HYPERVISORS:
+        return said
+    return "virtualbox" if shutil.which(MANAGE) else "libvirt"
