@@ -11,6 +11,7 @@ from lab.errors import LabError
 from lab.providers.base import Gone
 from lab.providers.enclosed import EnclosedDaemon
 from lab.providers.incus.api import Api, NoAnswer
+from lab.rights import as_root
 from lab.wait import NotYet
 
 PROGRAMS = ("incusd", "lxd")
