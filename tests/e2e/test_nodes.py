@@ -258,6 +258,7 @@ def test_a_serving_request_for_a_foreign_address_stays_pending(lab_workers: Clus
     insist(complaints)
 
 
+@pytest.mark.guide_defect("D46", "what is signed lasts ten years")
 def test_every_kubelets_next_client_certificate_would_be_signed(lab_workers: Cluster) -> None:
     """As it asks for it long before the present one ends: approved and signed with nobody's help."""
     with renewal_requests(lab_workers) as requests:
