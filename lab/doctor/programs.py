@@ -53,6 +53,8 @@ VM_PROGRAMS = (
     Program(("libvirtd",), ("libvirt-daemon-system",), "runs the VMs", private=True),
     Program(("virsh",), ("libvirt-clients",), "switches the VMs"),
     Program(("qemu-system-x86_64",), ("qemu-system-x86",), "is each VM", private=True),
+    Program(("dnsmasq",), ("dnsmasq-base",), "libvirt's networks ask for it", private=True),
+    Program(("iptables",), ("iptables",), "libvirt's networks ask for it", private=True),
     Program(("qemu-img",), ("qemu-utils",), "the VMs' disks", private=True),
     Program(("mkfs.ext4",), ("e2fsprogs",), "writes the VMs' disk", building=True, private=True),
     Program(("mmdebstrap",), ("mmdebstrap",), "builds the VMs' Debian", building=True, private=True),

@@ -22,6 +22,8 @@ NEEDED = (
     ("virsh", "libvirt-clients"),
     (EMULATOR, "qemu-system-x86"),
     ("qemu-img", "qemu-utils"),
+    ("dnsmasq", "dnsmasq-base"),  # libvirt makes no network without these two, DHCP or not
+    ("iptables", "iptables"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("ssh-keygen", "openssh-client"),
