@@ -11,20 +11,24 @@ from lab.errors import ClusterError, LabError, WaitExpired
 from lab.laboratory import Laboratory
 from lab.signatures import recognised
 from lab.topology import Role, Topology
-from lab.wait import NotYet, at_most
+from lab.wait import NotYet, at_most, stretch
 
 RECHECK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A step of bring-up: what it needs, on machines of which roles, and what is true afterwards."""
+    """A step of bring-up: what it needs, on machines of which roles, and what is true afterwards.
+
+    On slow machines it comes after those in `after` too, as far as they are asked for: they are more urgent.
+    """
 
     name: str
     truth: str
     act: Callable[[Laboratory], None] = field(repr=False)
     needs: tuple[str, ...] = ()
     roles: frozenset[Role] = frozenset()
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Bringup:
         if all(name in self.outcomes for name in wanted):
             return
         self._create_machines(wanted)
+        stretch(self.lab.provider.slowness)
         self._run([stage for stage in self.stages.values() if stage.name in wanted])
         self.lab.state.prove(self.lab.topology.digest(), self._true())
 
@@ -141,9 +146,10 @@ class Bringup:
 
     def _run(self, todo: Sequence[Stage]) -> None:
         waiting = [stage for stage in todo if stage.name not in self.outcomes]
+        names = {stage.name for stage in waiting} if self.lab.provider.is_slow else set[str]()
         running: dict[Future[Outcome], Stage] = {}
         while waiting or running:
-            for stage in [s for s in waiting if self._is_ready(s)]:
+            for stage in [s for s in waiting if self._is_ready(s, names)]:
                 waiting.remove(stage)
                 running[start(partial(self._attempt, stage), stage.name)] = stage
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -151,8 +157,9 @@ class Bringup:
                 del running[future]
                 self._finish(future.result())
 
-    def _is_ready(self, stage: Stage) -> bool:
-        return all(need in self.outcomes for need in stage.needs)
+    def _is_ready(self, stage: Stage, urgent: Collection[str]) -> bool:
+        before = (*stage.needs, *(name for name in stage.after if name in urgent))
+        return all(name in self.outcomes for name in before)
 
     def _attempt(self, stage: Stage) -> Outcome:
         broken = next(filter(self._has_failed, stage.needs), None)

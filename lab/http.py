@@ -7,6 +7,9 @@ from typing import Any
 import httpx2
 
 from lab.pki import Pair
+from lab.wait import stretched
+
+LONGEST = 30.0  # seconds; a proxy between gives up after 60
 
 
 def trusting(ca: bytes, pair: Pair | None = None) -> ssl.SSLContext:
@@ -21,8 +24,12 @@ def trusting(ca: bytes, pair: Pair | None = None) -> ssl.SSLContext:
 
 
 def client(base_url: str, context: ssl.SSLContext, *, timeout: float = 10) -> httpx2.Client:
-    """A client that knows no proxy, whatever the environment says."""
-    return httpx2.Client(base_url=base_url, verify=context, trust_env=False, timeout=timeout)
+    """A client that knows no proxy, whatever the environment says.
+
+    ``timeout`` is in seconds for an answer; slow machines get up to `LONGEST`.
+    """
+    patience = max(timeout, min(LONGEST, stretched(timeout)))
+    return httpx2.Client(base_url=base_url, verify=context, trust_env=False, timeout=patience)
 
 
 def body_of(response: httpx2.Response) -> Any:

@@ -27,11 +27,11 @@ STAGES = {
     "lab_machines": ("hosts",),
     "lab_etcd": ("etcd",),
     "lab_load_balancer": ("load-balancer",),
-    "lab_control_plane": ("control-plane", "access", "admin"),
-    "lab_workers": ("nodes", "admin"),
-    "lab_network": ("network", "proxy", "admin"),
-    "lab_dns": ("dns", "admin"),
-    "lab": ("dns", "admin"),
+    "lab_control_plane": ("control-plane", "every-master", "access", "admin"),
+    "lab_workers": ("nodes", "admin", "every-master"),
+    "lab_network": ("network", "proxy", "admin", "every-master"),
+    "lab_dns": ("dns", "admin", "every-master"),
+    "lab": ("dns", "admin", "every-master"),
 }
 
 

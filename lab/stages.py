@@ -1,6 +1,7 @@
 """The stages of a cluster built the hard way, in the order of the guide."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network
 from typing import Any
@@ -46,8 +47,8 @@ def stages_for(topology: Topology) -> list[Stage]:
         Stage("hosts", "each machine knows the others by name", _install(Hosts), roles=frozenset(Role)),
         Stage("etcd", "every member commits", _install(Etcd), roles=ETCD),
         Stage("load-balancer", "the balancer accepts", _install_balancer, roles=BALANCER),
-        Stage("masters", "apiservers are started", _start(ApiServer), roles=MASTERS),
-        Stage("apiserver", "every apiserver says readyz", _await(ApiServer), ("etcd", "masters"), MASTERS),
+        Stage("masters", "apiservers are started", _start_masters, roles=MASTERS),
+        Stage("apiserver", "they say readyz", _await_masters, ("etcd", "masters"), MASTERS),
         Stage("access", "the first kubelet may come", _apply_access, ("apiserver",), MASTERS),
         Stage(
             "control-plane",
@@ -55,6 +56,14 @@ def stages_for(topology: Topology) -> list[Stage]:
             _control_plane,
             ("apiserver", "load-balancer"),
             MASTERS,
+        ),
+        Stage(
+            "every-master",
+            "where machines are slow the first master is followed by the others",
+            _install(ApiServer, *CONTROLLERS),
+            ("control-plane",),
+            MASTERS,
+            after=tuple(_name_of(addon.name) for addon in chosen(topology)),
         ),
         Stage(
             "admin", "kubectl works on the admin machine", _install(Admin), ("hosts", "control-plane"), ADMINS
@@ -105,7 +114,7 @@ def _without(stage: Stage, topology: Topology) -> Stage:
     if topology.balancer or "load-balancer" not in stage.needs:
         return stage
     needs = tuple(need for need in stage.needs if need != "load-balancer")
-    return Stage(stage.name, stage.truth, stage.act, needs, stage.roles)
+    return replace(stage, needs=needs)
 
 
 def _install(*kinds: type[Component]) -> Act:
@@ -122,6 +131,24 @@ def _await(*kinds: type[Component]) -> Act:
         await_all(components, _there(lab, components))
 
     return act
+
+
+def _early(lab: Laboratory) -> list[Machine]:
+    """The masters that come first: all, but where machines are slow the first alone.
+
+    Two apiservers at once take the processors from the controllers until their leases are lost.
+    """
+    masters = _there(lab, _components((ApiServer,), lab))
+    return masters[:1] if lab.provider.is_slow else masters
+
+
+def _start_masters(lab: Laboratory) -> None:
+    components = _components((ApiServer,), lab)
+    on_each(_early(lab), lambda machine: place(components, machine, lab.credentials))
+
+
+def _await_masters(lab: Laboratory) -> None:
+    await_all(_components((ApiServer,), lab), _early(lab))
 
 
 def _install_these(components: Sequence[Component], lab: Laboratory) -> None:
@@ -156,7 +183,7 @@ def _control_plane(lab: Laboratory) -> None:
 
     A kubelet that asks before somebody signs would ask again later and later.
     """
-    _install(*CONTROLLERS)(lab)
+    install(_components(CONTROLLERS, lab), _early(lab), lab.credentials)
     wait_until("the API to answer at its address", lambda: lab.api().text("/readyz"), timeout=60)
     wait_until("controllers and schedulers to have leaders", lambda: _check_leaders(lab), timeout=60)
 

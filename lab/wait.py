@@ -13,17 +13,32 @@ from lab.errors import WaitExpired
 T = TypeVar("T")
 
 
+MOST = 20.0  # times: a part that is broken must turn red on any machine
 _patience: ContextVar[float] = ContextVar("patience", default=float("inf"))
+_slowness = [1.0]  # of this process' lab; a run has one
 
 
 class NotYet(Exception):
     """Raised by a check that is still hopeful; its text says what it saw."""
 
 
+def stretch(slowness: float) -> None:
+    """From now on let every wait of this process last so many times longer, 1 to `MOST`.
+
+    For machines that compute slowly.  Deadlines of waits alone: what a verdict is measured by stays as it is.
+    """
+    _slowness[0] = min(MOST, max(1.0, slowness))
+
+
+def stretched(seconds: float) -> float:
+    """How long a wait of so many seconds may last with this process' lab."""
+    return seconds * _slowness[0]
+
+
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
     """Let no wait in here last longer, whatever its own deadline; threads begun in here inherit it."""
-    token = _patience.set(min(seconds, _patience.get()))
+    token = _patience.set(min(stretched(seconds), _patience.get()))
     try:
         yield
     finally:
@@ -33,12 +48,12 @@ def at_most(seconds: float) -> Iterator[None]:
 def wait_until(what: str, check: Callable[[], T], *, timeout: float, every: float = 0.2) -> T:
     """Call ``check`` until it stops raising `NotYet` and return its value.
 
-    ``timeout`` and ``every`` are seconds.  The check runs at least once, and once more at the
-    deadline.  Any other exception is a defect, or proof that waiting is useless, and passes
-    straight through.  Raises `WaitExpired` with what was seen last.
+    ``timeout`` and ``every`` are seconds, the first as `stretch` says.  The check runs at least once, and
+    once more at the deadline.  Any other exception is a defect, or proof that waiting is useless, and
+    passes straight through.  Raises `WaitExpired` with what was seen last.
     """
     start = time.monotonic()
-    patience = min(timeout, _patience.get())
+    patience = min(stretched(timeout), _patience.get())
 
     def left() -> float:
         return start + patience - time.monotonic()

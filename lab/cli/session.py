@@ -21,6 +21,7 @@ from lab.rights import as_root
 from lab.settings import Effective, asked, resolve
 from lab.state import Intent, StateFolder, labs
 from lab.topology import Topology
+from lab.wait import stretch
 
 
 class Session:
@@ -79,6 +80,7 @@ class Session:
         topology = self._plan_of(intent)
         lab = Laboratory(topology, provider_of(intent.provider, self.name), self.state)
         lab.machines.update(lab.provider.attach(topology))
+        stretch(lab.provider.slowness)
         if not lab.machines:
             self._insist_alive(lab.provider)
         return lab

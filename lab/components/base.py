@@ -16,7 +16,8 @@ class Component(ABC):
     """A program run by systemd.  Subclasses describe; only `install` touches machines.
 
     `unit` is None for what is files only.  `on_change` is what systemctl does with the unit when its
-    files changed; a changed unit file always means a restart.
+    files changed; a changed unit file always means a restart.  `patience` are the seconds until it must
+    serve, as `lab.wait.stretch` has them on slow machines.
     """
 
     name: str
@@ -27,11 +28,6 @@ class Component(ABC):
     def __init__(self, topology: Topology, platform: Platform) -> None:
         self.topology = topology
         self.platform = platform
-
-    @property
-    def start_timeout(self) -> float:
-        """Seconds until it must serve; an emulated machine computes up to twenty times slower."""
-        return self.patience if self.platform.container else 6 * self.patience
 
     @property
     def hardened(self) -> bool:
@@ -109,7 +105,7 @@ def await_ready(component: Component, machine: Machine) -> None:
     wait_until(
         f"{component.name} on {machine.name}",
         lambda: component.check_ready(machine, LINGER),
-        timeout=component.start_timeout,
+        timeout=component.patience,
     )
 
 

@@ -9,6 +9,8 @@ from lab.errors import LabError
 from lab.machine import Machine, Platform
 from lab.topology import Topology
 
+SLOW = 4.0  # emulation begins at ten; hardware support ends at two
+
 
 class Capability(StrEnum):
     """What a provider can do beyond running machines; tests and faults ask before they try."""
@@ -102,6 +104,16 @@ class Provider(ABC):
     @abstractmethod
     def reach(self, machine: str, port: int) -> tuple[str, int]:
         """A loopback address of this host behind which the machine's port answers."""
+
+    @property
+    def slowness(self) -> float:
+        """How many times longer its machines compute than this host, as measured when they were made."""
+        return 1.0
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether starting everything at once would starve what is in the middle of an election."""
+        return self.slowness >= SLOW
 
     @property
     def ends_with_boot(self) -> bool:

@@ -139,10 +139,6 @@ def test_a_crash_loop_ends_the_wait_with_its_cause(tmp_path: Path) -> None:
         install([scheduler], [master(tmp_path, curl="exit 7")], fixed_credentials())
 
 
-def test_an_emulated_machine_gets_more_time() -> None:
-    assert Kubelet(PLAN, VM).start_timeout > Kubelet(PLAN, CONTAINER).start_timeout
-
-
 def verbs(machine: Here) -> list[str]:
     """What systemctl was told, one entry per call to the machine, after the units that were enabled."""
     return [", ".join(argv[4:]) for argv in machine.calls if argv[0] == "sh"]

@@ -16,7 +16,7 @@ from lab.errors import LabError, WaitExpired
 from lab.machine import Result
 from lab.plan import load_topology
 from lab.providers.base import Capability
-from lab.providers.vagrant import adapter, hypervisor
+from lab.providers.vagrant import adapter, hypervisor, speed
 from lab.providers.vagrant import machine as machines
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import Hypervisor
@@ -28,6 +28,7 @@ from lab.providers.vagrant.ssh import execute
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.topology import Topology
+from lab.wait import MOST
 
 NAMES = ["k8s-master1", "k8s-lb"]
 VMS = [f"thwlab_thw_{name}" for name in NAMES]
@@ -66,7 +67,7 @@ def clock(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise Unreachable(f"{connection.where}: connection refused")
         if argv[0] == "date":
             told.append(connection.name)
-        return Result(0, b"cgroup2fs\n" if argv[0] == "stat" else b"boot\n")
+        return Result(0, {"stat": b"cgroup2fs\n", "python3": b"0.5\n"}.get(argv[0], b"boot\n"))
 
     monkeypatch.setattr(machines, "execute", guest_says)
     return told
@@ -156,6 +157,30 @@ def test_machines_that_were_created_are_found_by_others(
     assert sorted(make().attach(topology)) == sorted(NAMES)
     assert make().states() == dict.fromkeys(NAMES, "running")
     assert make().is_there()
+
+
+def test_how_slow_they_are_is_measured_once_and_known_to_all(
+    provider: VagrantProvider, make: Maker, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 1.0 <= make().slowness <= MOST
+    record = provider.project.folder / "speed.json"
+    before = record.read_text()
+    provider.create(topology, NAMES)
+    assert record.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("guest", "slowness", "slow"),
+    [(0.01, 1.0, False), (0.015, 1.5, False), (0.15, 15.0, True), (9.0, MOST, True)],
+)
+def test_slowness_is_how_many_times_longer_the_guest_took(
+    make: Maker, guest: float, slowness: float, slow: bool
+) -> None:
+    made = make()
+    assert (made.slowness, made.is_slow) == (1.0, False), "nothing was measured yet"
+    made.project.folder.mkdir(parents=True)
+    speed.write(speed.Speed(guest, host=0.01), made.project.folder / "speed.json")
+    assert (made.slowness, made.is_slow) == (slowness, slow)
 
 
 def test_creating_again_changes_nothing(provider: VagrantProvider, world: World, topology: Topology) -> None:

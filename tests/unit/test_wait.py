@@ -1,11 +1,12 @@
 """Waiting: deadlines that hold, and what passes straight through."""
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from lab.errors import LabError, WaitExpired
-from lab.wait import NotYet, wait_until
+from lab.wait import MOST, NotYet, at_most, stretch, stretched, wait_until
 
 
 def test_the_value_of_the_first_good_answer_comes_back() -> None:
@@ -64,3 +65,29 @@ def test_any_other_error_passes_at_once(error: BaseException) -> None:
     with pytest.raises(type(error)):
         wait_until("it", check, timeout=60)
     assert calls == [1]
+
+
+@pytest.fixture
+def fast_again() -> Iterator[None]:
+    yield
+    stretch(1.0)
+
+
+@pytest.mark.usefixtures("fast_again")
+def test_waits_for_slow_machines_last_longer_up_to_a_limit() -> None:
+    stretch(5.0)
+    with pytest.raises(WaitExpired) as caught:
+        wait_until("it", never, timeout=0.04, every=0.01)
+    assert 0.2 <= caught.value.seconds < 2
+    stretch(1000.0)
+    assert stretched(1.0) == MOST
+    stretch(0.1)
+    assert stretched(1.0) == 1.0
+
+
+@pytest.mark.usefixtures("fast_again")
+def test_a_limit_on_waits_is_stretched_as_they_are() -> None:
+    stretch(5.0)
+    with at_most(0.04), pytest.raises(WaitExpired) as caught:
+        wait_until("it", never, timeout=60, every=0.01)
+    assert 0.2 <= caught.value.seconds < 2

@@ -10,6 +10,7 @@ from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.providers.reaching import Forwarders
+from lab.providers.vagrant import speed
 from lab.providers.vagrant.adapter import UP, Adapter
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor, of_prefix
@@ -80,7 +81,10 @@ class VagrantProvider(Provider):
             self.adapter.up(new, parallel=self.hypervisor.parallel, timeout=self._up_timeout)
             for name, access in self.adapter.access(new).items():
                 self._connection(name).learn(access, new=True)
-        on_each([self._machine(topology.node(name)) for name in names], self._have_running)
+        machines = [self._machine(topology.node(name)) for name in names]
+        on_each(machines, self._have_running)
+        if speed.read(self._speed) is None:
+            speed.write(speed.calibrate(machines[0]), self._speed)
 
     def attach(self, topology: Topology) -> Mapping[str, Machine]:
         """See `Provider.attach`."""
@@ -158,6 +162,12 @@ class VagrantProvider(Provider):
         return "127.0.0.1", forwarders.port_to(machine, str(address), port)
 
     @property
+    def slowness(self) -> float:
+        """See `Provider.slowness`."""
+        found = speed.read(self._speed)
+        return found.slowness if found else 1.0
+
+    @property
     def platform(self) -> Platform:
         """See `Provider.platform`; the cgroup version is the guest's, asked once."""
         if self._cgroup is None:
@@ -191,6 +201,10 @@ class VagrantProvider(Provider):
         if not self.hypervisor.is_there():
             return {}
         return of_prefix(self.hypervisor.states(), self.project.prefix)
+
+    @property
+    def _speed(self) -> Path:
+        return self.project.folder / "speed.json"
 
     def _connection(self, name: str) -> Connection:
         if name not in self._connections:
