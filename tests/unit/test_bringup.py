@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -313,3 +314,36 @@ def test_a_machine_that_is_off_or_paused_runs_before_the_first_stage(lab: Labora
     assert events()[-1] == "create k8s-lb"
     Bringup(lab, [stage]).require("etcd")
     assert [line.split()[0] for line in events()] == ["create", "create"]
+
+
+@pytest.mark.parametrize(("slowness", "order"), [(1.0, ["late", "urgent"]), (15.0, ["urgent", "late"])])
+def test_on_slow_machines_what_is_urgent_comes_first(
+    lab: Laboratory, log: Log, monkeypatch: pytest.MonkeyPatch, slowness: float, order: list[str]
+) -> None:
+    monkeypatch.setattr(FakeProvider, "slowness", slowness)
+    monkeypatch.setattr("lab.bringup.stretch", lambda _: None)
+    late = replace(log.stage("late"), after=("urgent",))
+    urgent = Stage(
+        "urgent", "", lambda _: until(lambda: slowness > 1 or "late" in log) or log.append("urgent")
+    )
+    Bringup(lab, [late, urgent]).require("late", "urgent")
+    assert log == order
+
+
+def test_on_slow_machines_what_nobody_asked_for_is_not_waited_for(
+    lab: Laboratory, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeProvider, "slowness", 15.0)
+    monkeypatch.setattr("lab.bringup.stretch", lambda _: None)
+    Bringup(lab, [replace(log.stage("late"), after=("urgent",)), log.stage("urgent")]).require("late")
+    assert log == ["late"]
+
+
+def test_waits_are_as_long_as_the_machines_are_slow(
+    lab: Laboratory, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(FakeProvider, "slowness", 15.0)
+    monkeypatch.setattr("lab.bringup.stretch", told.append)
+    Bringup(lab, [log.stage("a")]).require("a")
+    assert told == [15.0]

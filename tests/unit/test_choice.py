@@ -1,0 +1,123 @@
+"""Which provider a word names, and whether a lab outlived a reboot of its host."""
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab import choice
+from lab.choice import WORDS, is_stale, makes_vms, provider_of, same_kind, settled
+from lab.errors import ConfigError, LabError
+from lab.opening import open_lab
+from lab.plan import load_topology
+from lab.providers.incus import IncusProvider
+from lab.providers.vagrant.libvirt import daemon
+from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
+from lab.providers.vagrant.provider import VagrantProvider
+from lab.providers.vagrant.virsh import Virsh
+from lab.providers.vagrant.virtualbox import VirtualBox
+from lab.state import StateFolder
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateFolder:
+    """No libvirtd runs, none says what it prefers, and there is no VirtualBox."""
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path))
+    monkeypatch.delenv("VAGRANT_DEFAULT_PROVIDER", raising=False)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(daemon, "RUNNING_SOCKETS", ("/no/such/socket",))
+    return StateFolder(tmp_path / "thw")
+
+
+def running(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "running_socket", lambda: Path("/run/libvirt/libvirt-sock"))
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_word_names_a_provider_and_nothing_is_touched(word: str, state: StateFolder) -> None:
+    kind = VagrantProvider if makes_vms(word) else IncusProvider
+    assert isinstance(provider_of(word, "thw"), kind)
+    assert not state.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("vagrant:libvrt", "vagrant:libvirt"), ("vargant", "vagrant"), ("incus:privat", "incus:private")],
+)
+def test_a_wrong_word_is_told_with_the_nearest(word: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'{word}' is no provider here; did you mean {meant}\?"):
+        provider_of(word, "thw")
+
+
+def test_a_libvirtd_of_ones_own_is_only_for_who_has_none(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(provider_of("vagrant:libvirt", "thw"), PrivateLibvirtProvider)
+    running(monkeypatch)
+    theirs = provider_of("vagrant:libvirt", "thw")
+    assert not isinstance(theirs, PrivateLibvirtProvider)
+    assert isinstance(theirs, VagrantProvider)
+    assert isinstance(theirs.hypervisor, Virsh)
+    (state.path / "libvirt").mkdir(parents=True)
+    assert isinstance(provider_of("vagrant:libvirt", "thw"), PrivateLibvirtProvider), "it was begun with one"
+
+
+def test_vagrant_alone_is_what_vagrant_would_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settled("vagrant") == "vagrant:libvirt"
+    program = tmp_path / "VBoxManage"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert settled("vagrant") == "vagrant:virtualbox"
+    found = provider_of("vagrant", "thw")
+    assert isinstance(found, VagrantProvider)
+    assert isinstance(found.hypervisor, VirtualBox)
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "libvirt")
+    assert settled("vagrant") == "vagrant:libvirt"
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "hyperv")
+    assert settled("vagrant") == "vagrant:virtualbox"
+
+
+def test_kinds_of_machines() -> None:
+    assert same_kind("auto", "incus:private")
+    assert same_kind("vagrant", "vagrant:libvirt")
+    assert not same_kind("vagrant:virtualbox", "vagrant:libvirt")
+    assert not same_kind("incus", "vagrant:libvirt")
+
+
+@pytest.mark.parametrize(
+    ("word", "theirs", "stale"),
+    [
+        ("incus:private", False, True),
+        ("vagrant:libvirt", False, True),
+        ("vagrant:libvirt", True, False),
+        ("vagrant:virtualbox", False, False),
+    ],
+)
+def test_after_a_reboot_only_what_ran_privately_is_gone(
+    word: str, theirs: bool, stale: bool, state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.intend(word, "digest")
+    if theirs:
+        running(monkeypatch)
+    intent = state.intent()
+    assert intent is not None
+    assert not is_stale(state, intent)
+    assert is_stale(state, replace(intent, boot="another")) is stale
+
+
+def test_a_lab_of_other_machines_is_refused_before_anything_is_asked(state: StateFolder) -> None:
+    state.intend("incus:private", load_topology().digest())
+    with pytest.raises(LabError, match="lab thw runs with provider incus:private, not vagrant:libvirt"):
+        open_lab(load_topology(), "vagrant:libvirt", lambda _: None)
+
+
+def test_the_name_of_a_socket_is_no_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sock"
+    monkeypatch.setattr(daemon, "RUNNING_SOCKETS", ("/no/such/socket", str(path)))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert daemon.running_socket() is None, "nobody listens yet"
+        listener.listen()
+        assert daemon.running_socket() == path
+    assert daemon.running_socket() is None
