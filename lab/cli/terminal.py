@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import termios
 import threading
@@ -19,12 +20,15 @@ from lab.providers.base import Provider
 from lab.providers.commands import ENVIRONMENT
 from lab.providers.incus import IncusProvider
 from lab.providers.incus.api import Api, Json
+from lab.providers.vagrant.provider import VagrantProvider
 
 CHUNK = 4096
 
 
 def interactive(provider: Provider, machine: str, argv: Sequence[str]) -> int:
     """Run the command in this terminal; its exit status."""
+    if isinstance(provider, VagrantProvider):
+        return subprocess.call(provider.terminal_argv(machine, argv))
     if not isinstance(provider, IncusProvider):
         raise LabError(f"no terminal on a machine of provider {provider.name}")
     api = provider.api

@@ -109,6 +109,8 @@ def check_go(facts: Facts, _: Topology) -> Finding:
 def _not_needed(program: Program, facts: Facts, topology: Topology) -> str:
     if program.building and facts.root_is_cached:
         return "not needed, the image is in the cache"
+    if program.private and facts.vms and not facts.private:
+        return "not needed, a hypervisor that is here already runs the VMs"
     if program.private and not facts.private:
         return f"not needed, the daemon at {facts.daemon} is used"
     if program.flannel and topology.cni is not Cni.FLANNEL:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab.providers.enclosed import cgroups, loop_devices, members, mounts
 from lab.providers.incus.daemon import PrivateDaemon
+from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
 from lab.state import state_root
 
 THWLAB = (sys.executable, "-m", "lab.cli")
@@ -16,11 +17,13 @@ THWLAB = (sys.executable, "-m", "lab.cli")
 def leftovers(name: str) -> list[str]:
     """Everything of the lab that is still on this host; empty after `thwlab down`."""
     state = state_root() / name
-    daemon = PrivateDaemon(name, state / "incus", "lxd")
-    found = [str(path) for path in (state, daemon.network) if path.exists()]
-    found += [f"process {pid}" for pid in members(daemon.network)]
-    found += [f"process {pid}: {argv}" for pid, argv in _processes() if f"/{name}/incus" in argv]
-    found += [str(group) for group in cgroups(daemon.tag)]
+    found = [str(state)] if state.exists() else []
+    for daemon in (PrivateDaemon(name, state / "incus", "lxd"), PrivateLibvirtd(name, state / "libvirt")):
+        folder = f"/{name}/{daemon.directory.name}"
+        found += [str(daemon.network)] if daemon.network.exists() else []
+        found += [f"process {pid}" for pid in members(daemon.network)]
+        found += [f"process {pid}: {argv}" for pid, argv in _processes() if folder in argv]
+        found += [str(group) for group in cgroups(daemon.tag)]
     return found + loop_devices(state) + mounts(state)
 
 

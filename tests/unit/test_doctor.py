@@ -1,6 +1,7 @@
 import gzip
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from lab.doctor.facts import Disk
 from lab.doctor.finding import good
 from lab.doctor.fix import carry_out, repair_for
 from lab.doctor.gather import gather
+from lab.doctor.hypervisors import VmHost
 from lab.errors import LabError
 from lab.providers.base import Missing
 from lab.topology import Cni
@@ -278,3 +280,55 @@ def test_why_not_is_one_line() -> None:
 def test_checks_are_not_two_of_a_name() -> None:
     names = [check(FINE, guide_topology()).what for check in CHECKS]
     assert len(set(names)) == len(names)
+
+
+# -- VMs -------------------------------------------------------------------------------------------
+
+EVERY_VM = frozenset(name for program in programs.VM_PROGRAMS for name in program.names) | {"go"}
+VMS = replace(FINE, vms=True, programs=EVERY_VM)
+
+
+def vm_findings(facts: Facts) -> list[Finding]:
+    checks = (*surroundings.VM_CHECKS, *programs.VM_CHECKS)
+    return [check(facts, guide_topology()) for check in checks]
+
+
+def test_vms_need_nothing_of_what_containers_need() -> None:
+    assert missing(vm_findings(VMS)) == []
+    assert {each.what for each in vm_findings(VMS)}.isdisjoint({"incusd or lxd", "mkfs.btrfs", "unsquashfs"})
+
+
+def test_every_program_that_is_missing_for_vms_comes_in_one_install() -> None:
+    repair = repair_for(vm_findings(replace(VMS, programs=frozenset({"go"}))), VMS)
+    wanted = {"libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "qemu-utils", "dnsmasq-base"}
+    assert wanted <= set(repair.commands[1])
+    assert repair.by_hand == ()
+
+
+def test_a_hypervisor_that_is_there_needs_neither_root_nor_programs_of_a_private_one() -> None:
+    theirs = replace(VMS, uid=1000, daemon="vagrant:virtualbox", sources=False)
+    assert missing(vm_findings(theirs)) == []
+    found = vm_findings(replace(theirs, programs=frozenset({"go", "ip", "nsenter", "ssh", "virsh", "gcc"})))
+    assert missing(found) == []
+
+
+def test_a_private_libvirtd_needs_root() -> None:
+    (lacking,) = missing(vm_findings(replace(VMS, uid=1000)))
+    assert lacking.what == "rights"
+
+
+def test_the_word_decides_what_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path))
+    asked: list[tuple[str, bool]] = []
+
+    def host(kind: str, *, private: bool) -> VmHost:
+        asked.append((kind, private))
+        return VmHost(kind, private=private)
+
+    monkeypatch.setattr(doctor.vmhost, "gather", host)
+    monkeypatch.setattr(import_module("lab.doctor.gather"), "owns_libvirt", lambda _: True)
+    names = {each.what for each in doctor.examine(guide_topology(), "vagrant:libvirt")}
+    assert {"libvirtd", "vagrant", "vagrant-libvirt"} <= names
+    assert "vagrant" not in {each.what for each in doctor.examine(guide_topology(), "incus:private")}
+    doctor.examine(guide_topology(), "vagrant:virtualbox")
+    assert asked == [("libvirt", True), ("virtualbox", False)]

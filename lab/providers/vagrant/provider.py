@@ -1,6 +1,7 @@
 """The provider `vagrant`: VMs that Vagrant makes and their hypervisor switches."""
 
 import logging
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
+from lab.providers.commands import ENVIRONMENT
 from lab.providers.reaching import Forwarders
 from lab.providers.vagrant import speed
 from lab.providers.vagrant.adapter import UP, Adapter
@@ -160,6 +162,13 @@ class VagrantProvider(Provider):
             return str(address), port
         forwarders = Forwarders(self.state / "forward", self.hypervisor.network)
         return "127.0.0.1", forwarders.port_to(machine, str(address), port)
+
+    def terminal_argv(self, machine: str, argv: Sequence[str]) -> list[str]:
+        """The command line that runs `argv` as root on the machine with this terminal."""
+        connection = self._connection(machine)
+        become = () if connection.is_root else ("sudo", "-n", "--")
+        environment = ("env", *(f"{name}={value}" for name, value in ENVIRONMENT.items()))
+        return connection.argv(shlex.join([*become, *environment, *argv]), options=("-t",))
 
     @property
     def slowness(self) -> float:
