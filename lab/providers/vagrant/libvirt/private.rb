@@ -37,6 +37,8 @@ Vagrant.configure("2") do |config|
         libvirt.kernel = VMS.fetch("kernel")
         libvirt.initrd = VMS.fetch("initrd")
         libvirt.cmd_line = line.join(" ")
+        # What it says while it boots, in the lab's folder on this host: libvirt/log/qemu.
+        libvirt.serial type: "file", source: { path: "/var/log/libvirt/qemu/console-#{name}.log" }
         # Neither screen nor keyboard; random numbers at once.  Its disk ends with the lab: no flush of the
         # guest's waits for this host's disk, as a power cut of a VM takes nothing from its host.
         libvirt.graphics_type = "none"
