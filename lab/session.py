@@ -173,6 +173,7 @@ class LabSession:
             "lab.plan": self.topology.digest(),
             "lab.provider": self.settings["provider"].value,
             "lab.profile": self.topology.profile.value,
+            **({"lab.slowness": str(self._opened.provider.slowness)} if self._opened else {}),
             **{f"lab.{n}": v for n, v in asdict(self.topology.versions).items() if isinstance(v, str)},
         }
 

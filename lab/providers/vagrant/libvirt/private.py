@@ -3,14 +3,16 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from lab.artifacts.box import BuiltBox
 from lab.artifacts.prepare import box_of
+from lab.background import start
 from lab.errors import LabError
 from lab.providers.base import Missing
 from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
-from lab.providers.vagrant.libvirt.kvm import EMULATOR
+from lab.providers.vagrant.libvirt.kvm import EMULATOR, Kvm, probe
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.virsh import Virsh
 from lab.rights import as_root, sudo
@@ -37,6 +39,7 @@ class PrivateLibvirt(Virsh):
         super().__init__(log, uri=daemon.uri, inside=daemon.inside, network=daemon.network)
         self.daemon = daemon
         self.box: BuiltBox | None = None
+        self.kvm: Future[Kvm] | None = None
 
     def begin(self) -> None:
         """See `Hypervisor.begin`: the daemon, for VMs of the box that was prepared."""
@@ -44,7 +47,7 @@ class PrivateLibvirt(Virsh):
             return
         if self.box is None:
             raise LabError("libvirtd of this lab does not run", remedy="thwlab up")
-        self.daemon.start_with(self.box)
+        self.daemon.start_with(self.box, self.kvm.result() if self.kvm else None)
 
     def is_there(self) -> bool:
         """See `Hypervisor.is_there`."""
@@ -93,5 +96,7 @@ class PrivateLibvirtProvider(VagrantProvider):
         """See `Provider.prepare`: the box is built, and Vagrant told of it."""
         box = box_of(topology, report)
         self.hypervisor.box = box
+        if not self.hypervisor.is_there():
+            self.hypervisor.kvm = start(probe, "kvm")  # five seconds where it does not work
         if (box.name, self.hypervisor.name) not in self.adapter.boxes():
             self.adapter.add_box(box.name, url=str(box.box))
