@@ -16,7 +16,9 @@ from stand_in import StandIn, on_path
 
 from lab.artifacts.box import SHARED, BuiltBox
 from lab.errors import LabError
-from lab.providers.vagrant.libvirt import kvm
+from lab.plan import load_topology
+from lab.providers.vagrant.adapter import Adapter
+from lab.providers.vagrant.libvirt import kvm, private
 from lab.providers.vagrant.libvirt.daemon import ARGV, PrivateLibvirtd
 from lab.providers.vagrant.libvirt.kvm import (
     DONE,
@@ -27,7 +29,7 @@ from lab.providers.vagrant.libvirt.kvm import (
     probe,
     verdict,
 )
-from lab.providers.vagrant.libvirt.private import MORE, PrivateLibvirt
+from lab.providers.vagrant.libvirt.private import MORE, PrivateLibvirt, PrivateLibvirtProvider
 from lab.providers.vagrant.libvirt.settings import OWN, WRAPPER, Surroundings, environment, wrapper
 from lab.providers.vagrant.process import Call, Ended, carry_out
 
@@ -191,6 +193,43 @@ def test_the_key_stays_when_the_daemon_is_started_again(daemon: PrivateLibvirtd,
 def test_vms_of_a_daemon_that_was_never_prepared_are_refused(daemon: PrivateLibvirtd) -> None:
     with pytest.raises(LabError, match="does not run"):
         PrivateLibvirt(daemon).begin()
+
+
+@pytest.fixture
+def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PrivateLibvirtProvider:
+    """One whose box is built and whose Vagrant is not asked."""
+    monkeypatch.setattr(private, "box_of", lambda *_: BuiltBox(tmp_path / "0123"))
+    monkeypatch.setattr(private, "probe", lambda: Kvm(False, "tried out once"))
+    monkeypatch.setattr(Adapter, "boxes", lambda _: {("thwlab/old", "libvirt")})
+    return PrivateLibvirtProvider("thw", tmp_path / "thw")
+
+
+def test_what_was_prepared_is_what_the_daemon_is_started_with(
+    provider: PrivateLibvirtProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    added: list[tuple[str, str]] = []
+    started: list[object] = []
+    monkeypatch.setattr(Adapter, "add_box", lambda _, name, url: added.append((name, url)))
+    monkeypatch.setattr(PrivateLibvirtd, "start_with", lambda _, *given: started.extend(given))
+    provider.prepare(load_topology(), lambda _: None)
+    provider.hypervisor.begin()
+    assert added == [("thwlab/0123", str(tmp_path / "0123/thwlab.box"))]
+    assert started == [BuiltBox(tmp_path / "0123"), Kvm(False, "tried out once")]
+
+
+def test_it_says_everything_that_is_missing_at_once(
+    provider: PrivateLibvirtProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(private.os, "geteuid", lambda: 1000)
+    missing = provider.preflight(load_topology())
+    packages = {name for each in missing for name in each.packages}
+    assert packages >= {"libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "dnsmasq-base"}
+    assert "needs root" in missing[-1].what
+
+
+def test_its_machines_are_gone_with_this_hosts_boot(provider: PrivateLibvirtProvider) -> None:
+    assert provider.ends_with_boot
 
 
 @pytest.mark.skipif(shutil.which("ruby") is None, reason="ruby is not installed")
