@@ -13,6 +13,7 @@ from lab.plan import load_topology
 from lab.providers.vagrant.adapter import Adapter, State, parse_access, parse_status
 from lab.providers.vagrant.connection import Access
 from lab.providers.vagrant.plan import Box, Project, vagrantfile
+from lab.providers.vagrant.process import Call, carry_out
 from lab.providers.vagrant.troubles import ProgramFailed
 
 # As Vagrant 2.3.4 prints it; the first two lines have more fields than python-vagrant's parser takes.
@@ -324,3 +325,11 @@ def is_gone(pid: int) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def test_a_traceback_of_rubys_does_not_push_out_the_words_that_help() -> None:
+    """Vagrant ends with a screen of it for each machine, the cause in front."""
+    trace = "\n".join(f"/usr/share/gems/vagrant-2.3.4/lib/warden.rb:{n}:in `call'" for n in range(50))
+    ended = carry_out(Call(["printf", "%s", f"the cause\n{trace}\nthe end\n"], 10))
+    assert ended.tail == "the cause\nthe end"
+    assert "warden.rb:49" in ended.out

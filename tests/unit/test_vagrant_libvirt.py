@@ -182,6 +182,13 @@ def test_what_it_writes_is_complete_and_its_key_is_its_own(daemon: PrivateLibvir
     assert "PRIVATE" not in daemon.vms.read_text()
 
 
+def test_the_daemon_finds_the_folders_it_does_not_make(daemon: PrivateLibvirtd, tmp_path: Path) -> None:
+    """It failed to start a VM for want of this one."""
+    box = BuiltBox(tmp_path / "0123")
+    daemon._write(Surroundings(daemon.directory, box.folder, False), box, Kvm(False, ""))
+    assert (daemon.directory / "log/qemu").is_dir()
+
+
 def test_the_key_stays_when_the_daemon_is_started_again(daemon: PrivateLibvirtd, tmp_path: Path) -> None:
     box, seen = BuiltBox(tmp_path / "0123"), Kvm(False, "")
     daemon.key.write_text("kept")

@@ -1,6 +1,7 @@
 """A program on this host with a deadline that holds: its output goes to a log line by line."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -19,6 +20,7 @@ OUT_CAP = 4 * 1024 * 1024
 LONGEST = 1 << 16  # bytes read of a line at once
 TAIL = 30  # lines of an error; the log has all of them
 DRAIN = 1.0  # seconds for output still on its way; a daemon the program started may hold it open for ever
+TRACEBACK = re.compile(r"\s*/\S+\.rb:\d+:in [`']")  # of Ruby; it pushes out the words that help
 POLITE = 2.0  # seconds between asking it to end and killing it
 
 
@@ -153,7 +155,7 @@ class _Said:
         with self._lock:
             if keep and len(self._kept) < OUT_CAP:
                 self._kept += line
-            if text.strip():
+            if text.strip() and not TRACEBACK.match(text):
                 self._last.append(text.rstrip()[:500])
         self._write(text if text.endswith("\n") else text + "\n")
 

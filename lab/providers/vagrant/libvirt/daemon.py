@@ -12,7 +12,7 @@ from lab.artifacts.building import run
 from lab.providers.base import Gone
 from lab.providers.enclosed import EnclosedDaemon
 from lab.providers.vagrant.libvirt.kvm import Kvm, probe
-from lab.providers.vagrant.libvirt.settings import OWN, WRAPPER, Surroundings, environment
+from lab.providers.vagrant.libvirt.settings import MADE, OWN, WRAPPER, Surroundings, environment
 from lab.providers.vagrant.process import Call, carry_out
 from lab.wait import NotYet
 
@@ -85,7 +85,7 @@ class PrivateLibvirtd(EnclosedDaemon):
     def _write(self, surroundings: Surroundings, box: BuiltBox, kvm: Kvm) -> None:
         """Folders, configuration, a key, and what the Vagrantfile reads."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in OWN:
+        for name in (*OWN, *MADE):
             (self.directory / name).mkdir(exist_ok=True)
         for path, text in surroundings.files().items():
             path.write_text(text)

@@ -18,6 +18,7 @@ OWN = {
     "log": "/var/log/libvirt",
     "cache": "/var/cache/libvirt",
 }
+MADE = ("log/qemu",)  # what Debian's package makes below them, and the daemon does not
 # Root inside, for the namespaces are the fence: the lab's files need no other owner, and no way to them
 # must be open to others.
 QEMU_CONF = """\
