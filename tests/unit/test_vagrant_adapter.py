@@ -14,7 +14,7 @@ from lab.providers.vagrant.adapter import Adapter, State, parse_access, parse_st
 from lab.providers.vagrant.connection import Access
 from lab.providers.vagrant.plan import Box, Project, vagrantfile
 from lab.providers.vagrant.process import Call, carry_out
-from lab.providers.vagrant.troubles import ProgramFailed
+from lab.providers.vagrant.troubles import ProgramFailed, known
 
 # As Vagrant 2.3.4 prints it; the first two lines have more fields than python-vagrant's parser takes.
 STATUS = """\
@@ -333,3 +333,10 @@ def test_a_traceback_of_rubys_does_not_push_out_the_words_that_help() -> None:
     ended = carry_out(Call(["printf", "%s", f"the cause\n{trace}\nthe end\n"], 10))
     assert ended.tail == "the cause\nthe end"
     assert "warden.rb:49" in ended.out
+
+
+def test_a_network_that_cannot_be_made_for_want_of_dnsmasq_is_explained() -> None:
+    said = "Call to virNetworkCreate failed: Unable to find 'dnsmasq' binary in $PATH"
+    trouble = known(f"Error while activating network: {said}: No such file or directory.")
+    assert trouble is not None
+    assert "dnsmasq-base" in trouble.remedy

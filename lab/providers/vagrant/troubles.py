@@ -98,6 +98,12 @@ KNOWN = (
         "the box's user cannot become root without a question",
         "a box whose user has NOPASSWD in sudoers, as Vagrant asks of every box; THWLAB_BOX names another",
     ),
+    # Debian's libvirt only recommends them.
+    Signature(
+        r"Unable to find '(dnsmasq|iptables)' binary",
+        "libvirt makes no network without dnsmasq and iptables",
+        "sudo apt-get install dnsmasq-base iptables",
+    ),
     Signature(
         r"[Ff]ailed to connect socket to '[^']*libvirt|error: failed to connect to the hypervisor",
         "libvirtd does not answer",
