@@ -15,6 +15,7 @@ Vagrant.configure("2") do |config|
   config.ssh.username = "root"
   config.ssh.private_key_path = VMS.fetch("key")
   config.ssh.insert_key = false
+  config.ssh.sudo_command = "%c" # it is root already, and the box has no sudo
 
   PLAN.fetch("machines").each do |name, machine|
     config.vm.define name do |node|
