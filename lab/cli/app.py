@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from lab import background
 from lab.cli import INTERRUPTED, artifacts, completion, health, inside, lifecycle, look, outside
 from lab.cli.failures import EXIT_CODES, PIPE_CLOSED, exit_code, is_told, told
 from lab.cli.options import lab_options
@@ -124,4 +125,4 @@ def _leave_at_once() -> NoReturn:
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.flush()
-    os._exit(INTERRUPTED)
+    background.leave(INTERRUPTED)

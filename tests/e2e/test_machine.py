@@ -6,13 +6,17 @@ On a machine that runs no pods.  What strains it, or freezes it, is in test_mach
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from lab.cluster import Cluster
 from lab.errors import CommandFailed, CommandTimedOut
 from lab.machine import OUTPUT_CAP, File, Machine
+from lab.providers.incus.api import ApiError
+from lab.providers.incus.provider import IncusProvider
 from lab.topology import Role
+from lab.wait import NotYet, wait_until
 
 pytestmark = pytest.mark.e2e
 DEADLINE, LATE = 1.0, 4.0  # LATE: what is granted after the deadline, to kill, to fetch, and to a loaded host
@@ -38,21 +42,85 @@ def leftover(machine: Machine, word: str) -> str:
     return machine.run("pgrep", "-af", f"{word[0]}[{word[1]}]{word[2:]}").stdout
 
 
-def test_output_held_open_by_a_child_keeps_the_status_and_names_the_child(machine: Machine) -> None:
+@pytest.mark.parametrize("stdin", [b"", b"x"], ids=["no-input", "input"])
+def test_output_held_open_by_a_child_keeps_the_status(
+    lab_etcd: Cluster, machine: Machine, stdin: bytes
+) -> None:
+    """Either nobody waits for the child, and it lives on; or the deadline ends it, and it is named."""
     start = time.monotonic()
-    done = machine.run("sh", "-c", "sleep 311 & echo done", timeout=DEADLINE)
-    assert done.out == b"done\n", f"{machine.name}: {done}"
-    assert done.ok, f"{machine.name}: the command ended with 0, not {done.status}"
+    done = machine.run("sh", "-c", "sleep 311 & echo done", stdin=stdin, timeout=DEADLINE)
     waited = time.monotonic() - start
-    assert waited < 1 or done.leftover == ("sleep 311",), f"{machine.name}: cut, but not marked: {done}"
-    assert waited < DEADLINE + LATE, f"{machine.name}: took {waited:.1f}s"
-    assert not leftover(machine, "sleep 311"), f"{machine.name}: the child still runs"
+    there = leftover(machine, "sleep 311")
+    machine.run("pkill", "-f", "^sleep 311$")
+    assert (done.status, done.out) == (0, b"done\n"), f"{machine.name}: {done}"
+    if lab_etcd.lab.provider.name == "incus" and not stdin:
+        assert waited < DEADLINE, (
+            f"{machine.name}: waited {waited:.1f}s for a child that is nobody's business"
+        )
+    if waited < DEADLINE:
+        assert done.leftover == ()
+        assert there, f"{machine.name}: the child was ended, and nobody was told"
+    else:
+        assert waited < DEADLINE + LATE, f"{machine.name}: took {waited:.1f}s"
+        assert done.leftover == ("sleep 311",), f"{machine.name}: cut, but not marked: {done}"
+        assert not there, f"{machine.name}: the child still runs"
 
 
-def test_a_command_that_never_ends_is_cut_with_all_its_children(machine: Machine) -> None:
+def test_a_child_that_prints_on_is_ended_soon_after_the_deadline(machine: Machine) -> None:
+    """Else what nobody reads any more would fill a disk."""
+    script = "(while sleep 0.05; do echo thwlab-chatter; done) & echo done"
+    assert machine.run("sh", "-c", script, timeout=DEADLINE).ok
+
+    def gone() -> None:
+        if found := leftover(machine, "thwlab-chatter"):
+            raise NotYet(f"{machine.name} still runs {found}")
+
+    try:
+        wait_until(f"{machine.name} to end what prints on", gone, timeout=DEADLINE + LATE)
+    finally:
+        machine.run("pkill", "-f", "thwlab-chatte[r]")
+
+
+def test_a_command_that_drops_its_environment_is_cut_too(machine: Machine) -> None:
+    done = machine.run("env", "-i", "/bin/sleep", "318", timeout=DEADLINE)
+    assert done.timed_out
+    assert not leftover(machine, "sleep 318")
+
+
+def test_output_opened_by_name_is_not_emptied(machine: Machine) -> None:
+    script = "echo a; echo b >/dev/stdout; echo c; echo d >&2; echo e >/dev/stderr"
+    done = machine.run("sh", "-c", script)
+    assert (done.stdout, done.stderr) == ("a\nb\nc\n", "d\ne\n")
+
+
+def test_the_daemon_keeps_no_log_of_commands(lab_etcd: Cluster, machine: Machine) -> None:
+    provider = lab_etcd.lab.provider
+    if not isinstance(provider, IncusProvider):
+        pytest.skip(f"provider {provider.name} records no output")
+    for _ in range(10):
+        machine.check("echo", "kept by nobody")
+
+    def deleted() -> None:
+        if kept := logs_of_commands(provider, machine):
+            raise NotYet(f"{len(kept)} logs, such as {kept[0]}")
+
+    wait_until(f"the logs of {machine.name}'s commands to be deleted", deleted, timeout=10)
+
+
+def logs_of_commands(provider: IncusProvider, machine: Machine) -> list[str]:
+    """Of LXD 5.0 beside all other logs, of Incus and later LXD in a folder, which the first command makes."""
+    found: list[str] = []
+    for folder in ("logs", "logs/exec-output"):
+        with suppress(ApiError):
+            found += provider.api.get(f"/1.0/instances/{machine.name}/{folder}")
+    return [each for each in found if "/exec_" in each]
+
+
+@pytest.mark.parametrize("stdin", [b"", b"x"], ids=["no-input", "input"])
+def test_a_command_that_never_ends_is_cut_with_all_its_children(machine: Machine, stdin: bytes) -> None:
     script = "echo begun; (sleep 312; echo child) & sleep 312; echo over"
     start = time.monotonic()
-    done = machine.run("sh", "-c", script, timeout=DEADLINE)
+    done = machine.run("sh", "-c", script, stdin=stdin, timeout=DEADLINE)
     assert time.monotonic() - start < DEADLINE + LATE
     assert done.timed_out, f"{machine.name}: ended with {done.status}, not by its deadline"
     assert done.out == b"begun\n", f"{machine.name}: printed {done.out!r}"
@@ -70,11 +138,13 @@ def test_a_command_that_ignores_signals_is_cut(machine: Machine) -> None:
     assert not leftover(machine, "sleep 314")
 
 
-def test_an_endless_flood_is_cut_at_its_deadline(machine: Machine) -> None:
+@pytest.mark.parametrize("stdin", [b"", b"x"], ids=["no-input", "input"])
+def test_an_endless_flood_is_cut_at_its_deadline(machine: Machine, stdin: bytes) -> None:
     def act() -> None:
-        done = machine.run("sh", "-c", "yes >&2", timeout=DEADLINE)
+        done = machine.run("sh", "-c", "yes >&2", stdin=stdin, timeout=DEADLINE)
         assert done.timed_out, f"{machine.name}: `yes` ended with {done.status}"
         assert len(done.err) == OUTPUT_CAP
+        assert done.cut
 
     took(machine, act)
 
@@ -123,9 +193,10 @@ def test_much_input_that_nobody_reads_delays_nobody(machine: Machine) -> None:
 def test_statuses_are_answers(machine: Machine) -> None:
     assert [machine.run("sh", "-c", f"exit {n}").status for n in (0, 1, 126, 255)] == [0, 1, 126, 255]
     assert machine.run("sh", "-c", "kill -9 $$").status == 137
-    missing = machine.run("no-such-program")
-    assert missing.status in (126, 127), "Incus says 126 of what is not there, LXD and shells 127"
-    assert b"ommand not" in missing.err
+    for stdin in (b"", b"x"):
+        missing = machine.run("no-such-program", stdin=stdin)
+        assert missing.status in (126, 127), "Incus says 126 of what is not there, LXD and shells 127"
+        assert b"ommand not" in missing.err
 
 
 def test_files_arrive_whole_with_their_modes_and_only_when_they_differ(machine: Machine) -> None:

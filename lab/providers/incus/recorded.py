@@ -41,7 +41,8 @@ def run(command: Command) -> Result:
             done, leftover = cut(command, remnant.operation)
         status, said = status_of(done)
         (out, out_size), (err, err_size) = _read(command, logs, done)
-        remnant.size = None if done is None else out_size + err_size
+        if done is not None:
+            remnant.ended(out_size + err_size, alone=late)
     if flooded:
         status, said = KILLED, FLOODED.encode()
     elif late and status == KILLED:

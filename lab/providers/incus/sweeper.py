@@ -1,6 +1,5 @@
 """What commands leave behind is put away in the background: their logs, and who still writes to them."""
 
-import atexit
 import logging
 import threading
 import time
@@ -8,14 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lab import background
 from lab.errors import LabError
 from lab.machine import OUTPUT_CAP
 from lab.providers.incus.command import GRACE, Command, await_end
 from lab.providers.incus.ending import end_all
 from lab.providers.incus.logs import Logs
 
-LOOK = 1.0  # seconds until somebody who was not through is looked at again
-LAST = 2 * GRACE  # seconds that the end of this process may be held up
+LOOK = 1.0  # seconds between two looks; who writes less than once in them fills no disk
+LAST = GRACE  # seconds that the end of this process may be held up
 log = logging.getLogger(__name__)
 
 
@@ -28,6 +28,11 @@ class Remnant:
     logs: Logs | None = None
     size: int | None = None  # of its logs when it had ended; None as long as it may run
     due: float = 0.0
+
+    def ended(self, size: int, *, alone: bool) -> None:
+        """With so much in its logs; if it may have left somebody behind, that one has a moment to show."""
+        self.size = size
+        self.due = 0.0 if alone else time.monotonic() + LOOK
 
     def settle(self, *, last: bool) -> bool:
         """End who has no right to go on and delete the logs; false if there is still somebody to wait for.
@@ -83,7 +88,8 @@ class Sweeper:
             self._running.discard(remnant)
 
     def close(self) -> None:
-        """End what runs, put away what is left, once each; within `LAST` seconds."""
+        """End what runs and put away what is left, all at once and once each; within `LAST` seconds."""
+        end = time.monotonic() + LAST
         with self._changed:
             self._closing = True
             for each in self._running:
@@ -91,9 +97,12 @@ class Sweeper:
             for each in self._left:
                 each.due = 0.0
             self._changed.notify()
-            thread = self._thread
-        if thread:
-            thread.join(LAST)
+            helpers = [threading.Thread(target=self._work, daemon=True) for _ in self._left]
+            busy = [self._thread] if self._thread else []
+        for thread in helpers:
+            thread.start()
+        for thread in busy + helpers:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _put(self, remnant: Remnant) -> None:
         if remnant not in self._left:
@@ -131,4 +140,4 @@ class Sweeper:
 
 
 SWEEPER = Sweeper()
-atexit.register(SWEEPER.close)
+background.at_end(SWEEPER.close)
