@@ -67,7 +67,7 @@ def test_at_the_deadline_the_command_is_killed_and_its_output_kept(daemon: Daemo
     mark = daemon.asked[0].body["environment"]["THWLAB_COMMAND"]
     assert [argv[3:] for argv in command.ended_by] == [[f"THWLAB_COMMAND={mark}", "op"]]
     assert command.signals == ([9] if stdin else [])
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 6
 
 
 def test_a_command_that_ended_by_itself_just_then_keeps_its_status(daemon: Daemon, stdin: bytes) -> None:
@@ -82,7 +82,7 @@ def test_a_daemon_that_never_answers_costs_the_deadline(daemon: Daemon, stdin: b
     start = time.monotonic()
     result = execute(Api(daemon.socket, "p"), "a", ("true",), stdin=stdin, timeout=0.2)
     assert result.timed_out
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 8
 
 
 def test_a_frozen_machine_is_waited_for_and_then_timed_out(daemon: Daemon, stdin: bytes) -> None:

@@ -2,10 +2,11 @@
 
 import shlex
 import time
+from contextlib import suppress
 
 from lab.errors import LabError, WaitExpired
 from lab.machine import OUTPUT_CAP, Result
-from lab.providers.incus.api import ApiError, Json
+from lab.providers.incus.api import ApiError, Json, NoAnswer
 from lab.providers.incus.command import GRACE, KILLED, RECORDED, Command, await_end, status_of
 from lab.providers.incus.ending import cut, end_all
 from lab.providers.incus.logs import Logs
@@ -77,8 +78,9 @@ def _watched(remnant: Remnant, logs: Logs) -> tuple[Json | None, bool]:
         done = await_end(remnant.command.api, remnant.operation, until)
         if done is not None or time.monotonic() >= deadline:
             return done, False
-        if logs.size() > FLOOD:
-            return None, True
+        with suppress(NoAnswer):  # of a daemon that is busy; there is a next look
+            if logs.size(timeout=WATCH / 2) > FLOOD:
+                return None, True
 
 
 def _read(command: Command, logs: Logs, done: Json | None) -> list[tuple[bytes, int]]:
