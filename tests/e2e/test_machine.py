@@ -4,17 +4,21 @@ On a machine that runs no pods.  What strains it, or freezes it, is in test_mach
 """
 
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from support_host import THWLAB
 
 from lab.cluster import Cluster
 from lab.errors import CommandFailed, CommandTimedOut
 from lab.machine import OUTPUT_CAP, File, Machine
 from lab.providers.incus.api import ApiError
 from lab.providers.incus.provider import IncusProvider
+from lab.session import LabSession
 from lab.topology import Role
 from lab.wait import NotYet, wait_until
 
@@ -85,6 +89,29 @@ def test_a_command_that_drops_its_environment_is_cut_too(machine: Machine) -> No
     done = machine.run("env", "-i", "/bin/sleep", "318", timeout=DEADLINE)
     assert done.timed_out
     assert not leftover(machine, "sleep 318")
+
+
+def test_an_interrupted_call_leaves_no_command_behind(lab_session: LabSession, machine: Machine) -> None:
+    """Ctrl-C at `thwlab exec`, whose command has an hour to live."""
+    flags = [word.replace("--lab-", "--") for word in lab_session.arguments()]
+    argv = [*THWLAB, *flags, "exec", machine.name, "--", "sleep", "319"]
+
+    def begun() -> None:
+        if not leftover(machine, "sleep 319"):
+            raise NotYet("not yet")
+
+    def ended() -> None:
+        if found := leftover(machine, "sleep 319"):
+            raise NotYet(f"{machine.name} still runs {found}")
+
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
+        wait_until("the command to run", begun, timeout=20)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+    try:
+        wait_until(f"{machine.name} to end the command", ended, timeout=5)
+    finally:
+        machine.run("pkill", "-f", "^sleep 319$")
 
 
 def test_output_opened_by_name_is_not_emptied(machine: Machine) -> None:
