@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import contextvars
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -33,19 +34,28 @@ def start(work: Callable[[], T], name: str = "") -> Future[T]:
 
 
 def at_end(act: Callable[[], None]) -> None:
-    """Have this done when the process ends, also by `leave`."""
+    """Have this done when the process ends, also by `leave` or `terminate`."""
     _last.append(act)
     atexit.register(act)
 
 
 def leave(status: int) -> NoReturn:
-    """End the process now, without a word to threads at work; only what `at_end` asked for is done.
-
-    Whoever interrupts that too is obeyed.
-    """
+    """End the process now, without a word to threads at work; only what `at_end` asked for is done."""
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            for act in _last:
-                act()
+        _finish()
     finally:
         os._exit(status)
+
+
+def terminate(number: int, _: object = None) -> None:
+    """End the process by this signal, as its default would, after what `at_end` asked for; a handler."""
+    signal.signal(number, signal.SIG_DFL)  # whoever asks twice is obeyed at once
+    _finish()
+    signal.raise_signal(number)
+
+
+def _finish() -> None:
+    """Whoever interrupts it is obeyed."""
+    with contextlib.suppress(KeyboardInterrupt):
+        for act in _last:
+            act()

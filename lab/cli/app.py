@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -109,6 +110,7 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, background.terminate)
     try:
         cli()
     except KeyboardInterrupt:  # before click was listening, or after

@@ -91,7 +91,10 @@ def test_a_command_that_drops_its_environment_is_cut_too(machine: Machine) -> No
     assert not leftover(machine, "sleep 318")
 
 
-def test_an_interrupted_call_leaves_no_command_behind(lab_session: LabSession, machine: Machine) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_an_interrupted_call_leaves_no_command_behind(
+    lab_session: LabSession, machine: Machine, number: int, status: int
+) -> None:
     """Ctrl-C at `thwlab exec`, whose command has an hour to live."""
     flags = [word.replace("--lab-", "--") for word in lab_session.arguments()]
     argv = [*THWLAB, *flags, "exec", machine.name, "--", "sleep", "319"]
@@ -106,8 +109,8 @@ def test_an_interrupted_call_leaves_no_command_behind(lab_session: LabSession, m
 
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
         wait_until("the command to run", begun, timeout=20)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 130
+        process.send_signal(number)
+        assert process.wait(timeout=10) == status
     try:
         wait_until(f"{machine.name} to end the command", ended, timeout=5)
     finally:

@@ -21,6 +21,17 @@ def test_what_is_wanted_at_the_end_is_done_once(end: str, status: int) -> None:
     assert (done.returncode, done.stdout) == (status, "done\n")
 
 
+def test_a_terminated_process_does_it_too_and_ends_by_its_signal() -> None:
+    script = (
+        "import signal; from lab import background\n"
+        "signal.signal(signal.SIGTERM, background.terminate)\n"
+        "background.at_end(lambda: print('done', flush=True))\n"
+        "signal.raise_signal(signal.SIGTERM)"
+    )
+    done = ended(script)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "done\n"), done.stderr
+
+
 def test_leaving_waits_for_no_thread() -> None:
     assert ended(f"from lab import background; {BUSY}; background.leave(130)").returncode == 130
 

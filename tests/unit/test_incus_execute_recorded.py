@@ -149,7 +149,7 @@ def test_a_flood_ends_before_this_hosts_disk_is_full(daemon: Daemon, monkeypatch
     monkeypatch.setattr(recorded, "WATCH", 0.1)
     command = Command(b"y\n" * 600, hangs=True)
     start = time.monotonic()
-    result = run(daemon, command, timeout=60)
+    result = run(daemon, command, timeout=25)
     assert (result.status, len(result.out)) == (137, 1200)
     assert b"more than" in result.err
     assert time.monotonic() - start < 20
