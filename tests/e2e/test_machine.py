@@ -33,6 +33,15 @@ def machine(lab_etcd: Cluster) -> Machine:
     return lab_etcd.of(Role.ETCD)[-1]
 
 
+@pytest.fixture
+def incus(lab_etcd: Cluster) -> IncusProvider:
+    """The provider whose daemon begins, records and ends commands; over SSH none of that is the lab's."""
+    provider = lab_etcd.lab.provider
+    if not isinstance(provider, IncusProvider):
+        pytest.skip(f"commands of provider {provider.name} go over SSH")
+    return provider
+
+
 def took(machine: Machine, act: Callable[[], object]) -> None:
     """The call ends not long after its deadline."""
     start = time.monotonic()
@@ -85,12 +94,14 @@ def test_a_child_that_prints_on_is_ended_soon_after_the_deadline(machine: Machin
         machine.run("pkill", "-f", "thwlab-chatte[r]")
 
 
+@pytest.mark.usefixtures("incus")
 def test_a_command_that_drops_its_environment_is_cut_too(machine: Machine) -> None:
     done = machine.run("env", "-i", "/bin/sleep", "318", timeout=DEADLINE)
     assert done.timed_out
     assert not leftover(machine, "sleep 318")
 
 
+@pytest.mark.usefixtures("incus")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
 def test_an_interrupted_call_leaves_no_command_behind(
     lab_session: LabSession, machine: Machine, number: int, status: int
@@ -123,15 +134,12 @@ def test_output_opened_by_name_is_not_emptied(machine: Machine) -> None:
     assert (done.stdout, done.stderr) == ("a\nb\nc\n", "d\ne\n")
 
 
-def test_the_daemon_keeps_no_log_of_commands(lab_etcd: Cluster, machine: Machine) -> None:
-    provider = lab_etcd.lab.provider
-    if not isinstance(provider, IncusProvider):
-        pytest.skip(f"provider {provider.name} records no output")
+def test_the_daemon_keeps_no_log_of_commands(incus: IncusProvider, machine: Machine) -> None:
     for _ in range(10):
         machine.check("echo", "kept by nobody")
 
     def deleted() -> None:
-        if kept := logs_of_commands(provider, machine):
+        if kept := logs_of_commands(incus, machine):
             raise NotYet(f"{len(kept)} logs, such as {kept[0]}")
 
     wait_until(f"the logs of {machine.name}'s commands to be deleted", deleted, timeout=10)

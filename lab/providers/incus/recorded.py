@@ -22,7 +22,8 @@ def run(command: Command) -> Result:
     """Run it without input.
 
     It ends with its own process: whoever that left behind lives on, but what it prints from then on is
-    nobody's, and if it still writes at the deadline, or more than `OUTPUT_CAP` before, it is ended.
+    nobody's, and if it still writes at the deadline, or more than `OUTPUT_CAP` before, it is ended.  Who is
+    silent for a second at first is not looked at again.
 
     Until it is deleted the output lies on this host's disk.  A flood is ended by the deadline, or with
     status 137 and a word about it once it is seen to be more than `FLOOD`; until then it writes as fast as
