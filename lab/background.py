@@ -1,12 +1,17 @@
 """Work in threads of their own, which never keep the process from ending."""
 
+import atexit
+import contextlib
 import contextvars
+import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
+_last: list[Callable[[], None]] = []
 
 
 def start(work: Callable[[], T], name: str = "") -> Future[T]:
@@ -26,3 +31,31 @@ def start(work: Callable[[], T], name: str = "") -> Future[T]:
 
     threading.Thread(target=run, name=name or None, daemon=True).start()
     return result
+
+
+def at_end(act: Callable[[], None]) -> None:
+    """Have this done when the process ends, also by `leave` or `terminate`."""
+    _last.append(act)
+    atexit.register(act)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process now, without a word to threads at work; only what `at_end` asked for is done."""
+    try:
+        _finish()
+    finally:
+        os._exit(status)
+
+
+def terminate(number: int, _: object = None) -> None:
+    """End the process by this signal, as its default would, after what `at_end` asked for; a handler."""
+    signal.signal(number, signal.SIG_DFL)  # whoever asks twice is obeyed at once
+    _finish()
+    signal.raise_signal(number)
+
+
+def _finish() -> None:
+    """Whoever interrupts it is obeyed."""
+    with contextlib.suppress(KeyboardInterrupt):
+        for act in _last:
+            act()

@@ -23,7 +23,8 @@ class Result:
     """How a command ended.  Bytes are kept as they came; text shows replacement marks.
 
     `status` is None when the deadline cut it; `cut` counts the bytes beyond `OUTPUT_CAP` that were dropped.
-    `leftover` names the processes that the deadline ended beside or after the command itself.
+    `leftover` names the processes that the deadline ended beside or after the command itself; where nobody
+    waited for them, because the command had ended before, it is empty.
     """
 
     status: int | None
@@ -95,7 +96,9 @@ class Machine(ABC):
         """Run a command as root and report how it ended; a non-zero status is an answer, not an error.
 
         ``timeout`` is in seconds; at the deadline the partial output comes back with status None.
-        Raises `LabError` only if the machine cannot be asked at all.
+        Whether a command that ended is waited for until nobody holds its output open is the provider's
+        affair: what must not outlive it, it has to end itself, and what shall outlive it has to print
+        elsewhere.  Raises `LabError` if the machine cannot be asked, or if output was lost.
         """
 
     @abstractmethod

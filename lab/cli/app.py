@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 from typing import Any, NoReturn
 
 import click
 
+from lab import background
 from lab.cli import INTERRUPTED, artifacts, completion, health, inside, lifecycle, look, outside
 from lab.cli.failures import EXIT_CODES, PIPE_CLOSED, exit_code, is_told, told
 from lab.cli.options import lab_options
@@ -108,6 +110,7 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, background.terminate)
     try:
         cli()
     except KeyboardInterrupt:  # before click was listening, or after
@@ -124,4 +127,4 @@ def _leave_at_once() -> NoReturn:
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.flush()
-    os._exit(INTERRUPTED)
+    background.leave(INTERRUPTED)

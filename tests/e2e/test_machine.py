@@ -4,15 +4,23 @@ On a machine that runs no pods.  What strains it, or freezes it, is in test_mach
 """
 
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
+from support_host import THWLAB
 
 from lab.cluster import Cluster
 from lab.errors import CommandFailed, CommandTimedOut
 from lab.machine import OUTPUT_CAP, File, Machine
+from lab.providers.incus.api import ApiError
+from lab.providers.incus.provider import IncusProvider
+from lab.session import LabSession
 from lab.topology import Role
+from lab.wait import NotYet, wait_until
 
 pytestmark = pytest.mark.e2e
 DEADLINE, LATE = 1.0, 4.0  # LATE: what is granted after the deadline, to kill, to fetch, and to a loaded host
@@ -23,6 +31,15 @@ MIB = 1 << 20
 def machine(lab_etcd: Cluster) -> Machine:
     """The last machine with etcd; of the guide's plan the balancer."""
     return lab_etcd.of(Role.ETCD)[-1]
+
+
+@pytest.fixture
+def incus(lab_etcd: Cluster) -> IncusProvider:
+    """The provider whose daemon begins, records and ends commands; over SSH none of that is the lab's."""
+    provider = lab_etcd.lab.provider
+    if not isinstance(provider, IncusProvider):
+        pytest.skip(f"commands of provider {provider.name} go over SSH")
+    return provider
 
 
 def took(machine: Machine, act: Callable[[], object]) -> None:
@@ -38,21 +55,110 @@ def leftover(machine: Machine, word: str) -> str:
     return machine.run("pgrep", "-af", f"{word[0]}[{word[1]}]{word[2:]}").stdout
 
 
-def test_output_held_open_by_a_child_keeps_the_status_and_names_the_child(machine: Machine) -> None:
+@pytest.mark.parametrize("stdin", [b"", b"x"], ids=["no-input", "input"])
+def test_output_held_open_by_a_child_keeps_the_status(
+    lab_etcd: Cluster, machine: Machine, stdin: bytes
+) -> None:
+    """Either nobody waits for the child, and it lives on; or the deadline ends it, and it is named."""
     start = time.monotonic()
-    done = machine.run("sh", "-c", "sleep 311 & echo done", timeout=DEADLINE)
-    assert done.out == b"done\n", f"{machine.name}: {done}"
-    assert done.ok, f"{machine.name}: the command ended with 0, not {done.status}"
+    done = machine.run("sh", "-c", "sleep 311 & echo done", stdin=stdin, timeout=DEADLINE)
     waited = time.monotonic() - start
-    assert waited < 1 or done.leftover == ("sleep 311",), f"{machine.name}: cut, but not marked: {done}"
-    assert waited < DEADLINE + LATE, f"{machine.name}: took {waited:.1f}s"
-    assert not leftover(machine, "sleep 311"), f"{machine.name}: the child still runs"
+    there = leftover(machine, "sleep 311")
+    machine.run("pkill", "-f", "^sleep 311$")
+    assert (done.status, done.out) == (0, b"done\n"), f"{machine.name}: {done}"
+    if lab_etcd.lab.provider.name == "incus" and not stdin:
+        assert waited < DEADLINE, (
+            f"{machine.name}: waited {waited:.1f}s for a child that is nobody's business"
+        )
+    if waited < DEADLINE:
+        assert done.leftover == ()
+        assert there, f"{machine.name}: the child was ended, and nobody was told"
+    else:
+        assert waited < DEADLINE + LATE, f"{machine.name}: took {waited:.1f}s"
+        assert done.leftover == ("sleep 311",), f"{machine.name}: cut, but not marked: {done}"
+        assert not there, f"{machine.name}: the child still runs"
 
 
-def test_a_command_that_never_ends_is_cut_with_all_its_children(machine: Machine) -> None:
+def test_a_child_that_prints_on_is_ended_soon_after_the_deadline(machine: Machine) -> None:
+    """Else what nobody reads any more would fill a disk."""
+    script = "(while sleep 0.05; do echo thwlab-chatter; done) & echo done"
+    assert machine.run("sh", "-c", script, timeout=DEADLINE).ok
+
+    def gone() -> None:
+        if found := leftover(machine, "thwlab-chatter"):
+            raise NotYet(f"{machine.name} still runs {found}")
+
+    try:
+        wait_until(f"{machine.name} to end what prints on", gone, timeout=DEADLINE + LATE)
+    finally:
+        machine.run("pkill", "-f", "thwlab-chatte[r]")
+
+
+@pytest.mark.usefixtures("incus")
+def test_a_command_that_drops_its_environment_is_cut_too(machine: Machine) -> None:
+    done = machine.run("env", "-i", "/bin/sleep", "318", timeout=DEADLINE)
+    assert done.timed_out
+    assert not leftover(machine, "sleep 318")
+
+
+@pytest.mark.usefixtures("incus")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_an_interrupted_call_leaves_no_command_behind(
+    lab_session: LabSession, machine: Machine, number: int, status: int
+) -> None:
+    """Ctrl-C at `thwlab exec`, whose command has an hour to live."""
+    flags = [word.replace("--lab-", "--") for word in lab_session.arguments()]
+    argv = [*THWLAB, *flags, "exec", machine.name, "--", "sleep", "319"]
+
+    def begun() -> None:
+        if not leftover(machine, "sleep 319"):
+            raise NotYet("not yet")
+
+    def ended() -> None:
+        if found := leftover(machine, "sleep 319"):
+            raise NotYet(f"{machine.name} still runs {found}")
+
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
+        wait_until("the command to run", begun, timeout=20)
+        process.send_signal(number)
+        assert process.wait(timeout=10) == status
+    try:
+        wait_until(f"{machine.name} to end the command", ended, timeout=5)
+    finally:
+        machine.run("pkill", "-f", "^sleep 319$")
+
+
+def test_output_opened_by_name_is_not_emptied(machine: Machine) -> None:
+    script = "echo a; echo b >/dev/stdout; echo c; echo d >&2; echo e >/dev/stderr"
+    done = machine.run("sh", "-c", script)
+    assert (done.stdout, done.stderr) == ("a\nb\nc\n", "d\ne\n")
+
+
+def test_the_daemon_keeps_no_log_of_commands(incus: IncusProvider, machine: Machine) -> None:
+    for _ in range(10):
+        machine.check("echo", "kept by nobody")
+
+    def deleted() -> None:
+        if kept := logs_of_commands(incus, machine):
+            raise NotYet(f"{len(kept)} logs, such as {kept[0]}")
+
+    wait_until(f"the logs of {machine.name}'s commands to be deleted", deleted, timeout=10)
+
+
+def logs_of_commands(provider: IncusProvider, machine: Machine) -> list[str]:
+    """Of LXD 5.0 beside all other logs, of Incus and later LXD in a folder, which the first command makes."""
+    found: list[str] = []
+    for folder in ("logs", "logs/exec-output"):
+        with suppress(ApiError):
+            found += provider.api.get(f"/1.0/instances/{machine.name}/{folder}")
+    return [each for each in found if "/exec_" in each]
+
+
+@pytest.mark.parametrize("stdin", [b"", b"x"], ids=["no-input", "input"])
+def test_a_command_that_never_ends_is_cut_with_all_its_children(machine: Machine, stdin: bytes) -> None:
     script = "echo begun; (sleep 312; echo child) & sleep 312; echo over"
     start = time.monotonic()
-    done = machine.run("sh", "-c", script, timeout=DEADLINE)
+    done = machine.run("sh", "-c", script, stdin=stdin, timeout=DEADLINE)
     assert time.monotonic() - start < DEADLINE + LATE
     assert done.timed_out, f"{machine.name}: ended with {done.status}, not by its deadline"
     assert done.out == b"begun\n", f"{machine.name}: printed {done.out!r}"
@@ -70,11 +176,13 @@ def test_a_command_that_ignores_signals_is_cut(machine: Machine) -> None:
     assert not leftover(machine, "sleep 314")
 
 
-def test_an_endless_flood_is_cut_at_its_deadline(machine: Machine) -> None:
+@pytest.mark.parametrize("stdin", [b"", b"x"], ids=["no-input", "input"])
+def test_an_endless_flood_is_cut_at_its_deadline(machine: Machine, stdin: bytes) -> None:
     def act() -> None:
-        done = machine.run("sh", "-c", "yes >&2", timeout=DEADLINE)
+        done = machine.run("sh", "-c", "yes >&2", stdin=stdin, timeout=DEADLINE)
         assert done.timed_out, f"{machine.name}: `yes` ended with {done.status}"
         assert len(done.err) == OUTPUT_CAP
+        assert done.cut
 
     took(machine, act)
 
@@ -123,9 +231,10 @@ def test_much_input_that_nobody_reads_delays_nobody(machine: Machine) -> None:
 def test_statuses_are_answers(machine: Machine) -> None:
     assert [machine.run("sh", "-c", f"exit {n}").status for n in (0, 1, 126, 255)] == [0, 1, 126, 255]
     assert machine.run("sh", "-c", "kill -9 $$").status == 137
-    missing = machine.run("no-such-program")
-    assert missing.status in (126, 127), "Incus says 126 of what is not there, LXD and shells 127"
-    assert b"ommand not" in missing.err
+    for stdin in (b"", b"x"):
+        missing = machine.run("no-such-program", stdin=stdin)
+        assert missing.status in (126, 127), "Incus says 126 of what is not there, LXD and shells 127"
+        assert b"ommand not" in missing.err
 
 
 def test_files_arrive_whole_with_their_modes_and_only_when_they_differ(machine: Machine) -> None:

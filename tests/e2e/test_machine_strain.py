@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from lab.background import start
 from lab.cluster import Cluster
-from lab.errors import CommandTimedOut, LabError
+from lab.errors import CommandTimedOut
 from lab.machine import OUTPUT_CAP, File, Machine
 from lab.providers.base import Capability
 from lab.topology import Role
@@ -34,7 +33,10 @@ def left(machine: Machine, *argv: str) -> str:
     return machine.run("pgrep", "-af", f"^{' '.join(argv)}$").stdout
 
 
-def test_calls_to_a_frozen_machine_end_at_their_deadline(lab_etcd: Cluster, machine: Machine) -> None:
+@pytest.mark.parametrize("stdin", [b"", bytes(16 * MIB)], ids=["no-input", "input"])
+def test_calls_to_a_frozen_machine_end_at_their_deadline(
+    lab_etcd: Cluster, machine: Machine, stdin: bytes
+) -> None:
     if Capability.PAUSE not in lab_etcd.lab.provider.capabilities:
         pytest.skip(f"provider {lab_etcd.lab.provider.name} cannot pause machines here")
     script = "echo begun; sleep 1; echo on; sleep 317"
@@ -42,7 +44,7 @@ def test_calls_to_a_frozen_machine_end_at_their_deadline(lab_etcd: Cluster, mach
     freezer.start()
     try:
         start = time.monotonic()
-        caught = machine.run("sh", "-c", script, stdin=bytes(16 * MIB), timeout=DEADLINE)
+        caught = machine.run("sh", "-c", script, stdin=stdin, timeout=DEADLINE)
         first = time.monotonic() - start
         freezer.join()
         late = machine.run("echo", "never", timeout=DEADLINE)
@@ -90,22 +92,16 @@ def test_a_flood_on_one_stream_is_capped_and_the_cut_counted(machine: Machine, s
     assert (len(kept), done.cut, other) == (OUTPUT_CAP, 100 * MIB - OUTPUT_CAP, b"")
 
 
-def test_many_rounds_leave_nothing_on_this_host(
-    machine: Machine, record_property: Callable[[str, object], None]
-) -> None:
-    """Of each kind that ends badly some, and quick ones for the rest.
-
-    LXD 5.0.2 was seen to drop a stream without its end, once in some thousand commands at this rate.  That
-    is told as lost output and never hidden; more than one in a hundred would be our own fault.
-    """
+def test_many_rounds_lose_nothing_and_leave_nothing_on_this_host(machine: Machine) -> None:
+    """Of each kind that ends badly some, and quick ones for the rest."""
     bad = [("sh", "-c", "sleep 316 & echo x"), ("sleep", "316"), ("sh", "-c", "yes >&2")]
-    rounds = [bad[n // 10 % len(bad)] if n % 10 == 0 else ("true",) for n in range(ROUNDS)]
-    spread(machine, [("true",)] * 4 * SPREAD)  # as many kept connections as there will be
+    rounds = [bad[n // 10 % len(bad)] if n % 10 == 0 else ("echo", str(n)) for n in range(ROUNDS)]
+    spread(machine, [("echo", "x")] * 4 * SPREAD)  # as many kept connections as there will be
     before = held()
     lost = spread(machine, rounds)
-    record_property("lost_output", len(lost))
-    assert len(lost) <= ROUNDS // 100, lost
+    assert not lost, f"{machine.name}: {len(lost)} of {ROUNDS} commands lost output, such as {lost[0]}"
     wait_until("this process to hold no more than before", lambda: as_before(before), timeout=10)
+    machine.run("pkill", "-f", "^sleep 316$")  # the children of those that ended live on
     gone(machine, "sleep", "316")
 
 
@@ -116,7 +112,7 @@ def as_before(before: dict[str, int]) -> None:
 
 
 def spread(machine: Machine, rounds: list[tuple[str, ...]]) -> list[str]:
-    """All of them, some at a time; those of which the daemon lost output.  Any other failure is raised."""
+    """All of them, some at a time; those whose output is not what they print."""
     todo, lock = iter(rounds), threading.Lock()
     lost: list[str] = []
 
@@ -126,12 +122,9 @@ def spread(machine: Machine, rounds: list[tuple[str, ...]]) -> list[str]:
                 argv = next(todo, None)
             if argv is None:
                 return
-            try:
-                machine.run(*argv, timeout=30 if argv == ("true",) else 1)
-            except LabError as error:
-                if "the daemon lost output" not in str(error):
-                    raise
-                lost.append(str(error))
+            done = machine.run(*argv, timeout=30 if argv[0] == "echo" else 1)
+            if argv[0] == "echo" and (done.status, done.stdout) != (0, f"{argv[1]}\n"):
+                lost.append(f"{argv}: {done}")
 
     for each in [start(work) for _ in range(SPREAD)]:
         each.result()

@@ -103,6 +103,44 @@ def test_an_answer_that_is_no_json_is_shown(api: Api, daemon: Daemon) -> None:
         api.get("/1.0")
 
 
+def test_the_beginning_of_a_file_comes_with_the_size_of_all_of_it(api: Api, daemon: Daemon) -> None:
+    daemon.replies |= {
+        "GET /1.0/log": b"\xff\x00abc",
+        "GET /1.0/empty": b"",
+        "GET /1.0/no": refused(403, "no"),
+    }
+    assert [api.beginning("/1.0/log", limit) for limit in (0, 2, 5, 9)] == [
+        (b"", 5),
+        (b"\xff\x00", 5),
+        (b"\xff\x00abc", 5),
+        (b"\xff\x00abc", 5),
+    ]
+    assert api.beginning("/1.0/empty", 9) == (b"", 0)
+    with pytest.raises(ApiError, match=r"/1.0/no \(403\)"):
+        api.beginning("/1.0/no", 9)
+    assert {each.query["project"] for each in daemon.asked} == {"thwlab-x"}
+
+
+class Vast(bytes):
+    """Says that more will come than anybody can send."""
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+
+def test_no_more_of_a_file_is_read_than_is_wanted(api: Api, daemon: Daemon) -> None:
+    daemon.replies["GET /1.0/log"] = Vast(b"y" * 100)
+    assert api.beginning("/1.0/log", 50, timeout=2) == (b"y" * 50, 1 << 40)
+    with pytest.raises(NoAnswer):
+        api.beginning("/1.0/log", 101, timeout=0.2)
+
+
+def test_a_file_that_does_not_come_costs_the_deadline(api: Api, daemon: Daemon) -> None:
+    daemon.replies["GET /1.0/log"] = silent
+    with pytest.raises(NoAnswer, match=r"GET /1.0/log within 0\.1s"):
+        api.beginning("/1.0/log", 9, timeout=0.1)
+
+
 def test_raw_is_bytes_and_a_refusal_is_none(api: Api, daemon: Daemon) -> None:
     daemon.replies |= {"GET /1.0/log": b"\xff\x00", "GET /1.0/no": refused(403, "no")}
     assert api.raw("/1.0/log") == b"\xff\x00"

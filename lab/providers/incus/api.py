@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,27 @@ class Api:
         if response.status_code >= 400:
             raise ApiError(f"GET {path}", response.status_code, response.text[:500])
         return response.content
+
+    def beginning(self, path: str, limit: int, *, timeout: float = 30) -> tuple[bytes, int]:
+        """The first `limit` bytes of the file at the path, and how many it has; no more is read than that."""
+        kept = bytearray()
+        with (
+            self._trouble_told("GET", path, timeout),
+            self._http.stream(
+                "GET",
+                path,
+                params={"project": self.project},
+                headers={"Accept-Encoding": "identity"},
+                timeout=timeout,
+            ) as response,
+        ):
+            if response.status_code >= 400:
+                raise ApiError(f"GET {path}", response.status_code, response.read()[:500].decode())
+            for part in response.iter_raw():
+                kept += part[: limit - len(kept)]
+                if len(kept) >= limit:
+                    break
+            return bytes(kept), int(response.headers.get("Content-Length", len(kept)))
 
     def do(
         self,
@@ -137,7 +159,7 @@ class Api:
         content = (
             {"content": body} if isinstance(body, Upload) else {"json": body} if body is not None else {}
         )
-        try:
+        with self._trouble_told(method, path, timeout):
             return self._http.request(
                 method,
                 path,
@@ -146,6 +168,11 @@ class Api:
                 timeout=timeout,
                 **content,
             )
+
+    @contextmanager
+    def _trouble_told(self, method: str, path: str, timeout: float) -> Iterator[None]:
+        try:
+            yield
         except httpx2.TimeoutException as error:
             raise NoAnswer(f"the daemon did not answer {method} {path} within {timeout:.1f}s") from error
         except httpx2.TransportError as error:
