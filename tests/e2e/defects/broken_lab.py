@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from lab.components.nginx import Nginx
 from lab.machine import Machine
-from lab.providers.incus import IncusProvider, execute
+from lab.providers.incus import IncusProvider, ending
 from lab.providers.incus.machine import IncusMachine
 
 
@@ -37,7 +37,7 @@ def rebooting_into_nothing() -> None:
 
 
 def leaving_children() -> None:
-    execute._END_ALL = "true"
+    ending._END_ALL = "true"
 
 
 def restarting_balancer() -> None:
