@@ -64,16 +64,20 @@ def test_what_a_paused_machines_command_had_printed_comes_back(daemon: Daemon, f
     command.place(daemon)
     take = command.begin
     resumed = threading.Event()
+    refusals: list[str] = []
 
     def pausing(asked: Asked) -> dict[str, object]:
-        mine = "THWLAB_COMMAND" in asked.body["environment"]
-        return take(asked) if mine or resumed.is_set() else frozen(asked)
+        if "THWLAB_COMMAND" in asked.body["environment"] or resumed.is_set():
+            return take(asked)
+        refusals.append(asked.path)
+        return frozen(asked)
 
     daemon.replies[EXEC] = pausing
     start = time.monotonic()
     result = execute(Api(daemon.socket, "p"), "a", ("cat",), stdin=b"", timeout=0.3)
     assert (result.status, result.out) == (None, b"begun\n")
     assert time.monotonic() - start < 5
+    eventually(lambda: len(refusals) > 2, "it to be tried again and again")
     assert not command.deleted
     resumed.set()
     eventually(command.over.is_set, "the command to be ended once its machine goes on")
