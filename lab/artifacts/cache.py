@@ -172,7 +172,7 @@ class Cache:
 def default_root() -> Path:
     """`$THWLAB_CACHE`, else the user's cache folder."""
     chosen = os.environ.get("THWLAB_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("thwlab")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("thwlab")
 
 
 def sha256_of(path: Path) -> str:
