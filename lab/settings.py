@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.choice import WORDS, mistake_in
+from lab.disks import CACHE, STATE
+from lab.disks import nearest as way_to
 from lab.errors import ConfigError
 from lab.mistakes import nearest
 from lab.plan import Given, Plan, load_plan
@@ -23,7 +25,7 @@ OF_VAGRANTFILE = (
     "LAB_VAGRANTFILE_MORE",
     "LAB_VMS",
 )
-FOLDERS = ("THWLAB_STATE", "THWLAB_CACHE")
+FOLDERS = (STATE, CACHE)
 BOX = ("THWLAB_BOX", "THWLAB_BOX_VERSION", "THWLAB_BOX_URL", "THWLAB_BOX_SHA256")
 INHERITED = ("THWLAB_TURNS", "THWLAB_COMMAND")  # written by us for what we start
 LIKENESS = 0.7  # who names a variable of their own THWLAB_… is left alone, unless it is nearly one of these
@@ -171,11 +173,15 @@ def _nearly_ours(env: Mapping[str, str]) -> list[str]:
 
 def _folders(env: Mapping[str, str]) -> list[str]:
     """Elsewhere another working directory would be another list of labs, and another cache."""
-    return [
-        f"{name}: {env[name]!r} is no absolute path; write {str(Path(env[name]).absolute())!r}"
-        for name in FOLDERS
-        if env.get(name) and not env[name].startswith("/")
-    ]
+    told = {name: _mistake_in_folder(env[name]) for name in FOLDERS if env.get(name)}
+    return [f"{name}: {problem}" for name, problem in told.items() if problem]
+
+
+def _mistake_in_folder(value: str) -> str:
+    if not value.startswith("/"):
+        return f"{value!r} is no absolute path; write {str(Path(value).absolute())!r}"
+    there = way_to(Path(value))
+    return "" if there.is_dir() else f"{value!r} cannot be a folder: {there} is none"
 
 
 def _no_setting(name: str, known: Sequence[str]) -> str:

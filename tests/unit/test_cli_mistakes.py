@@ -42,3 +42,21 @@ def test_a_wrong_variable_is_refused_also_where_only_the_cache_is_read() -> None
     assert thwlab("artifacts", "verify", THWLAB_CACHEE="/tmp").exit_code == 2
     result = thwlab("artifacts", "list", THWLAB_CACHE="relative")
     assert (result.exit_code, "no absolute path" in result.output) == (2, True)
+
+
+# -- folders ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", ["THWLAB_CACHE", "THWLAB_STATE"])
+@pytest.mark.parametrize("value", ["/dev/null", "/dev/null/x"])
+def test_a_folder_that_is_none_is_refused_with_its_variable(variable: str, value: str) -> None:
+    result = thwlab("artifacts", "list", **{variable: value})
+    assert result.exit_code == 2
+    assert f"{variable}: '{value}' cannot be a folder: /dev/null is none" in result.output
+
+
+def test_a_state_folder_that_cannot_be_written_is_told_with_a_remedy() -> None:
+    result = thwlab("up", THWLAB_STATE="/proc/thwlab")
+    assert result.exit_code == 3
+    assert "/proc/thwlab cannot be used" in result.output
+    assert "remedy: export THWLAB_STATE=" in result.output

@@ -220,6 +220,24 @@ def test_a_wrong_setting_ends_a_run_that_only_collects(
     assert not (pytester.path.parent / "x").exists()
 
 
+@pytest.mark.parametrize("folder", ["/proc/x", "/dev/null/x"])
+def test_an_artifacts_folder_that_cannot_be_ends_the_run_before_anything_starts(
+    pytester: pytest.Pytester, folder: str
+) -> None:
+    text = refused(run(pytester, f"--lab-artifacts={folder}", test=ETCD))
+    assert f"--lab-artifacts: '{folder}' cannot hold a run's results: /" in text
+    assert "Traceback" not in text
+    assert fake_lab.events() == []
+
+
+def test_a_report_that_cannot_be_written_ends_the_run_before_anything_starts(
+    pytester: pytest.Pytester,
+) -> None:
+    assert "/dev/null/x/j.xml cannot be written" in refused(
+        run(pytester, "--junitxml=/dev/null/x/j.xml", test=ETCD)
+    )
+
+
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]])
 def test_mistakes_in_the_plan_and_the_provider_end_the_run_at_once(
     pytester: pytest.Pytester, workers: list[str]
