@@ -44,12 +44,18 @@ def provider_of(word: str, name: str) -> Provider:
 
 def settled(word: str) -> str:
     """The word, and for `vagrant` alone with its hypervisor; `ConfigError` if it is no provider's."""
-    if word not in (*WORDS, "incus:auto"):
-        close = nearest(word, WORDS)
-        meant = f"; did you mean {close}?" if close else ""
-        there = f"there are {', '.join(WORDS)}"
-        raise ConfigError("--lab-provider", [f"{word!r} is no provider here{meant} ({there})"])
+    if problem := mistake_in(word):
+        raise ConfigError("--lab-provider", [problem])
     return f"vagrant:{_preferred()}" if word == "vagrant" else word
+
+
+def mistake_in(word: str) -> str:
+    """Why the word is no provider's, with the nearest that is; empty if it is one.  Pure."""
+    if word in (*WORDS, "incus:auto"):
+        return ""
+    close = nearest(word, WORDS)
+    meant = f"; did you mean {close}?" if close else ""
+    return f"{word!r} is no provider here{meant} (there are {', '.join(WORDS)})"
 
 
 def owns_libvirt(state: StateFolder) -> bool:

@@ -43,10 +43,10 @@ def described(model: type[BaseModel], error: ErrorDetails, hints: Mapping[str, s
     return f"{where}: {_quoted(value)} {_WANTED.get(kind, 'is refused: ' + error['msg'])}"
 
 
-def nearest(word: str, valid: Sequence[str]) -> str:
-    """The valid name that was probably meant, or nothing."""
+def nearest(word: str, valid: Sequence[str], *, likeness: float = 0.5) -> str:
+    """The valid name that was probably meant, or nothing if none is like it (0..1) as far as asked."""
     plain = {_plain(name): name for name in reversed(valid)}
-    close = difflib.get_close_matches(_plain(word), list(plain), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(_plain(word), list(plain), n=1, cutoff=likeness)
     return plain[close[0]] if close else ""
 
 

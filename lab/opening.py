@@ -68,7 +68,8 @@ def remove_lab(name: str, *, force: bool = False) -> bool:
         if there:
             provider.destroy()
             state.forget()
-    sweep(cache_root())
+    with Cache().place.naming_trouble():
+        sweep(cache_root())
     return there
 
 

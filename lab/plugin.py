@@ -94,7 +94,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if config.pluginmanager.hasplugin("dsession"):
         _check(config.stash[SESSION])
     for path in _results(config):
-        make_folder(path.parent)
+        try:
+            make_folder(path.parent)
+        except OSError as error:
+            raise pytest.UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 @pytest.hookimpl(trylast=True)

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from lab.bringup import Bringup, Outcome, Stage, mark
-from lab.choice import provider_of
 from lab.cluster import Cluster
 from lab.collect import collect
+from lab.disks import why_unwritable
 from lab.errors import ConfigError, LabError, flat
 from lab.heartbeat import Heartbeat
 from lab.history import Recorder
@@ -56,9 +56,9 @@ class LabSession:
         self._elsewhere: dict[str, Outcome] = {}
 
     def check(self) -> None:
-        """Raise `ConfigError` with every mistake of the plan and of the choice of a provider."""
+        """Raise `ConfigError` with every mistake of the plan, and if results cannot be written."""
         errors: list[ConfigError] = []
-        for look in (lambda: self.plan, lambda: provider_of(self.settings["provider"].value, "check")):
+        for look in (lambda: self.plan, self._insist_writable):
             try:
                 look()
             except ConfigError as error:
@@ -67,6 +67,12 @@ class LabSession:
             raise ConfigError("what the lab is asked for", [str(error) for error in errors])
         if errors:
             raise errors[0]
+
+    def _insist_writable(self) -> None:
+        artifacts = self.settings["artifacts"]
+        if why := why_unwritable(self.folder):
+            problem = f"{artifacts.origin}: {artifacts.value!r} cannot hold a run's results: {why}"
+            raise ConfigError("the lab's settings", [problem], remedy="--lab-artifacts=FOLDER names another")
 
     @cached_property
     def plan(self) -> Plan:

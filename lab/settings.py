@@ -1,15 +1,36 @@
 """What a user may choose, where each value came from, and in which order the places are asked."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.choice import WORDS, mistake_in
+from lab.disks import CACHE, STATE
+from lab.disks import nearest as way_to
 from lab.errors import ConfigError
 from lab.mistakes import nearest
 from lab.plan import Given, Plan, load_plan
+from lab.versions import row_of, unknown_row
 
 PREFIX = "LAB_"
+OURS = "THWLAB_"
+# What the Vagrantfiles take from the environment beside the plan's LAB_CONFIG; no settings of ours.
+OF_VAGRANTFILE = (
+    "LAB_PREFIX",
+    "LAB_BOOT_TIMEOUT",
+    "LAB_POWER_CUT",
+    "LAB_NAMED",
+    "LAB_VAGRANTFILE_MORE",
+    "LAB_VMS",
+)
+FOLDERS = (STATE, CACHE)
+BOX = ("THWLAB_BOX", "THWLAB_BOX_VERSION", "THWLAB_BOX_URL", "THWLAB_BOX_SHA256")
+INHERITED = ("THWLAB_TURNS", "THWLAB_COMMAND")  # written by us for what we start
+LIKENESS = 0.7  # who names a variable of their own THWLAB_… is left alone, unless it is nearly one of these
+RUN = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
+LATEST = "latest"  # the link beside the runs' folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +70,7 @@ SETTINGS = (
     Setting(
         "provider",
         "auto",
-        "what the machines are: auto, incus, incus:private, vagrant, vagrant:libvirt, …",
+        f"what the machines are: {', '.join(WORDS)}",
     ),
     Setting("config", "", "the plan, a YAML file; empty: the guide's five machines"),
     Setting("name", "", "the lab's name, if not the plan's; labs of different names run side by side"),
@@ -75,7 +96,7 @@ def resolve(
     found = {s.name: _effective(s, options.get(s.name), env, inis) for s in SETTINGS}
     problems = _problems(found, env)
     if problems:
-        raise ConfigError("the lab's settings", problems)
+        raise ConfigError("the lab's settings", [*problems, *_mistakes_in_plan(found)])
     return found
 
 
@@ -92,14 +113,75 @@ def _effective(
 
 
 def _problems(found: Mapping[str, Effective], env: Mapping[str, str]) -> list[str]:
-    known = {setting.variable for setting in SETTINGS}
-    wrong = [
+    return [*_wrong_words(found), *_wrong_values(found), *_strange(env), *_nearly_ours(env), *_folders(env)]
+
+
+def _wrong_words(found: Mapping[str, Effective]) -> list[str]:
+    return [
         f"{found[s.name].origin}: {found[s.name].value!r} is none of {_listed(s.choices)}"
         for s in SETTINGS
         if s.choices and found[s.name].value not in s.choices
     ]
+
+
+def _wrong_values(found: Mapping[str, Effective]) -> list[str]:
+    checks = {"provider": mistake_in, "versions": _mistake_in_version, "run": _mistake_in_run}
+    told = {name: check(found[name].value) for name, check in checks.items()}
+    return [f"{found[name].origin}: {problem}" for name, problem in told.items() if problem]
+
+
+def _mistake_in_version(wish: str) -> str:
+    return "" if not wish or row_of(wish) else unknown_row(wish)
+
+
+def _mistake_in_run(name: str) -> str:
+    if not name or (RUN.fullmatch(name) and name != LATEST):
+        return ""
+    why = (
+        "that is the link to the newest run"
+        if name == LATEST
+        else "up to 100 of letters, digits, '.', '_', '-'"
+    )
+    return f"{name!r} cannot be the name of a run's folder: {why}"
+
+
+def _mistakes_in_plan(found: Mapping[str, Effective]) -> list[str]:
+    """Those of the file alone, so that whoever mends the settings is not told of them only then."""
+    config = found["config"].value
+    try:
+        load_plan(Path(config) if config else None, name=_given(found["name"]))
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def _strange(env: Mapping[str, str]) -> list[str]:
+    settings = sorted(setting.variable for setting in SETTINGS)
+    known = {*settings, *OF_VAGRANTFILE}
     strange = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
-    return wrong + [_no_setting(name, sorted(known)) for name in strange]
+    return [_no_setting(name, settings) for name in strange]
+
+
+def _nearly_ours(env: Mapping[str, str]) -> list[str]:
+    known = [name.removeprefix(OURS) for name in (*FOLDERS, *BOX, *INHERITED)]
+    given = sorted(name.removeprefix(OURS) for name in env if name.startswith(OURS))
+    meant = {name: nearest(name, known, likeness=LIKENESS) for name in given if name not in known}
+    return [
+        f"{OURS}{name} is not known; did you mean {OURS}{close}?" for name, close in meant.items() if close
+    ]
+
+
+def _folders(env: Mapping[str, str]) -> list[str]:
+    """Elsewhere another working directory would be another list of labs, and another cache."""
+    told = {name: _mistake_in_folder(env[name]) for name in FOLDERS if env.get(name)}
+    return [f"{name}: {problem}" for name, problem in told.items() if problem]
+
+
+def _mistake_in_folder(value: str) -> str:
+    if not value.startswith("/"):
+        return f"{value!r} is no absolute path; write {str(Path(value).absolute())!r}"
+    there = way_to(Path(value))
+    return "" if there.is_dir() else f"{value!r} cannot be a folder: {there} is none"
 
 
 def _no_setting(name: str, known: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from lab import locks
+from lab.disks import STATE, Place
 from lab.errors import LabError, WaitExpired
 from lab.users import me
 
@@ -51,18 +52,20 @@ class StateFolder:
         asked: dict[str, str] | None = None,
     ) -> None:
         """Write down what is about to be created."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path.chmod(0o700)
         part = self.path / "lab.json.part"
         intent = Intent(self.name, provider, digest, boot_id(), plan=plan, asked=asked)
-        part.write_text(json.dumps(asdict(intent)))
-        part.replace(self.path / "lab.json")
+        with self._place.naming_trouble():
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            part.write_text(json.dumps(asdict(intent)))
+            part.replace(self.path / "lab.json")
 
     def intent(self) -> Intent | None:
         """What was intended, or None if nothing was."""
         path = self.path / "lab.json"
         try:
-            found = Intent(**json.loads(path.read_text()))
+            with self._place.naming_trouble():
+                found = Intent(**json.loads(path.read_text()))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
@@ -129,9 +132,10 @@ class StateFolder:
 
     def _lock(self, timeout: float) -> int:
         lock = self._beside("lock")
-        lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
-            return locks.take(lock, f"lab {self.name}", timeout=timeout, note=str(me()))
+            with self._place.naming_trouble():
+                lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                return locks.take(lock, f"lab {self.name}", timeout=timeout, note=str(me()))
         except WaitExpired as error:
             who = error.last or "who is not known"
             raise LabError(
@@ -154,6 +158,10 @@ class StateFolder:
         locks.clear_away(self.turn)
         locks.clear_away(self.gate)
 
+    @property
+    def _place(self) -> Place:
+        return Place(self.path.parent, STATE)
+
     def _beside(self, ending: str) -> Path:
         return self.path.parent / f".{self.name}.{ending}"
 
@@ -165,7 +173,7 @@ def boot_id() -> str:
 
 def state_root() -> Path:
     """Where labs keep their state: below /var/lib for root, else in the user's own state folder."""
-    if override := os.environ.get("THWLAB_STATE"):
+    if override := os.environ.get(STATE):
         return Path(override)
     return Path("/var/lib/thwlab") if os.geteuid() == 0 else Path(platformdirs.user_state_dir("thwlab"))
 
@@ -173,5 +181,6 @@ def state_root() -> Path:
 def labs() -> list[StateFolder]:
     """Every lab this host knows of."""
     root = state_root()
-    found = sorted(root.iterdir()) if root.exists() else []
+    with Place(root, STATE).naming_trouble():
+        found = sorted(root.iterdir()) if root.exists() else []
     return [StateFolder(path) for path in found if path.is_dir() and not path.name.startswith(".")]

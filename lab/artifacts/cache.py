@@ -1,13 +1,12 @@
 """Where verified programs are kept: once per user, by version and architecture, under a lock per entry."""
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +14,8 @@ from pathlib import Path
 import filelock
 import platformdirs
 
+from lab.disks import CACHE, Place
 from lab.errors import LabError
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
-DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,6 +64,11 @@ class Cache:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
 
+    @property
+    def place(self) -> Place:
+        """Its folder, for what is said of it."""
+        return Place(self.root, CACHE)
+
     def folder(self, key: Key) -> Path:
         """Where the entry is, or would be."""
         return self.root / "programs" / key.program / key.version / f"linux-{key.arch}"
@@ -87,7 +89,8 @@ class Cache:
         The caller holds the entry's lock.  Whatever ends `fill` early, the cache is as it was before.
         """
         folder = self.folder(key)
-        with naming_disk_trouble(folder):
+        with self.place.naming_trouble():
+            self.place.insist_space()
             folder.parent.mkdir(parents=True, exist_ok=True)
             _sweep(folder.parent, folder.name)
             fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -106,7 +109,7 @@ class Cache:
     def lock(self, key: Key, *, timeout: float) -> Iterator[None]:
         """Hold the entry alone, among all processes of this user; `LabError` if another holds it too long."""
         path = self.root / "locks" / f"{key.program}-{key.version}-{key.arch}.lock"
-        with naming_disk_trouble(path):
+        with self.place.naming_trouble():
             path.parent.mkdir(parents=True, exist_ok=True)
             held = filelock.FileLock(path)
             try:
@@ -123,6 +126,8 @@ class Cache:
 
     def keys(self) -> list[Key]:
         """Every entry there is, sorted."""
+        with self.place.naming_trouble(), suppress(FileNotFoundError):
+            any((self.root / "programs").iterdir())  # else one that may not be read would look empty
         found = self.root.glob("programs/*/*/linux-*/manifest.json")
         folders = [path.parent for path in found if not path.parent.name.startswith(".")]
         return sorted(
@@ -158,7 +163,8 @@ class Cache:
     def _read(self, key: Key) -> Entry | None:
         folder = self.folder(key)
         try:
-            manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+            with self.place.naming_trouble():
+                manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
             files = {name: Stored(**stored) for name, stored in manifest["files"].items()}
             return Entry(key, folder, manifest["source"], manifest["when"], files)
         except FileNotFoundError:
@@ -171,34 +177,14 @@ class Cache:
 
 def default_root() -> Path:
     """`$THWLAB_CACHE`, else the user's cache folder."""
-    chosen = os.environ.get("THWLAB_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("thwlab")
+    chosen = os.environ.get(CACHE)
+    return Path(chosen) if chosen else platformdirs.user_cache_path("thwlab")
 
 
 def sha256_of(path: Path) -> str:
     """The file's sha256 in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextmanager
-def naming_disk_trouble(path: Path) -> Iterator[None]:
-    """Turn a full disk and a folder that may not be written into errors that name path and remedy."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or path
-        if error.errno in FULL:
-            raise LabError(
-                f"no space left on the disk of {where}",
-                remedy="free some, or `thwlab artifacts gc`, or set THWLAB_CACHE to a folder on another disk",
-            ) from error
-        if error.errno in DENIED:
-            raise LabError(
-                f"{where} cannot be written: {error.strerror}",
-                remedy=f"sudo chown -R {os.getuid()} {path}, or set THWLAB_CACHE to a folder of your own",
-            ) from error
-        raise
 
 
 def _refuse(entry: Entry, wrong: list[str]) -> None:

@@ -88,6 +88,18 @@ def fetch(
     `also` names optional entries, such as flannel.  Offline, only the cache is asked.  Raises one `LabError`
     with the reason of every source as soon as an entry cannot be had from any.
     """
+    with cache.place.naming_trouble():
+        return _fetched(versions, cache, report, offline, also, sources)
+
+
+def _fetched(
+    versions: Versions,
+    cache: Cache,
+    report: Report,
+    offline: bool,
+    also: Collection[str],
+    sources: Sequence[Source] | None,
+) -> Programs:
     wanted = [*items(versions, also=also), *_skewed_items(versions)]
     chosen = () if offline else default_sources(cache) if sources is None else sources
     if offline:

@@ -20,14 +20,16 @@ def programs_of(topology: Topology, report: Report) -> Programs:
 
 def root_of(topology: Topology, report: Report) -> Path:
     """The root file system of the plan's machines; builds whatever the cache lacks of base and root."""
-    programs = programs_of(topology, report)
-    return build_root(Cache().root, programs, topology.versions, report)
+    cache, programs = Cache(), programs_of(topology, report)
+    with cache.place.naming_trouble():
+        return build_root(cache.root, programs, topology.versions, report)
 
 
 def box_of(topology: Topology, report: Report) -> BuiltBox:
     """The box of the plan's VMs, for a libvirtd of the lab's own; builds whatever the cache lacks."""
-    programs = programs_of(topology, report)
-    return build_box(Cache().root, programs, topology.versions, report)
+    cache, programs = Cache(), programs_of(topology, report)
+    with cache.place.naming_trouble():
+        return build_box(cache.root, programs, topology.versions, report)
 
 
 def unneeded_images(topology: Topology) -> list[Path]:

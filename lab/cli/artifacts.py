@@ -62,9 +62,11 @@ def get(session: Session, offline: bool, image: bool) -> None:
     click.echo(f"{len(programs)} programs are verified in {cache.root}")
 
 
-@artifacts.command("verify")
-def check() -> None:
+@artifacts.command("verify", cls=LabCommand)
+@pass_session
+def check(session: Session) -> None:
     """Read everything in the cache again; exit code 3 if something changed."""
+    assert session.settings  # read, so that a wrong variable is refused here too
     problems = verify(Cache())
     for key, problem in problems.items():
         click.echo(f"{'CHANGED' if problem else 'ok':8} {key}")

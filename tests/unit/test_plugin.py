@@ -198,6 +198,46 @@ def refused(result: pytest.RunResult) -> str:
     return text
 
 
+@pytest.mark.parametrize(
+    ("args", "env", "said"),
+    [
+        ((), {"LAB_PROVIDER": "vbox"}, "LAB_PROVIDER: 'vbox' is no provider here"),
+        (("--lab-run=../../x",), {}, "--lab-run: '../../x' cannot be the name of a run's folder"),
+        (("--lab-versions=1.38",), {}, "--lab-versions: Kubernetes '1.38' is not pinned here"),
+        ((), {"THWLAB_STATEE": "/x"}, "did you mean THWLAB_STATE?"),
+    ],
+)
+def test_a_wrong_setting_ends_a_run_that_only_collects(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[str, ...],
+    env: dict[str, str],
+    said: str,
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert said in refused(run(pytester, "--collect-only", *args, test=ETCD))
+    assert not (pytester.path.parent / "x").exists()
+
+
+@pytest.mark.parametrize("folder", ["/proc/x", "/dev/null/x"])
+def test_an_artifacts_folder_that_cannot_be_ends_the_run_before_anything_starts(
+    pytester: pytest.Pytester, folder: str
+) -> None:
+    text = refused(run(pytester, f"--lab-artifacts={folder}", test=ETCD))
+    assert f"--lab-artifacts: '{folder}' cannot hold a run's results: /" in text
+    assert "Traceback" not in text
+    assert fake_lab.events() == []
+
+
+def test_a_report_that_cannot_be_written_ends_the_run_before_anything_starts(
+    pytester: pytest.Pytester,
+) -> None:
+    assert "/dev/null/x/j.xml cannot be written" in refused(
+        run(pytester, "--junitxml=/dev/null/x/j.xml", test=ETCD)
+    )
+
+
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]])
 def test_mistakes_in_the_plan_and_the_provider_end_the_run_at_once(
     pytester: pytest.Pytester, workers: list[str]

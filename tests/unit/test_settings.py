@@ -1,9 +1,17 @@
 """Who wins, where a value came from, and every mistake at once."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from lab.errors import ConfigError
-from lab.settings import SETTINGS, Effective, keep_policy, resolve
+from lab.providers.commands import MARK
+from lab.settings import BOX, SETTINGS, Effective, keep_policy, resolve
+from lab.turns import INHERITED
+
+ROOT = Path(__file__).parents[2]
+VAGRANTFILES = (ROOT / "Vagrantfile", *sorted((ROOT / "lab/providers/vagrant").rglob("*.rb")))
 
 
 def test_the_order_is_option_environment_ini_default() -> None:
@@ -59,3 +67,63 @@ def test_every_setting_has_three_names_and_a_valid_default() -> None:
         assert setting.variable == setting.variable.upper()
         assert setting.help
         assert not setting.choices or setting.default in setting.choices
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "said"),
+    [
+        ({"provider": "docker"}, {}, "--lab-provider: 'docker' is no provider here (there are auto, "),
+        ({}, {"LAB_PROVIDER": "vagrnt"}, "LAB_PROVIDER: 'vagrnt' is no provider here; did you mean vagrant?"),
+        (
+            {"versions": "1.38"},
+            {},
+            "--lab-versions: Kubernetes '1.38' is not pinned here; did you mean '1.37'?",
+        ),
+        ({"run": "../../x"}, {}, "--lab-run: '../../x' cannot be the name of a run's folder"),
+        ({"run": ".."}, {}, "'..' cannot be"),
+        ({"run": "a/b"}, {}, "'a/b' cannot be"),
+        ({"run": "latest"}, {}, "that is the link to the newest run"),
+        ({}, {"THWLAB_CACHEE": "/x"}, "THWLAB_CACHEE is not known; did you mean THWLAB_CACHE?"),
+        ({}, {"THWLAB_STATES": "/x"}, "THWLAB_STATES is not known; did you mean THWLAB_STATE?"),
+        ({}, {"THWLAB_BOX_SHA": "ab"}, "did you mean THWLAB_BOX_SHA256?"),
+        ({}, {"THWLAB_STATE": "relative"}, "THWLAB_STATE: 'relative' is no absolute path; write '/"),
+        ({}, {"THWLAB_CACHE": "./c"}, "THWLAB_CACHE: './c' is no absolute path"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_origin_and_what_was_meant(
+    options: dict[str, str], env: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(options, {}, env)
+    assert len(caught.value.problems) == 1
+    assert said in caught.value.problems[0]
+
+
+def test_words_versions_and_names_are_told_together() -> None:
+    wrong = {"versions": "1.38", "profile": "foo", "keep": "bar", "provider": "vbox", "run": "a/b"}
+    with pytest.raises(ConfigError) as caught:
+        resolve(wrong, {}, {"THWLAB_CACHEE": "/tmp", "THWLAB_STATE": "x", "LAB_NMAE": "x"})
+    assert len(caught.value.problems) == 8
+
+
+@pytest.mark.parametrize("run", ["r1", "ci-123-1", "2026.11.26_a", ".hidden", ""])
+def test_a_plain_name_may_name_a_run(run: str) -> None:
+    assert resolve({"run": run}, {}, {})["run"].value == run
+
+
+def test_variables_of_the_vagrantfiles_and_of_others_are_left_alone() -> None:
+    said = {*re.findall(r"\b(LAB_[A-Z_]+)", "".join(path.read_text() for path in VAGRANTFILES))}
+    boxes = {*re.findall(r'"(THWLAB_[A-Z0-9_]+)"', VAGRANTFILES[0].read_text())}
+    assert {"LAB_BOOT_TIMEOUT", "LAB_PREFIX"} <= said
+    assert boxes == set(BOX)
+    theirs = dict.fromkeys((*(said - {"LAB_CONFIG"}), *boxes, "THWLAB_GOLDEN", "THWLAB_DEFECT"), "/x")
+    assert resolve({}, {}, {**theirs, INHERITED: "x", MARK: "x"})["name"].value == ""
+
+
+def test_mistakes_of_the_plans_file_are_told_with_those_of_the_settings(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("name: Bad_Name\n")
+    with pytest.raises(ConfigError) as caught:
+        resolve({"config": str(plan), "profile": "soft"}, {}, {})
+    assert "--lab-profile: 'soft'" in caught.value.problems[0]
+    assert any("Bad_Name" in problem for problem in caught.value.problems[1:])
