@@ -20,12 +20,14 @@ RECHECK_SECONDS = 30.0
 class Stage:
     """A step of bring-up: what it needs, on machines of which roles, and what is true afterwards.
 
+    `act` gives back what it had to change, such as `nginx on k8s-lb`, as far as it knows.
+
     On slow machines it comes after those in `after` too, as far as they are asked for: they are more urgent.
     """
 
     name: str
     truth: str
-    act: Callable[[Laboratory], None] = field(repr=False)
+    act: Callable[[Laboratory], Sequence[str] | None] = field(repr=False)
     needs: tuple[str, ...] = ()
     roles: frozenset[Role] = frozenset()
     after: tuple[str, ...] = ()
@@ -39,6 +41,7 @@ class Outcome:
     seconds: float
     error: BaseException | None = None
     tolerated: bool = False  # it was true before: what broke it is for the tests to find
+    mended: tuple[str, ...] = ()  # it was true before, and yet this had to be put right
 
 
 class StageFailed(ClusterError):
@@ -52,10 +55,16 @@ class Blocked(LabError):
 def mark(outcome: Outcome) -> str:
     """How a stage went, in one word."""
     if outcome.error is None:
-        return "ok"
+        return "mended" if outcome.mended else "ok"
     if outcome.tolerated:
         return "BROKEN"
     return "blocked" if isinstance(outcome.error, Blocked) else "FAILED"
+
+
+def remark(outcome: Outcome) -> str:
+    """What was not as it had been left, or nothing."""
+    changed = ", ".join(outcome.mended)
+    return f"was not as it had been left, and is put right: {changed}" if changed else ""
 
 
 Report = Callable[[str, Outcome | None], None]
@@ -82,7 +91,8 @@ class Bringup:
         lenient: bool = False,
     ) -> None:
         self.lab = lab
-        self._once_true = lab.state.proven(lab.topology.digest()) if lenient else frozenset[str]()
+        self._once_true = lab.state.proven(lab.topology.digest())
+        self._lenient = lenient
         self.stages = {stage.name: stage for stage in stages}
         self.outcomes: dict[str, Outcome] = {}
         self._report = report
@@ -170,14 +180,15 @@ class Bringup:
         self._report(stage.name, None)
         began = time.monotonic()
         known = stage.name in self._once_true
+        lenient = known and self._lenient
         try:
-            with at_most(RECHECK_SECONDS if known else float("inf")):
-                stage.act(self.lab)
+            with at_most(RECHECK_SECONDS if lenient else float("inf")):
+                changed = stage.act(self.lab)
         except BaseException as error:  # noqa: BLE001 - it is handed to whoever asks for the stage
             failure = _as_failure(stage, error)
-            tolerated = known and _is_clusters(failure)
+            tolerated = lenient and _is_clusters(failure)
             return Outcome(stage.name, time.monotonic() - began, failure, tolerated)
-        return Outcome(stage.name, time.monotonic() - began)
+        return Outcome(stage.name, time.monotonic() - began, mended=tuple(changed or ()) if known else ())
 
     def _finish(self, outcome: Outcome) -> None:
         self.outcomes[outcome.stage] = outcome

@@ -144,6 +144,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def _retold(stage: str, word: str, seconds: float, text: str) -> Outcome:
+    if word == "mended":
+        return Outcome(stage, seconds, mended=(text,))
     kinds = {"ok": None, "blocked": Blocked(text)}
     return Outcome(stage, seconds, kinds.get(word, StageFailed(text)), tolerated=word == "BROKEN")
 
@@ -248,7 +250,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     lab.finish(failed=failed)
     if hasattr(config, "workerinput"):
         config.workeroutput["lab_stages"] = {
-            name: (mark(each), each.seconds, flat(each.error)) for name, each in lab.outcomes().items()
+            name: (mark(each), each.seconds, ", ".join(each.mended) or flat(each.error))
+            for name, each in lab.outcomes().items()
         }
     _write_properties(session.config, lab)
     yield

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
-from lab.bringup import Bringup, Outcome, Stage, mark
+from lab.bringup import Bringup, Outcome, Stage, mark, remark
 from lab.cluster import Cluster
 from lab.collect import collect
 from lab.disks import why_unwritable
@@ -287,7 +287,8 @@ class LabSession:
         self.recorder.write("stage", stage=stage, seconds=round(outcome.seconds, 3), error=error)
         self._heartbeat.ended(stage)
         truth = self.stages[stage].truth if stage in self.stages else "booted"
-        self.tell(f"  {mark(outcome):7} {stage:14} {outcome.seconds:6.1f} s  {error or truth}")
+        said = error or remark(outcome) or truth
+        self.tell(f"  {mark(outcome):7} {stage:14} {outcome.seconds:6.1f} s  {said}")
 
 
 def _kept(name: str) -> str:

@@ -12,7 +12,7 @@ from lab.addons.catalogue import access, chosen
 from lab.bringup import Stage
 from lab.components.admin import Admin
 from lab.components.apiserver import ApiServer
-from lab.components.base import Component, await_all, install, place
+from lab.components.base import Component, await_all, install, place_all
 from lab.components.catalogue import balancer, pod_network
 from lab.components.containerd import Containerd
 from lab.components.controller_manager import ControllerManager
@@ -28,7 +28,7 @@ from lab.pki import CA_FILES
 from lab.topology import Profile, Role, Topology
 from lab.wait import NotYet, wait_until
 
-Act = Callable[[Laboratory], None]
+Act = Callable[[Laboratory], Sequence[str] | None]
 CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 JOIN_TIMEOUT = 120.0
 KUBELET_PORT = 10250
@@ -142,21 +142,20 @@ def _early(lab: Laboratory) -> list[Machine]:
     return masters[:1] if lab.provider.is_slow else masters
 
 
-def _start_masters(lab: Laboratory) -> None:
-    components = _components((ApiServer,), lab)
-    on_each(_early(lab), lambda machine: place(components, machine, lab.credentials))
+def _start_masters(lab: Laboratory) -> list[str]:
+    return place_all(_components((ApiServer,), lab), _early(lab), lab.credentials)
 
 
 def _await_masters(lab: Laboratory) -> None:
     await_all(_components((ApiServer,), lab), _early(lab))
 
 
-def _install_these(components: Sequence[Component], lab: Laboratory) -> None:
-    install(components, _there(lab, components), lab.credentials)
+def _install_these(components: Sequence[Component], lab: Laboratory) -> list[str]:
+    return install(components, _there(lab, components), lab.credentials)
 
 
-def _place_these(components: Sequence[Component], lab: Laboratory) -> None:
-    on_each(_there(lab, components), lambda machine: place(components, machine, lab.credentials))
+def _place_these(components: Sequence[Component], lab: Laboratory) -> list[str]:
+    return place_all(components, _there(lab, components), lab.credentials)
 
 
 def _components(kinds: Sequence[type[Component]], lab: Laboratory) -> list[Component]:
@@ -169,8 +168,8 @@ def _there(lab: Laboratory, components: Sequence[Component]) -> list[Machine]:
     return [machine for name, machine in lab.machines.items() if name in nodes]
 
 
-def _install_balancer(lab: Laboratory) -> None:
-    _install_these([balancer(lab.topology, lab.provider.platform)], lab)
+def _install_balancer(lab: Laboratory) -> list[str]:
+    return _install_these([balancer(lab.topology, lab.provider.platform)], lab)
 
 
 def _apply_access(lab: Laboratory) -> None:
@@ -178,14 +177,15 @@ def _apply_access(lab: Laboratory) -> None:
         apply(addon, lab.api(_first_master(lab)), lab.credentials)
 
 
-def _control_plane(lab: Laboratory) -> None:
+def _control_plane(lab: Laboratory) -> list[str]:
     """Controllers after the API has its roles, for without them they end at once; then their leaders.
 
     A kubelet that asks before somebody signs would ask again later and later.
     """
-    install(_components(CONTROLLERS, lab), _early(lab), lab.credentials)
+    changed = install(_components(CONTROLLERS, lab), _early(lab), lab.credentials)
     wait_until("the API to answer at its address", lambda: lab.api().text("/readyz"), timeout=60)
     wait_until("controllers and schedulers to have leaders", lambda: _check_leaders(lab), timeout=60)
+    return changed
 
 
 def _check_leaders(lab: Laboratory) -> None:
@@ -255,10 +255,11 @@ def _check_serving(verify: bool, machine: Machine) -> None:
         raise NotYet(f"{machine.name}: {seen.stderr.strip()}; kubelet's last line: {said}")
 
 
-def _pod_network(lab: Laboratory) -> None:
+def _pod_network(lab: Laboratory) -> list[str]:
     cidrs = wait_until("every node to get its pod range", lambda: _pod_cidrs(lab), timeout=60)
-    _install_these(pod_network(lab.topology, lab.provider.platform, cidrs), lab)
+    changed = _install_these(pod_network(lab.topology, lab.provider.platform, cidrs), lab)
     wait_until("every node to be Ready", lambda: _check_ready(lab), timeout=90)
+    return changed
 
 
 def _pod_cidrs(lab: Laboratory) -> dict[str, IPv4Network]:

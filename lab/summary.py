@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from lab.bringup import Outcome, mark
+from lab.bringup import Outcome, mark, remark
 from lab.errors import flat
 
 MARKS = {"passed": "proven", "failed": "FAILED", "error": "ERROR", "skipped": "skipped"}
@@ -29,8 +29,9 @@ def stage_table(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def _why(outcome: Outcome) -> str:
-    """Of a stage that did not stop the tests: what it saw."""
-    return f"  {flat(outcome.error).splitlines()[0][:WIDTH]}" if outcome.tolerated else ""
+    """Of a stage that did not stop the tests: what it saw, or what it put right."""
+    said = flat(outcome.error).splitlines()[0][:WIDTH] if outcome.tolerated else remark(outcome)
+    return f"  {said}" if said else ""
 
 
 def proven(reports: Iterable[pytest.TestReport]) -> list[str]:

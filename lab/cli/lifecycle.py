@@ -217,7 +217,8 @@ def restore(session: Session, snapshot_name: str, force: bool) -> None:
             insist_unused(session.state.path, f"thwlab{session.flags} restore {snapshot_name} --force")
         lab.provider.restore(snapshot_name)
     click.echo(
-        f"lab {session.name} is back at {snapshot_name}; `thwlab{session.flags} up` returns once all of it serves again"
+        f"lab {session.name} is back at {snapshot_name}; "
+        f"`thwlab{session.flags} up` returns once all of it serves again"
     )
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.spinner import Spinner
 from rich.text import Text
 
-from lab.bringup import Blocked, Outcome
+from lab.bringup import Outcome, mark, remark
 
 HEARTBEAT = 10.0  # seconds of silence until a line says what is waited for
 MARKS = {"ok": "green", "FAILED": "red", "blocked": "yellow"}
@@ -138,9 +138,8 @@ def progress_for(truths: Mapping[str, str]) -> Progress:
 
 def ended(outcome: Outcome, truth: str) -> str:
     """A stage's line.  Pure."""
-    mark = "ok" if outcome.error is None else "blocked" if isinstance(outcome.error, Blocked) else "FAILED"
-    said = truth if outcome.error is None else str(outcome.error).splitlines()[0]
-    return f"  {mark:7} {outcome.stage:14} {outcome.seconds:6.1f} s  {said}"
+    said = (remark(outcome) or truth) if outcome.error is None else str(outcome.error).splitlines()[0]
+    return f"  {mark(outcome):7} {outcome.stage:14} {outcome.seconds:6.1f} s  {said}"
 
 
 def _gist(text: str) -> str:

@@ -77,13 +77,24 @@ def _verb(component: Component, changed: Collection[str]) -> str:
     return "restart" if f"/etc/systemd/system/{component.unit}" in changed else component.on_change
 
 
-def install(components: Sequence[Component], machines: Sequence[Machine], credentials: Credentials) -> None:
-    """Bring machines to what the components describe, each where the plan wants it.
+def install(
+    components: Sequence[Component], machines: Sequence[Machine], credentials: Credentials
+) -> list[str]:
+    """Bring machines to what the components describe, each where the plan wants it; what was changed.
 
     Everywhere is started before anywhere is awaited: a member of a quorum is not ready alone.
     """
-    on_each(machines, lambda machine: place(components, machine, credentials))
+    changed = place_all(components, machines, credentials)
     await_all(components, machines)
+    return changed
+
+
+def place_all(
+    components: Sequence[Component], machines: Sequence[Machine], credentials: Credentials
+) -> list[str]:
+    """`place` on every machine at once; what changed and where, such as `nginx on k8s-lb`."""
+    changed = on_each(machines, lambda machine: place(components, machine, credentials))
+    return [f"{component} on {machine}" for machine, names in changed.items() for component in names]
 
 
 def await_all(components: Sequence[Component], machines: Sequence[Machine]) -> None:

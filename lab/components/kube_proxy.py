@@ -5,7 +5,7 @@ from lab.components.control_plane import client_config, conf_of, program, variab
 from lab.components.readiness import CURL
 from lab.components.rendering import CFG, RESTART, ca_file, options, pair_files, render
 from lab.machine import File
-from lab.pki import Credentials
+from lab.pki import CA_FILES, Credentials
 from lab.topology import Node, Role
 
 CONFIG = f"{CFG}/kube-proxy-config.yml"
@@ -36,11 +36,14 @@ class KubeProxy(Component):
         ]
 
     def probe(self, node: Node) -> str:
-        """It says that the rules are as new as the Services it knows.
+        """It says that the rules are as new as the Services it knows, and they are: the API's leads to it.
 
-        Not by /healthz, which is red without a reason for a proxy of a wrong name: the tests tell that one.
+        Rules may go without its notice.  Not by /healthz, which is red without a reason for a proxy of a
+        wrong name: the tests tell that one.
         """
-        return f"{CURL} -f http://127.0.0.1:{HEALTH_PORT}/livez"
+        api = f"https://{self.topology.networks.kubernetes_service}/livez"
+        alive = f"{CURL} -f http://127.0.0.1:{HEALTH_PORT}/livez"
+        return f"{alive} && {CURL} -f --cacert {CA_FILES['kubernetes']} {api}"
 
     def _config(self, node: Node) -> bytes:
         networks = self.topology.networks

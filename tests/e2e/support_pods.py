@@ -146,6 +146,7 @@ def _ready(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
     pods = cluster.api().items(f"/api/v1{root}/pods")
     waiting = [state(pod) for pod in pods if not _is_ready(pod)]
     if waiting or len(pods) < wanted:
+        waiting += _warnings(cluster, root)
         raise NotYet(f"{len(pods)} of {wanted} pods are there; not ready: {'; '.join(waiting) or 'none'}")
     slices = cluster.api().items(f"/apis/discovery.k8s.io/v1{root}/endpointslices")
     known = {
@@ -158,6 +159,13 @@ def _ready(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
     if unknown := [pod["status"]["podIP"] for pod in pods if pod["status"]["podIP"] not in known]:
         raise NotYet(f"no EndpointSlice lists {', '.join(unknown)} as ready")
     return pods
+
+
+def _warnings(cluster: Cluster, root: str) -> list[str]:
+    """The last that kubelet or scheduler complained of, by what it was about."""
+    events = [each for each in cluster.api().items(f"/api/v1{root}/events") if each["type"] == "Warning"]
+    last = {each["involvedObject"]["name"]: each for each in events}
+    return [f"{name}: {each['reason']}: {each['message'][:300]}" for name, each in last.items()]
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:

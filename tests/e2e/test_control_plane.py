@@ -21,6 +21,7 @@ from lab.wait import NotYet
 
 pytestmark = pytest.mark.e2e
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+FLAGS = 'pid=$(systemctl show -P MainPID "$0"); [ "$pid" = 0 ] || tr "\\0" "\\n" < "/proc/$pid/cmdline"'
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 WHO_AM_I = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 QUESTION = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
@@ -49,6 +50,17 @@ def test_kubectl_get_cs_calls_everything_healthy(lab_control_plane: Cluster) -> 
     )
     ill = {name: said for name, said in seen.items() if not _healthy(said)}
     assert not ill, f"kubectl get cs: {ill}"
+
+
+def test_every_master_calls_its_own_controllers_healthy(lab_control_plane: Cluster) -> None:
+    """Through the balancer only one of them is asked, and the other's dead scheduler is not seen."""
+    ill = [
+        f"{node.name}: {each['metadata']['name']}: {each['conditions']}"
+        for node in lab_control_plane.topology.of(Role.CONTROL_PLANE)
+        for each in lab_control_plane.api(node.name).items("/api/v1/componentstatuses")
+        if not _healthy(each["conditions"])
+    ]
+    assert not ill, "\n".join(ill)
 
 
 def test_kubectl_cluster_info_shows_the_address_that_users_have(lab_control_plane: Cluster) -> None:
@@ -125,11 +137,9 @@ def test_one_master_leads(lab_control_plane: Cluster, masters: list[str], contro
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_no_master_works_without_being_elected(lab_control_plane: Cluster, controller: str) -> None:
     """What the running process was told counts, whatever its file says."""
-    script = 'tr "\\0" "\\n" < /proc/$(systemctl show -P MainPID "$0")/cmdline'
-    said = on_each(
-        lab_control_plane.of(Role.CONTROL_PLANE), lambda m: m.check("sh", "-c", script, controller)
-    )
+    said = on_each(lab_control_plane.of(Role.CONTROL_PLANE), lambda m: m.check("sh", "-c", FLAGS, controller))
     for master, flags in said.items():
+        assert flags, f"{master}: {controller} does not run; `thwlab logs {master} {controller}`"
         told = [flag for flag in flags.splitlines() if flag.startswith("--leader-elect=")]
         assert told[-1:] == ["--leader-elect=true"], (
             f"{master}: {controller} was started with {told or 'no'} election"

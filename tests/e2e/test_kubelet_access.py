@@ -68,11 +68,17 @@ def test_every_apiserver_reaches_every_kubelet_itself(lab_network: Cluster) -> N
             if said != "ok":
                 complaints.append(f"{master.name} asked the kubelet of {worker.name} for its health: {said}")
     if complaints:
-        raise ClusterError("; ".join(complaints) + f"\n  remedy: {open_requests(lab_network)}")
+        raise ClusterError("; ".join(complaints) + f"\n  remedy: {_remedy(lab_network, complaints)}")
 
 
 def insist(cluster: Cluster, what: str, seen: list[Seen], right: Callable[[Seen], bool]) -> None:
     """Fail with every node and way by which it went wrong, and with the requests that are pending."""
     wrong = [f"{what} of {each.where}: {each.said.strip()[-400:]!r}" for each in seen if not right(each)]
     if wrong:
-        raise ClusterError(f"{'; '.join(wrong)}\n  remedy: {open_requests(cluster)}")
+        raise ClusterError(f"{'; '.join(wrong)}\n  remedy: {_remedy(cluster, wrong)}")
+
+
+def _remedy(cluster: Cluster, complaints: list[str]) -> str:
+    if any("orbidden" in each for each in complaints):
+        return "`kubectl get clusterrolebinding -o wide | grep kubelet`: the apiservers' user lacks its role"
+    return open_requests(cluster)

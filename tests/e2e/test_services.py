@@ -69,7 +69,8 @@ def test_a_pod_behind_a_cluster_ip_sees_the_pod_that_asks(pods: PodSet, drawn: D
             for said, count in counts.items()
             if said != pods.clients[worker].address
         ],
-        "kube-proxy's clusterCIDR must be the range of all pods",
+        "another address: kube-proxy's clusterCIDR must be the range of all pods; no answer: "
+        "`iptables-save -t nat` on that worker, and `systemctl restart kube-proxy`",
     )
 
 

@@ -11,10 +11,12 @@ from fixed import guide_topology
 
 from lab.background import start
 from lab.bringup import Blocked, Bringup, Outcome, Stage, StageFailed, ancestors, machines_for, mark
+from lab.cli.progress import ended
 from lab.errors import ClusterError, CommandFailed, LabError, WaitExpired
 from lab.laboratory import Laboratory
 from lab.machine import on_each
 from lab.state import StateFolder
+from lab.summary import stage_table
 from lab.topology import Role
 from lab.wait import NotYet, wait_until
 
@@ -300,6 +302,27 @@ def test_a_stage_that_was_true_is_not_waited_for_as_long(
     bringup.require("etcd")
     assert bringup.outcomes["etcd"].seconds < 10
     assert "a member" in str(bringup.outcomes["etcd"].error)
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+def test_what_had_to_be_put_right_in_a_lab_that_was_whole_is_told(lab: Laboratory, lenient: bool) -> None:
+    def repairing(_: Laboratory) -> list[str]:
+        return ["nginx on k8s-lb"]
+
+    stages = [Stage(name, "", repairing) for name in ("load-balancer", "etcd")]
+    stages.append(Stage("hosts", "", lambda _: []))
+    proven_once(lab, "load-balancer", "hosts")
+    bringup = Bringup(lab, stages, lenient=lenient)
+    bringup.require("load-balancer", "etcd", "hosts")
+    assert {name: mark(each) for name, each in bringup.outcomes.items()} == {
+        "load-balancer": "mended",
+        "etcd": "ok",  # for the first time: then everything is new
+        "hosts": "ok",
+    }
+    assert "put right: nginx on k8s-lb" in ended(bringup.outcomes["load-balancer"], "it accepts")
+    (line,) = stage_table([bringup.outcomes["load-balancer"]])
+    assert line.startswith("mended")
+    assert line.endswith("put right: nginx on k8s-lb")
 
 
 def hopeless() -> None:
