@@ -555,7 +555,8 @@ def test_two_runs_on_one_lab_leave_a_disruptive_test_alone(pytester: pytest.Pyte
     run(pytester, "--lab-keep=always", "--lab-run=first", test=ETCD)
     (pytester.path / "test_it.py").unlink()
     pytester.makeconftest(fake_lab.CONFTEST)
-    pytester.makepyfile(test_one=spanning("s1 s2 s3 d1 d2", 0.3), test_two=spanning("s4 s5 s6 d3 d4", 0.3))
+    # Long enough that the one still runs when the other has started, on a loaded host too.
+    pytester.makepyfile(test_one=spanning("s1 s2 s3 d1 d2", 1.0), test_two=spanning("s4 s5 s6 d3 d4", 1.0))
     argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", *LEAN, "--lab-keep=always"]
     both = [
         subprocess.Popen([*argv, f"--lab-run={name}", f"test_{name}.py"], stdout=subprocess.PIPE, text=True)
