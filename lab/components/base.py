@@ -58,7 +58,7 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
     """Bring the machine's files to what its components describe; (re)start the units whose files changed.
 
     One stream of files and one command for all of them.  Does not wait for them to serve.  The names of
-    those that changed.
+    those that changed, or did not run.
     """
     here = _on(components, machine)
     wanted = {c.name: c.files(machine.node, credentials) for c in here}
@@ -66,9 +66,12 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
     paths = {name: {file.path for file in files} & changed for name, files in wanted.items()}
     jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in here if c.unit is not None]
     fresh = [c.unit for c in here if c.unit is not None and paths[c.name]]
-    if jobs:
-        machine.check("sh", "-c", _JOBS, " ".join(fresh), *jobs)
-    return [name for name, found in paths.items() if found]
+    idle = machine.check("sh", "-c", _JOBS, " ".join(fresh), *jobs).split() if jobs else []
+    return [
+        name + ("" if paths[name] else ", which did not run")
+        for name, unit in ((c.name, c.unit) for c in here)
+        if paths[name] or unit in idle
+    ]
 
 
 def _verb(component: Component, changed: Collection[str]) -> str:
@@ -120,8 +123,11 @@ def await_ready(component: Component, machine: Machine) -> None:
     )
 
 
-# $0: units whose files changed.  Each further argument is a verb and its unit.
+# $0: units whose files changed.  Each further argument is a verb and its unit.  Prints which did not run.
 _JOBS = """\
 [ -z "$0" ] || { systemctl daemon-reload && systemctl enable --quiet $0; } || exit
-for job; do systemctl "${job%% *}" --no-block "${job#* }" || exit; done
+for job; do
+  case $(systemctl is-active "${job#* }") in inactive | failed) echo "${job#* }" ;; esac
+  systemctl "${job%% *}" --no-block "${job#* }" || exit
+done
 """
