@@ -11,10 +11,11 @@ from typing import TypeVar
 from lab.background import start
 from lab.errors import CommandFailed, CommandTimedOut, LabError
 from lab.topology import Node
-from lab.wait import NotYet
+from lab.wait import NotYet, stretched
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Machine")
+LONGEST = 300.0  # seconds for a command on a slow machine, unless it was given more
 OUTPUT_CAP = 8 * 1024 * 1024  # bytes kept per stream; a flood must not fill the prober's memory
 
 
@@ -122,9 +123,10 @@ class Machine(ABC):
         """Undo `pause`; harmless when it is not paused."""
 
     def check(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> str:
-        """Run a command that must succeed and return what it printed."""
-        result = self.run(*argv, stdin=stdin, timeout=timeout)
-        self._insist(result, shlex.join(argv), timeout)
+        """Run a command that must succeed and return what it printed; slow machines get more time for it."""
+        limit = patience(timeout)
+        result = self.run(*argv, stdin=stdin, timeout=limit)
+        self._insist(result, shlex.join(argv), limit)
         return result.stdout
 
     def apply(self, files: Sequence[File], *, timeout: float = 60) -> frozenset[str]:
@@ -134,8 +136,9 @@ class Machine(ABC):
         """
         if not files:
             return frozenset()
-        result = self.run("python3", "-c", _RECEIVER, stdin=_stream(files), timeout=timeout)
-        self._insist(result, f"python3 -c (receive {len(files)} files)", timeout)
+        limit = patience(timeout)
+        result = self.run("python3", "-c", _RECEIVER, stdin=_stream(files), timeout=limit)
+        self._insist(result, f"python3 -c (receive {len(files)} files)", limit)
         return frozenset(result.stdout.split("\0")[:-1])
 
     def _insist(self, result: Result, command: str, timeout: float) -> None:
@@ -159,6 +162,11 @@ def on_each(machines: Sequence[M], act: Callable[[M], T]) -> dict[str, T]:
     if failures:
         raise BaseExceptionGroup(f"{len(failures)} of {len(tasks)} machines failed", failures)
     return {name: task.result() for name, task in tasks.items()}
+
+
+def patience(timeout: float) -> float:
+    """Seconds for a command that must succeed: as `lab.wait.stretch` says, but no more than `LONGEST`."""
+    return max(timeout, min(LONGEST, stretched(timeout)))
 
 
 def _stream(files: Sequence[File]) -> bytes:

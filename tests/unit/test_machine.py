@@ -15,7 +15,7 @@ from lab import machine as module
 from lab.errors import CommandFailed, CommandTimedOut, LabError
 from lab.machine import File, Machine, Result, on_each
 from lab.topology import Node
-from lab.wait import NotYet
+from lab.wait import NotYet, stretch
 
 
 class Here(Machine):
@@ -277,3 +277,28 @@ def test_one_machine_that_failed_for_good_is_not_hidden_by_those_that_are_not_re
     machines = three()
     with pytest.raises(BaseExceptionGroup, match="3 of 3"):
         on_each(machines, act)
+
+
+@pytest.mark.parametrize(
+    ("slowness", "given", "limit"),
+    [(1.0, 60.0, 60.0), (3.0, 60.0, 180.0), (10.0, 60.0, 300.0), (10.0, 900.0, 900.0)],
+)
+def test_slow_machines_get_more_time_for_what_must_succeed_and_not_for_what_is_judged(
+    slowness: float, given: float, limit: float
+) -> None:
+    seen: list[float] = []
+
+    class Told(Here):
+        def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
+            seen.append(timeout)
+            return Result(0)
+
+    machine = Told(Node("a", IPv4Address("192.168.100.5"), frozenset()))
+    stretch(slowness)
+    try:
+        machine.check("true", timeout=given)
+        machine.apply([File("/a", b"")], timeout=given)
+        machine.run("true", timeout=given)
+    finally:
+        stretch(1.0)
+    assert seen == [limit, limit, given]

@@ -70,7 +70,7 @@ class Surroundings:
             lines += [*_bound(self.box, SHARED), f"mount -o remount,bind,ro {SHARED}"]
         if not self.kvm:
             hidden = "/run/no-kvm"
-            # Read-only too: else root could use it, and libvirt would ask the emulator anew each time.
+            # Read-only too: to root it would else be usable, and libvirt would ask the emulator each time.
             over = f"mount --bind {hidden} {DEVICE} && mount -o remount,bind,ro {DEVICE}"
             lines += [f"install -m 000 /dev/null {hidden}", f"[ ! -e {DEVICE} ] || {{ {over}; }}"]
         return "\n".join([*lines, f"exec {shlex.join(argv)}"])
