@@ -4,6 +4,7 @@ Fixtures ask for stages; the first request brings up in one parallel run all tha
 want.  `--help`, `--collect-only` and `--fixtures` touch no machine.
 """
 
+import sys
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
+    if told := getattr(config, "workerinput", {}).get("mainargv"):
+        sys.argv = list(told)  # what remedies are made of; a worker's own says nothing of what was typed
     lab = LabSession(_of_controller(config, settings), config.rootpath, Teller(config))
     config.stash[SESSION] = lab
     config.pluginmanager.register(Guard(lab, (*STAGES, "lab_session")), "thwlab-guard")

@@ -321,7 +321,7 @@ NO_SUCH = b"Command not found"  # LXD's words for every command that ends with 1
     ("argv", "err", "says"),
     [
         (("nope",), NO_SUCH, "k8s-master1: nope: command not found\n"),
-        (("ls -l",), NO_SUCH, "thwlab exec k8s-master1 -- sh -c 'ls -l'"),
+        (("ls -l",), NO_SUCH, "thwlab --name clitest exec k8s-master1 -- sh -c 'ls -l'"),
     ],
 )
 def test_a_command_that_is_not_there_is_named_with_its_machine(

@@ -3,11 +3,14 @@
 import os
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from lab.cli import lifecycle
+from lab.cli import health, lifecycle
 from lab.cli.app import cli
+from lab.doctor import Finding, Verdict
+from lab.doctor.finding import good
 
 ENV = {name: None for name in os.environ if name.startswith("LAB_") or name == "CI"}
 
@@ -60,3 +63,43 @@ def test_a_state_folder_that_cannot_be_written_is_told_with_a_remedy() -> None:
     assert result.exit_code == 3
     assert "/proc/thwlab cannot be used" in result.output
     assert "remedy: export THWLAB_STATE=" in result.output
+
+
+def test_verifying_an_empty_cache_is_told_and_is_no_success(tmp_path: Path) -> None:
+    result = thwlab("artifacts", "verify")
+    assert result.exit_code == 3
+    assert f"nothing was verified, for the cache {tmp_path / 'cache'} is empty" in result.output
+    assert "remedy: thwlab artifacts fetch" in result.output
+
+
+# -- what is told to type --------------------------------------------------------------------------
+
+
+def test_doctors_last_line_is_for_the_lab_that_was_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "examine", lambda _: [good("go", "is there")])
+    result = thwlab("doctor", "--provider", "vagrant:libvirt", "--name", "brk", LAB_VERSIONS="1.36")
+    told = "thwlab --provider vagrant:libvirt --name brk --versions 1.36 up"
+    assert result.output.splitlines()[-1] == f"a lab can run here: {told}"
+    assert thwlab("doctor").output.splitlines()[-1] == "a lab can run here: thwlab up"
+
+
+def test_doctors_remedies_are_for_the_lab_that_was_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = Finding("rights", Verdict.MISSING, "user 1000", "root", 'sudo -E env "PATH=$PATH" thwlab up')
+    monkeypatch.setattr(health, "examine", lambda _: [lacking])
+    said = thwlab("doctor", "--name", "brk").output
+    assert 'remedy: sudo -E env "PATH=$PATH" thwlab --name brk up' in said
+
+
+def test_what_is_not_in_the_cache_is_fetched_for_the_same_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["artifacts", "fetch", "--offline", "--versions", "1.36.3"]
+    monkeypatch.setattr("sys.argv", ["thwlab", *argv])
+    assert "remedy: `thwlab --versions 1.36.3 artifacts fetch` with a network" in thwlab(*argv).output
+
+
+def test_doctors_columns_are_aligned_whatever_is_in_them() -> None:
+    findings = [
+        good("ip", "#"),
+        Finding("qemu-system-x86_64 or so", Verdict.UNTRIED, "#"),
+        Finding("virtualbox and vagrant", Verdict.MISSING, "#"),
+    ]
+    assert len({line.index("#") for line in map(click.unstyle, health.report(findings))}) == 1

@@ -18,6 +18,12 @@ from lab.users import users
 LEAN = ("-p", "no:hypothesispytest", "-p", "no:cov")  # they cost seconds and have no part in this
 ETCD = "def test_etcd(lab_etcd):\n    pass\n"
 ALL = "def test_dns(lab_dns):\n    pass\n"
+NO_ROOM = """
+from lab.errors import LabError
+from lab.rights import typed
+def test_it():
+    raise LabError('no room', remedy='thwlab down; ' + typed())
+"""
 BRINGUP = """
 import pytest
 @pytest.mark.parametrize("stage", ["hosts", "etcd", "load-balancer", "control-plane", "dns"])
@@ -645,6 +651,13 @@ def test_a_failure_in_a_worker_is_collected_and_the_controller_keeps_the_lab(
     assert count("collect") == 1
     assert count("remove") == 0
     result.stdout.fnmatch_lines(["lab thw: kept*"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1", "-p", "xdist")])
+def test_a_remedy_is_for_the_lab_of_this_run(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    pytester.makepyfile(test_it=NO_ROOM)
+    result = pytester.runpytest_subprocess(*LEAN, "--lab-name=brk", *workers, timeout=60)
+    result.stdout.fnmatch_lines(["*remedy: thwlab --name brk down; * pytest *--lab-name=brk*"])
 
 
 # -- what one reads ---------------------------------------------------------------------------------
