@@ -19,7 +19,7 @@ from lab.guard import Guard
 from lab.ownership import adopt, make_folder
 from lab.plan import effective
 from lab.session import LabSession, stages_of
-from lab.settings import SETTINGS, Effective, resolve
+from lab.settings import SETTINGS, Effective, Setting, resolve
 from lab.summary import heading, proven, stage_table
 from lab.teller import Teller
 
@@ -44,9 +44,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lab", "a highly available Kubernetes, built the hard way (thwlab)")
     for setting in SETTINGS:
         group.addoption(
-            setting.option, default=None, metavar="WORD", help=f"{setting.help} [{setting.variable}]"
+            setting.option,
+            default=None,
+            metavar="WORD",
+            help=f"{setting.help}{_words(setting)} [{setting.variable}]",
         )
         parser.addini(setting.ini, setting.help, default="")
+
+
+def _words(setting: Setting) -> str:
+    return f"; one of {', '.join(filter(None, setting.choices))}" if setting.choices else ""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -19,8 +19,8 @@ def typed() -> str:
     """The command line of this process, as it can be pasted."""
     program, *arguments = sys.argv
     if Path(program).name == "__main__.py":
-        package = getattr(sys.modules["__main__"].__spec__, "parent", None)
-        return shlex.join([sys.executable, *(["-m", package] if package else [program]), *arguments])
+        known = getattr(sys.modules["__main__"].__spec__, "parent", "")  # of a worker's there is none
+        return shlex.join([sys.executable, "-m", known or Path(program).parent.name, *arguments])
     return shlex.join([_short(program), *arguments])
 
 

@@ -63,9 +63,16 @@ def env(session: Session, shell: str | None) -> None:
     ),
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@pass_session
-def kubectl(session: Session, arguments: tuple[str, ...]) -> None:
-    """Run the lab's own kubectl on this host; every argument is kubectl's, --help too."""
+@click.pass_context
+def kubectl(ctx: click.Context, arguments: tuple[str, ...]) -> None:
+    """Run the lab's own kubectl on this host; every argument is kubectl's, --help too.
+
+    Where there is no lab, --help shows this.
+    """
+    session = ctx.ensure_object(Session)
+    if {"-h", "--help"} & set(arguments[:1]) and session.state.intent() is None:
+        click.echo(ctx.get_help())
+        return
     lab = session.attached()
     program = kubectl_program(session.topology.versions)
     run_instead(str(program), ("kubectl", *arguments), kubectl_environment(os.environ, write_kubeconfig(lab)))

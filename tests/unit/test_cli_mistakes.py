@@ -103,3 +103,28 @@ def test_doctors_columns_are_aligned_whatever_is_in_them() -> None:
         Finding("virtualbox and vagrant", Verdict.MISSING, "#"),
     ]
     assert len({line.index("#") for line in map(click.unstyle, health.report(findings))}) == 1
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+
+
+def test_config_shows_what_stands_behind_an_empty_value_and_each_key_once() -> None:
+    rows = [line.split() for line in thwlab("config").output.splitlines()]
+    keys = [row[0] for row in rows]
+    assert sorted(keys[:-4]) == sorted(set(keys[:-4])), "the two folders at the end begin with a bracket"
+    assert "(empty)" not in thwlab("config").output
+    found = {row[0]: row[1:] for row in rows}
+    assert found["keep"][0] == "on-failure"
+    assert found["profile"][0] == "hardened"
+    assert found["versions"][0] == found["versions.kubernetes"][0]
+    assert found["config"][0].endswith("default.yaml")
+    assert "default.yaml:" in found["name"][1]
+    assert thwlab("config", CI="true").output.splitlines()[5].split()[:2] == ["keep", "never"]
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_kubectls_help_needs_no_lab(word: str) -> None:
+    result = thwlab("kubectl", word)
+    assert result.exit_code == 0
+    assert "thwlab kubectl get pods -A" in result.output
+    assert thwlab("kubectl", "get", "pods").exit_code == 3

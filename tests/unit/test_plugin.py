@@ -186,6 +186,11 @@ def test_asking_opens_no_lab(pytester: pytest.Pytester, args: list[str]) -> None
 
 def test_help_and_fixtures_say_what_there_is(pytester: pytest.Pytester) -> None:
     run(pytester, "--help").stdout.fnmatch_lines(["*--lab-provider=WORD*", "*LAB_PROVIDER*"])
+    said = " ".join(run(pytester, "--help").stdout.str().split())
+    for words in ("one of never, on-failure, always [LAB_KEEP]", "one of yes, no [LAB_REUSE]"):
+        assert words in said
+    assert "one of hardened, guide [LAB_PROFILE]" in said
+    assert "vagrant:libvirt [LAB_PROVIDER]" in said
     run(pytester, "--fixtures").stdout.fnmatch_lines(["lab_etcd*", "*Every etcd member commits*"])
 
 
