@@ -28,7 +28,7 @@ PYTEST := "$(VENV)/bin/python" -m pytest -p no:randomly
 .PHONY: e2e test unit lint host setup clean
 
 e2e: host
-	$(PYTEST) -m e2e $(JUNIT)/junit-e2e.xml $(ARGS)
+	$(PYTEST) -m e2e -rs $(JUNIT)/junit-e2e.xml $(ARGS)
 
 # Without CI=true a host that can run no lab is told so in one line, and that is no failure.
 # The host's packages come before the unit tests, some of which are tried with them.

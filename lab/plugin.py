@@ -172,10 +172,11 @@ def _required(session: LabSession, fixture: str) -> Cluster:
     try:
         return session.require(*STAGES[fixture])
     except StageFailed as error:
-        first_line = str(error).splitlines()[0][:600]
-        pytest.fail(f"the lab is not up: {first_line}", pytrace=False)
+        why = str(error).splitlines()[0][:600]
     except (LabError, BaseExceptionGroup) as error:
-        pytest.fail(f"the lab is not up: {flat(error)}", pytrace=False)
+        why = flat(error)
+    # not in the handlers, else pytest shows what they caught too, and all is said twice
+    pytest.fail(f"the lab is not up: {why}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -291,7 +291,7 @@ def test_kubectl_sees_no_proxy_and_the_labs_kubeconfig() -> None:
 
 def test_the_kubeconfig_is_ours_alone_and_no_secret_is_printed(lab: list[FakeLab]) -> None:
     result = thwlab("kubeconfig")
-    path = Path(result.output.strip())
+    path = Path(result.stdout.strip())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert FakeApi.url in path.read_text()
     assert "key" not in result.output

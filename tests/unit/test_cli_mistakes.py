@@ -7,10 +7,14 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from lab.cli import health, lifecycle
+from lab.cli import health, lifecycle, outside
 from lab.cli.app import cli
+from lab.cli.session import Session
 from lab.doctor import Finding, Verdict
 from lab.doctor.finding import good
+from lab.laboratory import Laboratory
+from lab.providers.incus import IncusProvider
+from lab.stages import stages_for
 
 ENV = {name: None for name in os.environ if name.startswith("LAB_") or name == "CI"}
 
@@ -120,6 +124,28 @@ def test_config_shows_what_stands_behind_an_empty_value_and_each_key_once() -> N
     assert found["config"][0].endswith("default.yaml")
     assert "default.yaml:" in found["name"][1]
     assert thwlab("config", CI="true").output.splitlines()[5].split()[:2] == ["keep", "never"]
+
+
+def test_who_asks_for_an_api_that_is_not_there_yet_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session()
+    session.options["name"] = "brk"
+    lab = Laboratory(session.topology, IncusProvider("brk", tmp_path), session.state)
+    outside.tell_if_nobody_answers(session, lab)
+    told = capsys.readouterr()
+    assert told.out == "", "the shell evaluates it"
+    assert "was not seen to serve yet; `thwlab --name brk up` brings it up" in told.err
+    session.state.intend("incus", lab.topology.digest())
+    session.state.prove(lab.topology.digest(), [outside.API_STAGE])
+    outside.tell_if_nobody_answers(session, lab)
+    assert capsys.readouterr().err == ""
+    assert outside.API_STAGE in {stage.name for stage in stages_for(lab.topology)}
+
+
+def test_addresses_of_any_length_leave_the_columns_of_a_dry_run() -> None:
+    lines = [line for line in thwlab("up", "--dry-run").output.splitlines() if "  192.168." in line]
+    assert len({line.rindex("  ") for line in lines}) == 1
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import fake_lab
 import pytest
 
+from lab.errors import LabError
 from lab.state import StateFolder
 from lab.turns import INHERITED, Turns
 from lab.users import users
@@ -656,6 +657,18 @@ def test_a_failure_in_a_worker_is_collected_and_the_controller_keeps_the_lab(
     assert count("collect") == 1
     assert count("remove") == 0
     result.stdout.fnmatch_lines(["lab thw: kept*"])
+
+
+def test_why_the_lab_is_not_up_is_said_once(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise LabError("runs with another plan")
+
+    monkeypatch.setattr("lab.session.open_lab", refuse)
+    said = run(pytester, test=ETCD).stdout.str()
+    assert "the lab is not up: runs with another plan" in said
+    assert "another exception" not in said
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1", "-p", "xdist")])
