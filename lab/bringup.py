@@ -9,6 +9,7 @@ from functools import partial
 from lab.background import start
 from lab.errors import ClusterError, LabError, WaitExpired
 from lab.laboratory import Laboratory
+from lab.rights import same_lab
 from lab.signatures import recognised
 from lab.topology import Role, Topology
 from lab.wait import NotYet, at_most, stretch
@@ -244,4 +245,4 @@ def _is_clusters(failure: BaseException) -> bool:
 
 def _meaning(text: str) -> str:
     known = recognised(text)
-    return f"\n  that means: {known.cause}\n  remedy: {known.remedy}" if known else ""
+    return f"\n  that means: {known.cause}\n  remedy: {same_lab(known.remedy)}" if known else ""

@@ -99,8 +99,7 @@ def _told(error: OSError, place: Place) -> LabError | None:
 
 def _remedy(error: OSError, where: Path, place: Place) -> str:
     """A folder of the user's own; of one that is there and not theirs, the ownership too."""
-    own = Path(tempfile.gettempdir()) / f"thwlab-{os.getuid()}" / place.variable.rpartition("_")[2].lower()
-    move = f"export {place.variable}={shlex.quote(str(own))}, or another folder of your own"
+    move = f'export {place.variable}="$(mktemp -d)", or another folder of your own'
     inside = place.path in (there := nearest(where), *there.parents)
     if error.errno in DENIED and os.geteuid() != 0 and inside:
         return f"sudo chown -R {os.getuid()} {shlex.quote(str(place.path))}; or {move}"

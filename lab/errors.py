@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 
+from lab.rights import same_lab
+
 
 class LabError(Exception):
     """The laboratory could not do its work; says nothing about the cluster under test.
 
-    `remedy` is what the reader can do about it, a command that can be pasted wherever there is one.
+    `remedy` is what the reader can do about it, a command that can be pasted wherever there is one; those of
+    `thwlab` are for the lab that this process was told of.
     """
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        self.remedy = remedy
-        super().__init__(f"{message}\n  remedy: {remedy}" if remedy else message)
+        self.remedy = same_lab(remedy)
+        super().__init__(f"{message}\n  remedy: {self.remedy}" if remedy else message)
 
 
 class ConfigError(LabError):

@@ -90,7 +90,7 @@ def _word_for(state: StateFolder, word: str) -> str:
     if word != "auto" and not same_kind(word, intent.provider):
         raise LabError(
             f"lab {state.name} runs with provider {intent.provider}, not {word}",
-            remedy="thwlab down removes that lab; or give yours another name",
+            remedy="thwlab down removes that lab; or give yours another name (--lab-name)",
         )
     return intent.provider
 
@@ -120,7 +120,7 @@ def _another(name: str, topology: Topology, before: Facts, hindering: Sequence[s
 
 
 def _way_out(more: Sequence[str]) -> str:
-    other = "thwlab down removes that lab; or give yours another name"
+    other = "thwlab down removes that lab; or give yours another name (--lab-name)"
     return other if more else f"thwlab up --grow adds to that lab; {other}"
 
 

@@ -4,6 +4,7 @@ Fixtures ask for stages; the first request brings up in one parallel run all tha
 want.  `--help`, `--collect-only` and `--fixtures` touch no machine.
 """
 
+import sys
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lab.guard import Guard
 from lab.ownership import adopt, make_folder
 from lab.plan import effective
 from lab.session import LabSession, stages_of
-from lab.settings import SETTINGS, Effective, resolve
+from lab.settings import SETTINGS, Effective, Setting, resolve
 from lab.summary import heading, proven, stage_table
 from lab.teller import Teller
 
@@ -43,9 +44,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lab", "a highly available Kubernetes, built the hard way (thwlab)")
     for setting in SETTINGS:
         group.addoption(
-            setting.option, default=None, metavar="WORD", help=f"{setting.help} [{setting.variable}]"
+            setting.option,
+            default=None,
+            metavar="WORD",
+            help=f"{setting.help}{_words(setting)} [{setting.variable}]",
         )
         parser.addini(setting.ini, setting.help, default="")
+
+
+def _words(setting: Setting) -> str:
+    return f"; one of {', '.join(filter(None, setting.choices))}" if setting.choices else ""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,6 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
+    if told := getattr(config, "workerinput", {}).get("mainargv"):
+        sys.argv = list(told)  # what remedies are made of; a worker's own says nothing of what was typed
     lab = LabSession(_of_controller(config, settings), config.rootpath, Teller(config))
     config.stash[SESSION] = lab
     config.pluginmanager.register(Guard(lab, (*STAGES, "lab_session")), "thwlab-guard")
@@ -164,10 +174,11 @@ def _required(session: LabSession, fixture: str) -> Cluster:
     try:
         return session.require(*STAGES[fixture])
     except StageFailed as error:
-        first_line = str(error).splitlines()[0][:600]
-        pytest.fail(f"the lab is not up: {first_line}", pytrace=False)
+        why = str(error).splitlines()[0][:600]
     except (LabError, BaseExceptionGroup) as error:
-        pytest.fail(f"the lab is not up: {flat(error)}", pytrace=False)
+        why = flat(error)
+    # not in the handlers, else pytest shows what they caught too, and all is said twice
+    pytest.fail(f"the lab is not up: {why}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from lab.history import Recorder
 from lab.laboratory import Laboratory
 from lab.opening import open_lab, remove_lab, state_of
 from lab.ownership import make_folder, point
-from lab.plan import Plan, effective
-from lab.settings import Effective, asked, keep_policy, plan_of
+from lab.plan import Plan
+from lab.settings import Effective, asked, keep_policy, plan_of, shown
 from lab.stages import stages_for
 from lab.state import StateFolder
 from lab.topology import Topology
@@ -185,18 +185,9 @@ class LabSession:
 
     def effective(self) -> list[tuple[str, str, str]]:
         """Every setting as (name, value, origin), with what stands behind an empty one."""
-        planned = {key: (value, origin) for key, value, origin in effective(self.plan)}
-        behind = {
-            "config": (self.topology.origin, "default"),
-            "name": planned["name"],
-            "versions": planned["versions.kubernetes"],
-            "profile": planned["profile"],
-            "keep": (self.keep, "default"),
-            "run": (self.folder.name, "the time of its start"),
-        }
+        run = Effective(self.folder.name, "the time of its start")
         return [
-            (name, *(behind[name] if each.value == "" else (each.value, each.origin)))
-            for name, each in self.settings.items()
+            (name, each.value, each.origin) for name, each in shown(self.settings, self.plan, run).items()
         ]
 
     def explain(self) -> None:

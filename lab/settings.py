@@ -11,7 +11,7 @@ from lab.disks import CACHE, STATE
 from lab.disks import nearest as way_to
 from lab.errors import ConfigError
 from lab.mistakes import nearest
-from lab.plan import Given, Plan, load_plan
+from lab.plan import Given, Plan, effective, load_plan
 from lab.versions import row_of, unknown_row
 
 PREFIX = "LAB_"
@@ -75,7 +75,9 @@ SETTINGS = (
     Setting("config", "", "the plan, a YAML file; empty: the guide's five machines"),
     Setting("name", "", "the lab's name, if not the plan's; labs of different names run side by side"),
     Setting("versions", "", "a row of versions.yaml or a Kubernetes version: 1.37, 1.36.3, …"),
-    Setting("profile", "", "hardened or guide, if not the plan's", ("", "hardened", "guide")),
+    Setting(
+        "profile", "", "which settings the programs get, if not those of the plan", ("", "hardened", "guide")
+    ),
     Setting(
         "keep",
         "",
@@ -209,6 +211,20 @@ def keep_policy(found: Mapping[str, Effective], environ: Mapping[str, str] | Non
     """never, on-failure or always."""
     env = os.environ if environ is None else environ
     return found["keep"].value or ("never" if env.get("CI") == "true" else "on-failure")
+
+
+def shown(settings: Mapping[str, Effective], plan: Plan, run: Effective) -> dict[str, Effective]:
+    """Every setting with what stands behind an empty one; `run` is what stands behind that of the run."""
+    planned = {key: Effective(value, origin) for key, value, origin in effective(plan)}
+    behind = {
+        "config": Effective(plan.topology.origin, "default"),
+        "name": planned["name"],
+        "versions": planned["versions.kubernetes"],
+        "profile": planned["profile"],
+        "keep": Effective(keep_policy(settings), "default"),
+        "run": run,
+    }
+    return {name: each if each.value else behind[name] for name, each in settings.items()}
 
 
 def plan_of(settings: Mapping[str, Effective]) -> Plan:

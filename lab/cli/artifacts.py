@@ -65,9 +65,14 @@ def get(session: Session, offline: bool, image: bool) -> None:
 @artifacts.command("verify", cls=LabCommand)
 @pass_session
 def check(session: Session) -> None:
-    """Read everything in the cache again; exit code 3 if something changed."""
+    """Read everything in the cache again; exit code 3 if something changed, or nothing is there."""
     assert session.settings  # read, so that a wrong variable is refused here too
-    problems = verify(Cache())
+    cache = Cache()
+    problems = verify(cache)
+    if not problems:
+        raise LabError(
+            f"nothing was verified, for the cache {cache.root} is empty", remedy="thwlab artifacts fetch"
+        )
     for key, problem in problems.items():
         click.echo(f"{'CHANGED' if problem else 'ok':8} {key}")
     if wrong := [problem for problem in problems.values() if problem]:

@@ -13,9 +13,11 @@ from lab.doctor import Finding, Verdict, gather, missing
 from lab.doctor import examine as examine_host
 from lab.doctor.fix import Command, carry_out, repair_for
 from lab.errors import LabError
+from lab.rights import same_lab
 from lab.state import state_root
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
+MARK = max(len(verdict) for verdict in Verdict)
 COLOURS = {Verdict.GOOD: "green", Verdict.MISSING: "red", Verdict.WARNING: "yellow", Verdict.UNTRIED: "blue"}
 
 
@@ -38,11 +40,11 @@ def doctor(session: Session, fix: bool, yes: bool) -> None:
     findings = examine(session)
     if fix:
         findings = _repaired(session, findings, yes)
-    click.echo("\n".join(report(findings)))
+    click.echo("\n".join(report(findings, session.flags)))
     if lacking := missing(findings):
         click.echo(f"{len(lacking)} of {len(findings)} keep a lab from running here", err=True)
         raise click.exceptions.Exit(LAB_FAILED)
-    click.echo("a lab can run here: thwlab up")
+    click.echo(f"a lab can run here: thwlab{session.flags} up")
 
 
 def examine(session: Session) -> list[Finding]:
@@ -53,7 +55,8 @@ def examine(session: Session) -> list[Finding]:
 def _repaired(session: Session, findings: list[Finding], yes: bool) -> list[Finding]:
     repair = repair_for(findings, gather(session.topology, session.provider))
     if repair.by_hand:
-        click.echo("for you to do:\n" + "\n".join(f"  {line}" for line in repair.by_hand))
+        lines = (f"  {same_lab(line, session.flags)}" for line in repair.by_hand)
+        click.echo("\n".join(["for you to do:", *lines]))
     if not repair.commands:
         click.echo("there is nothing to install")
         return findings
@@ -82,18 +85,19 @@ def goes_ahead(yes: bool, environ: Mapping[str, str]) -> bool:
     return yes or environ.get("CI") == "true"
 
 
-def report(findings: Sequence[Finding]) -> list[str]:
-    """A line for each finding, and below it what is needed and what to do.  Pure."""
-    return [line for finding in findings for line in _lines(finding)]
+def report(findings: Sequence[Finding], flags: str = "") -> list[str]:
+    """A line for each finding, and below it what is needed and what to do; `flags` name the lab.  Pure."""
+    width = max((len(finding.what) for finding in findings), default=0)
+    return [line for finding in findings for line in _lines(finding, width, flags)]
 
 
-def _lines(finding: Finding) -> list[str]:
-    mark = click.style(f"{finding.verdict:8}", fg=COLOURS[finding.verdict])
-    lines = [f"{mark} {finding.what:16} {finding.found}"]
+def _lines(finding: Finding, width: int, flags: str) -> list[str]:
+    mark = click.style(f"{finding.verdict:{MARK}}", fg=COLOURS[finding.verdict])
+    lines = [f"{mark} {finding.what:{width}} {finding.found}"]
     if finding.needed:
-        lines.append(f"{'':9}needed: {finding.needed}")
+        lines.append(f"{'':{MARK}} needed: {finding.needed}")
     if finding.remedy:
-        lines.append(f"{'':9}remedy: {finding.remedy}")
+        lines.append(f"{'':{MARK}} remedy: {same_lab(finding.remedy, flags)}")
     return lines
 
 

@@ -74,7 +74,7 @@ def execute(session: Session, timeout: float, machine_name: str, command: tuple[
     if why := UNRUNNABLE.get(result.status or 0):
         result = replace(result, err=result.err.removesuffix(why))
         if not _is_program(machine, argv[0]):
-            click.echo(_not_run(machine.name, argv, why.decode()), err=True)
+            click.echo(_not_run(machine.name, argv, why.decode(), session.flags), err=True)
     raise click.exceptions.Exit(show(result, machine.name, " ".join(argv), timeout))
 
 
@@ -147,10 +147,12 @@ def _is_program(machine: Machine, name: str) -> bool:
     return machine.run("sh", "-c", 'test -x "$(command -v -- "$0")"', name, timeout=30).ok
 
 
-def _not_run(machine: str, argv: Sequence[str], why: str) -> str:
+def _not_run(machine: str, argv: Sequence[str], why: str, flags: str) -> str:
     line = shlex.quote(" ".join(argv))
     hint = (
-        f"; a line of shell: thwlab exec {machine} -- sh -c {line}" if set(argv[0]) & set(" |;&<>$") else ""
+        f"; a line of shell: thwlab{flags} exec {machine} -- sh -c {line}"
+        if set(argv[0]) & set(" |;&<>$")
+        else ""
     )
     return f"{machine}: {argv[0]}: {why.lower()}{hint}"
 

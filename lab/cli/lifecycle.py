@@ -104,7 +104,10 @@ def would_do(session: Session, stages: Sequence[Stage]) -> list[str]:
     topology = session.topology
     there = machines_for(topology, stages)
     nodes = [node for node in topology.nodes if node.name in there]
-    machines = [f"  {node.name:14} {node.address}  {', '.join(sorted(node.roles))}" for node in nodes]
+    width = max((len(str(node.address)) for node in nodes), default=0)
+    machines = [
+        f"  {node.name:14} {node.address!s:{width}}  {', '.join(sorted(node.roles))}" for node in nodes
+    ]
     steps = [f"  {stage.name:14} {stage.truth}{_after(stage)}" for stage in stages]
     title = f"lab {topology.name}: Kubernetes {topology.versions.kubernetes}, provider {session.provider}"
     return [title, "machines:", *machines, "stages:", *steps, "nothing was done (--dry-run)"]
@@ -209,7 +212,10 @@ def _delete(session: Session, name: str) -> None:
 @force
 @pass_session
 def restore(session: Session, snapshot_name: str, force: bool) -> None:
-    """Bring all machines back to a snapshot; what was written since is gone."""
+    """Bring all machines back to a snapshot; what was written since is gone.
+
+    It does not wait until the cluster serves again; `thwlab up` does.
+    """
     lab = session.attached()
     insist_restorable(snapshot_name, lab.provider.snapshots(), lab.machines)
     with session.state.locked():
@@ -217,8 +223,8 @@ def restore(session: Session, snapshot_name: str, force: bool) -> None:
             insist_unused(session.state.path, f"thwlab{session.flags} restore {snapshot_name} --force")
         lab.provider.restore(snapshot_name)
     click.echo(
-        f"lab {session.name} is back at {snapshot_name}; "
-        f"`thwlab{session.flags} up` returns once all of it serves again"
+        f"lab {session.name} is back at {snapshot_name}, and what it runs is only starting; "
+        f"`thwlab{session.flags} up` waits until all of it serves"
     )
 
 

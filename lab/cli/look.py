@@ -11,6 +11,7 @@ from lab.cli.options import LabCommand, examples
 from lab.cli.session import Session
 from lab.cli.status import examine, render
 from lab.plan import effective
+from lab.settings import Effective, shown
 from lab.state import state_root
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
@@ -48,9 +49,10 @@ def status(session: Session, as_json: bool) -> None:
 @pass_session
 def config(session: Session) -> None:
     """Show every effective value and where it came from: option, variable, FILE:LINE or default."""
+    chosen = shown(session.settings, session.plan, Effective("(date and time)", "default"))
     rows = [
-        *((name, each.value or "(empty)", each.origin) for name, each in session.settings.items()),
-        *effective(session.plan),
+        *((name, each.value, each.origin) for name, each in chosen.items()),
+        *(row for row in effective(session.plan) if row[0] not in chosen),
         ("(state folder)", str(state_root()), "THWLAB_STATE, else by user"),
         ("(cache folder)", str(default_root()), "THWLAB_CACHE, else by user"),
     ]

@@ -18,6 +18,7 @@ from lab.laboratory import Laboratory
 from lab.topology import Versions
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
+API_STAGE = "control-plane"
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -31,7 +32,9 @@ SHELLS = ("bash", "zsh", "fish")
 @pass_session
 def kubeconfig(session: Session) -> None:
     """Print the path of a kubeconfig that works on this host; the file is yours alone (0600)."""
-    click.echo(write_kubeconfig(session.attached()))
+    lab = session.attached()
+    tell_if_nobody_answers(session, lab)
+    click.echo(write_kubeconfig(lab))
 
 
 @click.command(
@@ -48,6 +51,7 @@ def kubeconfig(session: Session) -> None:
 def env(session: Session, shell: str | None) -> None:
     """Print the lines that make your shell's kubectl talk to the lab."""
     lab = session.attached()
+    tell_if_nobody_answers(session, lab)
     programs = link_programs(lab)
     lines = env_lines(shell or login_shell(os.environ), str(write_kubeconfig(lab)), str(programs))
     click.echo("\n".join(lines))
@@ -63,12 +67,27 @@ def env(session: Session, shell: str | None) -> None:
     ),
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@pass_session
-def kubectl(session: Session, arguments: tuple[str, ...]) -> None:
-    """Run the lab's own kubectl on this host; every argument is kubectl's, --help too."""
+@click.pass_context
+def kubectl(ctx: click.Context, arguments: tuple[str, ...]) -> None:
+    """Run the lab's own kubectl on this host; every argument is kubectl's, --help too.
+
+    Where there is no lab, --help shows this.
+    """
+    session = ctx.ensure_object(Session)
+    if {"-h", "--help"} & set(arguments[:1]) and session.state.intent() is None:
+        click.echo(ctx.get_help())
+        return
     lab = session.attached()
+    tell_if_nobody_answers(session, lab)
     program = kubectl_program(session.topology.versions)
     run_instead(str(program), ("kubectl", *arguments), kubectl_environment(os.environ, write_kubeconfig(lab)))
+
+
+def tell_if_nobody_answers(session: Session, lab: Laboratory) -> None:
+    """Say so where no bring-up has reached the API yet; a client would only wait for an answer."""
+    if API_STAGE not in lab.state.proven(lab.topology.digest()):
+        remedy = f"`thwlab{session.flags} up` brings it up"
+        click.echo(f"the API of lab {session.name} was not seen to serve yet; {remedy}", err=True)
 
 
 def write_kubeconfig(lab: Laboratory) -> Path:

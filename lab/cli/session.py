@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import shlex
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from lab.opening import state_of
 from lab.plan import DEFAULT, Given, Overrides, Plan, load_plan
 from lab.providers.base import Gone, Provider
 from lab.providers.enclosed import DEFAULT_ROOT
-from lab.rights import as_root
+from lab.rights import OPTIONS, as_root, flags_of
 from lab.settings import Effective, asked, resolve
 from lab.state import Intent, StateFolder, labs
 from lab.topology import Topology
@@ -64,8 +63,8 @@ class Session:
     @property
     def flags(self) -> str:
         """The options that name the same lab again, for commands in messages."""
-        given = {name: self.settings[name].value for name in ("name", "config", "versions", "profile")}
-        return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
+        given = {name: self.settings[name] for name in OPTIONS}
+        return flags_of({name: each.value for name, each in given.items() if each.origin != "default"})
 
     def attached(self) -> Laboratory:
         """The running lab.  `LabError` if there is none, a stale one, or one of another plan."""
@@ -114,7 +113,7 @@ class Session:
             ).topology
             if again.digest() == intent.digest:
                 return again
-        options = " ".join(f"--{name} {shlex.quote(value)}" for name, value in known.items())
+        options = flags_of(known).strip()
         raise LabError(
             f"lab {self.name} was brought up with another plan than {self.topology.origin}",
             remedy=f"give it what it was brought up with ({options or 'the default plan'}), file unchanged; "

@@ -8,11 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The file system a folder is on, or will be on; two folders with one `device` share its space."""
+    """The file system a folder is on, or will be on; two folders with one `device` share its space.
+
+    `trouble` is why nothing can be written to the folder, empty if it can.
+    """
 
     path: Path
     free_mib: int
     device: int
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

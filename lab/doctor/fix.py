@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.disks import STATE, Place
 from lab.doctor.facts import Facts
 from lab.doctor.finding import Finding, Verdict
 from lab.errors import LabError
@@ -44,7 +45,8 @@ def carry_out(commands: Sequence[Command], log: Path) -> None:
 
     Raises `LabError` with the last lines of the log at the first that fails or does not end in time.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with Place(log.parent, STATE).naming_trouble():
+        log.parent.mkdir(parents=True, exist_ok=True)
     for command in commands:
         _run(command, log, INSTALL_TIMEOUT if "install" in command else UPDATE_TIMEOUT)
 

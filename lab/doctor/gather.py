@@ -18,6 +18,7 @@ from lab.artifacts.fetch import fetch
 from lab.artifacts.network import Proxy
 from lab.artifacts.rootfs import root_key
 from lab.choice import is_stale, makes_vms, owns_libvirt, settled
+from lab.disks import MIB, nearest, why_unwritable
 from lab.doctor import proc
 from lab.doctor.facts import Disk, Facts
 from lab.doctor.kernel import INSTANCES, KEYS
@@ -183,11 +184,10 @@ def _image_is_cached(topology: Topology, codename: str, *, vms: bool) -> bool:
 
 def _disk(folder: Path) -> Disk | None:
     """The disk the folder is on, or its nearest ancestor that is there already."""
-    there = next((path for path in (folder, *folder.parents) if path.exists()), None)
-    if there is None:
-        return None
+    there = nearest(folder)
     try:
-        return Disk(folder, shutil.disk_usage(there).free // (1024 * 1024), there.stat().st_dev)
+        free = shutil.disk_usage(there).free // MIB
+        return Disk(folder, free, there.stat().st_dev, why_unwritable(folder))
     except OSError:
         return None
 

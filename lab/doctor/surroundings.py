@@ -2,6 +2,7 @@
 
 import shlex
 
+from lab.disks import CACHE, STATE
 from lab.doctor.facts import Disk, Facts
 from lab.doctor.finding import Check, Finding, Verdict, good
 from lab.providers.subnets import free_network
@@ -50,6 +51,14 @@ def check_sources(facts: Facts, _: Topology) -> Finding:
 
 def check_disks(facts: Facts, _: Topology) -> Finding:
     """Space where labs and where verified programs are kept; added up if that is one disk."""
+    if shut := {name: disk for name, disk in _named_disks(facts).items() if disk.trouble}:
+        return Finding(
+            "disk",
+            Verdict.MISSING,
+            ", ".join(f"{disk.path} cannot be written ({disk.trouble})" for disk in shut.values()),
+            "folders that may be written, for labs and for verified programs",
+            "; ".join(f'export {name}="$(mktemp -d)", or another folder of your own' for name in shut),
+        )
     wanted = [
         (disk, need)
         for disk, need in ((facts.state, STATE_MIB), (facts.cache, CACHE_MIB))
@@ -69,6 +78,11 @@ def check_disks(facts: Facts, _: Topology) -> Finding:
         f"{max(needs[disk.device] for disk in short)} MiB",
         "free some (`thwlab artifacts gc`), or set THWLAB_STATE and THWLAB_CACHE to another disk",
     )
+
+
+def _named_disks(facts: Facts) -> dict[str, Disk]:
+    named = {STATE: facts.state, CACHE: facts.cache}
+    return {name: disk for name, disk in named.items() if disk}
 
 
 def check_subnet(facts: Facts, topology: Topology) -> Finding:

@@ -291,7 +291,7 @@ def test_kubectl_sees_no_proxy_and_the_labs_kubeconfig() -> None:
 
 def test_the_kubeconfig_is_ours_alone_and_no_secret_is_printed(lab: list[FakeLab]) -> None:
     result = thwlab("kubeconfig")
-    path = Path(result.output.strip())
+    path = Path(result.stdout.strip())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert FakeApi.url in path.read_text()
     assert "key" not in result.output
@@ -321,7 +321,7 @@ NO_SUCH = b"Command not found"  # LXD's words for every command that ends with 1
     ("argv", "err", "says"),
     [
         (("nope",), NO_SUCH, "k8s-master1: nope: command not found\n"),
-        (("ls -l",), NO_SUCH, "thwlab exec k8s-master1 -- sh -c 'ls -l'"),
+        (("ls -l",), NO_SUCH, "thwlab --name clitest exec k8s-master1 -- sh -c 'ls -l'"),
     ],
 )
 def test_a_command_that_is_not_there_is_named_with_its_machine(

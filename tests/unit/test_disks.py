@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -128,7 +129,7 @@ def test_a_home_that_is_not_there_is_told_with_the_folder_and_its_variable(
     with pytest.raises(Unusable) as caught, place.naming_trouble():
         raise denied(Path("/nonexistent"))
     assert "/nonexistent/.cache/thwlab cannot be used: /nonexistent: Permission denied" in str(caught.value)
-    assert f"export {variable}=/" in caught.value.remedy
+    assert f'export {variable}="$(mktemp -d)"' in caught.value.remedy
     assert "chown" not in caught.value.remedy, "there is nothing to be owned"
 
 
@@ -147,10 +148,12 @@ def test_what_is_there_and_not_ones_own_is_told_how_to_own(
 def test_the_remedy_for_a_folder_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("x")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with pytest.raises(Unusable) as caught:
         Cache(blocked / "cache").put(Key("tool", "1.0", "amd64"), lambda _: "here")
-    instead = Path(caught.value.remedy.split("=")[1].split(",")[0])
+    paste = caught.value.remedy.split(",")[0]
+    told = subprocess.run(["sh", "-c", f'{paste}; echo "$THWLAB_CACHE"'], capture_output=True, check=True)
+    instead = Path(told.stdout.decode().strip())
     assert Cache(instead).put(Key("tool", "1.0", "amd64"), lambda _: "here").source == "here"
 
 

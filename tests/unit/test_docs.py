@@ -101,6 +101,11 @@ def test_every_key_of_a_plan_is_explained(schema: type[Schema], prefix: str) -> 
     assert not [key for key in keys if f"| `{prefix}{key}` |" not in text]
 
 
+def test_how_a_lab_grows_is_told_once() -> None:
+    chapters = re.split(r"^##+ ", (ROOT / "docs/plans.md").read_text(), flags=re.MULTILINE)
+    assert len([chapter for chapter in chapters if "--grow" in chapter]) == 1
+
+
 def test_every_test_that_coverage_names_exists() -> None:
     assert not lacking(COVERAGE)
 

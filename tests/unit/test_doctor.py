@@ -83,6 +83,11 @@ BROKEN: dict[str, tuple[Callable[..., Finding], dict[str, object], str]] = {
         {"state": replace(DISK, free_mib=7000), "cache": replace(DISK, free_mib=7000)},
         "THWLAB_STATE",
     ),
+    "no right to write": (
+        surroundings.check_disks,
+        {"cache": replace(DISK, path=Path("/nonexistent/c"), trouble="/nonexistent: Permission denied")},
+        'export THWLAB_CACHE="$(mktemp -d)"',
+    ),
     "subnet": (surroundings.check_subnet, {**RUNNING, "networks": LAN}, "192.168.0.0/24"),
     "own stale lab": (surroundings.check_stale, {"stale": ("thw",)}, "thwlab down --name thw"),
     "double quote": (surroundings.check_paths, {"checkout": Path('/tmp/my "lab"')}, "move"),
@@ -332,3 +337,16 @@ def test_the_word_decides_what_is_looked_at(tmp_path: Path, monkeypatch: pytest.
     assert "vagrant" not in {each.what for each in doctor.examine(guide_topology(), "incus:private")}
     doctor.examine(guide_topology(), "vagrant:virtualbox")
     assert asked == [("libvirt", True), ("virtualbox", False)]
+
+
+def test_a_folder_that_cannot_be_written_is_no_good_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("THWLAB_CACHE", "/proc/thwlab/cache")
+    facts = gather(guide_topology(), "incus:private")
+    found = surroundings.check_disks(facts, guide_topology())
+    assert found.verdict is Verdict.MISSING
+    assert "/proc/thwlab/cache cannot be written (/proc: " in found.found
+    assert str(tmp_path) not in found.found
+    assert not (tmp_path / "state").exists()

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import fake_lab
 import pytest
 
+from lab.errors import LabError
 from lab.state import StateFolder
 from lab.turns import INHERITED, Turns
 from lab.users import users
@@ -18,6 +19,12 @@ from lab.users import users
 LEAN = ("-p", "no:hypothesispytest", "-p", "no:cov")  # they cost seconds and have no part in this
 ETCD = "def test_etcd(lab_etcd):\n    pass\n"
 ALL = "def test_dns(lab_dns):\n    pass\n"
+NO_ROOM = """
+from lab.errors import LabError
+from lab.rights import typed
+def test_it():
+    raise LabError('no room', remedy='thwlab down; ' + typed())
+"""
 BRINGUP = """
 import pytest
 @pytest.mark.parametrize("stage", ["hosts", "etcd", "load-balancer", "control-plane", "dns"])
@@ -180,6 +187,11 @@ def test_asking_opens_no_lab(pytester: pytest.Pytester, args: list[str]) -> None
 
 def test_help_and_fixtures_say_what_there_is(pytester: pytest.Pytester) -> None:
     run(pytester, "--help").stdout.fnmatch_lines(["*--lab-provider=WORD*", "*LAB_PROVIDER*"])
+    said = " ".join(run(pytester, "--help").stdout.str().split())
+    for words in ("one of never, on-failure, always [LAB_KEEP]", "one of yes, no [LAB_REUSE]"):
+        assert words in said
+    assert "one of hardened, guide [LAB_PROFILE]" in said
+    assert "vagrant:libvirt [LAB_PROVIDER]" in said
     run(pytester, "--fixtures").stdout.fnmatch_lines(["lab_etcd*", "*Every etcd member commits*"])
 
 
@@ -646,6 +658,25 @@ def test_a_failure_in_a_worker_is_collected_and_the_controller_keeps_the_lab(
     assert count("collect") == 1
     assert count("remove") == 0
     result.stdout.fnmatch_lines(["lab thw: kept*"])
+
+
+def test_why_the_lab_is_not_up_is_said_once(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise LabError("runs with another plan")
+
+    monkeypatch.setattr("lab.session.open_lab", refuse)
+    said = run(pytester, test=ETCD).stdout.str()
+    assert "the lab is not up: runs with another plan" in said
+    assert "another exception" not in said
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1", "-p", "xdist")])
+def test_a_remedy_is_for_the_lab_of_this_run(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    pytester.makepyfile(test_it=NO_ROOM)
+    result = pytester.runpytest_subprocess(*LEAN, "--lab-name=brk", *workers, timeout=60)
+    result.stdout.fnmatch_lines(["*remedy: thwlab --name brk down; * pytest *--lab-name=brk*"])
 
 
 # -- what one reads ---------------------------------------------------------------------------------

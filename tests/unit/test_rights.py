@@ -1,12 +1,19 @@
 """What a user who is not root is told to type."""
 
+import shlex
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
 from lab import rights
 from lab.doctor.__main__ import one_line
-from lab.providers.base import Missing
+from lab.errors import LabError
+from lab.plan import load_topology
+from lab.providers.base import Missing, Provider
+from lab.providers.incus import IncusProvider
+from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
 
 
 @pytest.fixture
@@ -30,3 +37,68 @@ def test_a_user_keeps_environment_and_path(user: None) -> None:
 def test_joining_a_group_names_group_and_user(user: None, tmp_path: Path) -> None:
     assert rights.joining("lxd") == "sudo usermod -aG lxd ann, then log in again"
     assert rights.group_of(tmp_path)
+
+
+def test_what_was_typed_is_what_is_typed_again(user: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/v/bin/{name}")
+    monkeypatch.setattr("sys.argv", ["/v/bin/thwlab", "--name", "brk", "up", "--config", "a b.yaml"])
+    assert rights.again_as_root() == ("sudo -E env \"PATH=$PATH\" thwlab --name brk up --config 'a b.yaml'")
+    monkeypatch.setattr("sys.argv", ["/v/bin/pytest", "--lab-name=brk", "tests"])
+    assert rights.again_as_root() == 'sudo -E env "PATH=$PATH" pytest --lab-name=brk tests'
+
+
+def test_a_program_that_path_does_not_find_is_typed_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/pytest")
+    monkeypatch.setattr("sys.argv", [".venv/bin/pytest", "-x"])
+    assert rights.typed() == ".venv/bin/pytest -x"
+
+
+def test_a_module_is_typed_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/lib/pytest/__main__.py", "-x"])
+    monkeypatch.setattr("__main__.__spec__", ModuleSpec("pytest.__main__", None))
+    assert rights.typed() == shlex.join([sys.executable, "-m", "pytest", "-x"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "flags"),
+    [
+        (["thwlab", "up"], ""),
+        (["thwlab", "--name", "brk", "up", "--config=a b.yaml"], " --name brk --config 'a b.yaml'"),
+        (["pytest", "--lab-provider=vagrant:libvirt", "--lab-versions", "1.36"],
+         " --provider vagrant:libvirt --versions 1.36"),
+        (["pytest", "--lab-keep=always", "--lab-run", "x", "-k", "name"], ""),
+        (["thwlab", "--name", "a", "exec", "m", "--", "mount", "--name", "b"], " --name a"),
+        (["thwlab", "--name", "a", "kubectl", "--config", "b"], " --name a"),
+        (["thwlab", "up", "--name"], ""),
+    ],
+)  # fmt: skip
+def test_a_remedy_is_for_the_lab_that_was_typed(
+    monkeypatch: pytest.MonkeyPatch, argv: list[str], flags: str
+) -> None:
+    monkeypatch.setattr("sys.argv", argv)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    error = LabError("x", remedy="`thwlab down`, then thwlab up")
+    assert error.remedy == f"`thwlab{flags} down`, then thwlab{flags} up"
+    assert str(error) == f"x\n  remedy: {error.remedy}"
+    assert rights.as_root("A=1 thwlab doctor --fix") == f"A=1 thwlab{flags} doctor --fix"
+
+
+@pytest.mark.parametrize(
+    "text", ["thwlab down --name other", "run thwlab on Linux", "thwlab --name x up", "install thwlab again"]
+)
+def test_what_names_a_lab_or_is_no_command_stays(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.argv", ["thwlab", "--name", "brk", "up"])
+    assert rights.same_lab(text) == text
+
+
+@pytest.mark.parametrize("kind", [IncusProvider, PrivateLibvirtProvider])
+def test_who_lacks_root_types_the_same_again(
+    user: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: type[Provider]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["thwlab", "--name", "brk", "--config", "my.yaml", "up"])
+    for name, value in (("running_socket", None), ("closed_socket", None), ("installed_program", "incusd")):
+        monkeypatch.setattr(f"lab.providers.incus.provider.{name}", lambda value=value: value)
+    missing = kind("brk", tmp_path).preflight(load_topology())
+    assert [each.remedy for each in missing if "root" in each.what] == [
+        'sudo -E env "PATH=$PATH" thwlab --name brk --config my.yaml up'
+    ]

@@ -34,7 +34,7 @@ from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.machine import IncusMachine
 from lab.providers.reaching import Forwarders
 from lab.providers.subnets import free_network, networks_of_host
-from lab.rights import as_root, group_of, joining, sudo
+from lab.rights import again_as_root, group_of, joining, sudo
 from lab.topology import Node, Topology
 
 WORDS = {"Frozen": "paused"}
@@ -301,4 +301,4 @@ class IncusProvider(Provider):
 def _no_rights() -> Missing:
     if closed := closed_socket():
         return Missing(f"no right to use the daemon at {closed}", joining(group_of(closed)))
-    return Missing("no running daemon, and a private one needs root", as_root("thwlab up"))
+    return Missing("no running daemon, and a private one needs root", again_as_root())

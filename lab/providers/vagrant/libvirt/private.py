@@ -15,7 +15,7 @@ from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
 from lab.providers.vagrant.libvirt.kvm import EMULATOR, Kvm, probe
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.virsh import Virsh
-from lab.rights import as_root, sudo
+from lab.rights import again_as_root, sudo
 from lab.topology import Topology
 
 MORE = Path(__file__).with_name("private.rb")
@@ -89,7 +89,7 @@ class PrivateLibvirtProvider(VagrantProvider):
             if shutil.which(program, path=path) is None
         ]
         if os.geteuid() != 0:
-            missing.append(Missing("a libvirtd of the lab's own needs root", as_root("thwlab up")))
+            missing.append(Missing("a libvirtd of the lab's own needs root", again_as_root()))
         return missing or super().preflight(topology)
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
