@@ -42,7 +42,7 @@ class KubeProxy(Component):
         wrong name: the tests tell that one.
         """
         api = f"https://{self.topology.networks.kubernetes_service}/livez"
-        alive = f"{CURL} -f http://127.0.0.1:{HEALTH_PORT}/livez"
+        alive = f"{CURL} -f -o /dev/null http://127.0.0.1:{HEALTH_PORT}/livez"
         return f"{alive} && {CURL} -f --cacert {CA_FILES['kubernetes']} {api}"
 
     def _config(self, node: Node) -> bytes:
