@@ -24,6 +24,7 @@ ACTS = "test_controllers.py::test_every_controller_acts"
 MAY = "test_controllers.py::test_a_controller_may_do_what_shows_too_late"
 TOKEN = "test_controllers.py::test_every_master_knows_the_token_that_the_leading_controller_manager_signs"
 RENEWED = "test_nodes.py::test_every_kubelets_next_client_certificate_would_be_signed"
+HEALTHY = "test_control_plane.py::test_every_master_calls_its_own_controllers_healthy"
 LEADS = "test_control_plane.py::test_one_master_leads[kube-scheduler]"
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 
@@ -115,6 +116,15 @@ def test_no_scheduler_anywhere(lab: Cluster, turns_red: TurnsRed) -> None:
     insist_green(lab, LEADS, ACTS)
 
 
+def test_a_scheduler_that_is_dead_on_one_master(lab: Cluster, turns_red: TurnsRed) -> None:
+    """The other leads and all goes on; who asks through the balancer may hear the healthy one only."""
+    victim = lab.of(Role.CONTROL_PLANE)[-1]
+    with idle(victim, f"{SCHEDULER}.service"):
+        turns_red(HEALTHY, f"{victim.name}: scheduler", "127.0.0.1:10259")
+    eventually("a leader again", partial(_check_held, lab, SCHEDULER), timeout=60)
+    insist_green(lab, HEALTHY)
+
+
 def await_leader(lab: Cluster, program: str, since: datetime) -> None:
     """Wait until somebody has begun to lead after that time."""
     check = partial(_check_leader, lab, program, since)
@@ -125,3 +135,8 @@ def _check_leader(lab: Cluster, program: str, since: datetime) -> None:
     lease = lab.api().get(f"{LEASES}/{program}")["spec"]
     if datetime.fromisoformat(lease["acquireTime"]) < since:
         raise NotYet(f"{lease['holderIdentity']} leads since {lease['acquireTime']}")
+
+
+def _check_held(lab: Cluster, program: str) -> None:
+    if not lab.api().get(f"{LEASES}/{program}")["spec"].get("holderIdentity"):
+        raise NotYet(f"nobody holds the lease of {program}")

@@ -16,12 +16,13 @@ from lab.components.kubelet import Kubelet
 from lab.errors import ClusterError
 from lab.machine import File, Machine
 from lab.pki import Usage, foreign_ca, issue
-from lab.topology import Cni, Role
+from lab.topology import Cni, ProxyMode, Role
 
 pytestmark = pytest.mark.defects
 TurnsRed = Callable[..., None]
 KNOWN = "test_nodes.py::test_every_kubelet_is_a_node_by_its_certificate"
 TRAFFIC = "test_services.py::test_every_kube_proxy_says_that_its_node_may_get_traffic"
+REACHED = "test_services.py::test_a_pod_behind_a_cluster_ip_sees_the_pod_that_asks"
 CONFLIST = "/etc/cni/net.d/10-thwlab.conflist"
 
 
@@ -83,3 +84,18 @@ def test_a_pod_network_of_another_range(lab: Cluster, worker: Machine) -> None:
         worker.apply([File(CONFLIST, right.encode())])
         lab.api().delete(f"/api/v1/namespaces/{name}")
     insist_green(lab, "test_network.py")
+
+
+def test_a_worker_whose_rules_for_services_are_gone(
+    lab: Cluster, worker: Machine, turns_red: TurnsRed
+) -> None:
+    """Flushed by hand: kube-proxy runs, calls itself healthy, and puts nothing back."""
+    if lab.topology.proxy_mode is not ProxyMode.IPTABLES:
+        pytest.skip("the rules of another mode lie elsewhere")
+    try:
+        worker.check("iptables", "-t", "nat", "-F")
+        turns_red(REACHED, worker.name, "BROKEN  proxy", "systemctl restart kube-proxy")
+    finally:
+        restart(worker, "kube-proxy.service")
+        await_ready(KubeProxy(lab.topology, lab.lab.provider.platform), worker)
+    insist_green(lab, REACHED)
