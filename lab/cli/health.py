@@ -41,6 +41,8 @@ def doctor(session: Session, fix: bool, yes: bool) -> None:
     if fix:
         findings = _repaired(session, findings, yes)
     click.echo("\n".join(report(findings, session.flags)))
+    if fix and not any(finding.packages for finding in findings):
+        click.echo("there is nothing to install")
     if lacking := missing(findings):
         click.echo(f"{len(lacking)} of {len(findings)} keep a lab from running here", err=True)
         raise click.exceptions.Exit(LAB_FAILED)
@@ -58,7 +60,6 @@ def _repaired(session: Session, findings: list[Finding], yes: bool) -> list[Find
         lines = (f"  {same_lab(line, session.flags)}" for line in repair.by_hand)
         click.echo("\n".join(["for you to do:", *lines]))
     if not repair.commands:
-        click.echo("there is nothing to install")
         return findings
     click.echo("to install:\n" + "\n".join(f"  {' '.join(command)}" for command in repair.commands))
     _insist_on_consent(yes, repair.commands)

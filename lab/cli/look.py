@@ -1,6 +1,7 @@
 """status and config: what is, and what is asked for."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -14,6 +15,7 @@ from lab.plan import effective
 from lab.settings import Effective, shown
 from lab.state import state_root
 
+WIDEST = 60  # of a value; paths may be longer
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
@@ -56,8 +58,14 @@ def config(session: Session) -> None:
         ("(state folder)", str(state_root()), "THWLAB_STATE, else by user"),
         ("(cache folder)", str(default_root()), "THWLAB_CACHE, else by user"),
     ]
-    for key, value, origin in rows:
-        click.echo(f"{key:32} {value:40} {origin.replace('--lab-', '--')}")
+    click.echo("\n".join(aligned(rows)))
+
+
+def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """A line for each key, value and origin; a very long value moves its own origin only.  Pure."""
+    first = max(len(key) for key, _, _ in rows)
+    second = max((len(value) for _, value, _ in rows if len(value) <= WIDEST), default=0)
+    return [f"{key:{first}} {value:{second}} {origin.replace('--lab-', '--')}" for key, value, origin in rows]
 
 
 COMMANDS = (status, config)

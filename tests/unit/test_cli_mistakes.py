@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from lab.cli import health, lifecycle, outside
+from lab.cli import health, lifecycle, look, outside
 from lab.cli.app import cli
 from lab.cli.session import Session
 from lab.doctor import Finding, Verdict
@@ -154,3 +154,16 @@ def test_kubectls_help_needs_no_lab(word: str) -> None:
     assert result.exit_code == 0
     assert "thwlab kubectl get pods -A" in result.output
     assert thwlab("kubectl", "get", "pods").exit_code == 3
+
+
+def test_configs_columns_are_aligned_whatever_is_in_them() -> None:
+    rows = [("a", "b", "#"), ("a.long.key", "k8s-lb, k8s-master1, k8s-master2", "#"), ("c", "/" * 80, "#")]
+    lines = look.aligned(rows)
+    assert len({line.index("#") for line in lines[:2]}) == 1
+    assert len(lines[0]) < 60
+
+
+def test_what_need_not_be_installed_is_said_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "examine", lambda _: [good("go", "is there")])
+    lines = thwlab("doctor", "--fix").output.splitlines()
+    assert [line.split()[0] for line in lines] == ["ok", "there", "a"]
