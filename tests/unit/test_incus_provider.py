@@ -496,10 +496,11 @@ def test_a_user_is_told_to_join_the_group_of_a_running_daemon_or_to_become_root(
     monkeypatch.setattr(module, "running_socket", lambda: None)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("getpass.getuser", lambda: "ann")
+    monkeypatch.setattr("sys.argv", ["/usr/bin/thwlab", "--name", "two", "up"])
     provider = IncusProvider("thw", tmp_path / "state")
     monkeypatch.setattr(module, "closed_socket", lambda: None)
     (missing,) = provider.preflight(guide_topology())
-    assert missing.remedy == 'sudo -E env "PATH=$PATH" thwlab up'
+    assert missing.remedy == 'sudo -E env "PATH=$PATH" thwlab --name two up'
     monkeypatch.setattr(module, "closed_socket", lambda: tmp_path)
     (missing,) = provider.preflight(guide_topology())
     assert missing.remedy.startswith("sudo usermod -aG ")
