@@ -500,7 +500,7 @@ def test_a_user_is_told_to_join_the_group_of_a_running_daemon_or_to_become_root(
     provider = IncusProvider("thw", tmp_path / "state")
     monkeypatch.setattr(module, "closed_socket", lambda: None)
     (missing,) = provider.preflight(guide_topology())
-    assert missing.remedy == 'sudo -E env "PATH=$PATH" thwlab --name two up'
+    assert missing.remedy == 'sudo -E env "PATH=$PATH" /usr/bin/thwlab --name two up'
     monkeypatch.setattr(module, "closed_socket", lambda: tmp_path)
     (missing,) = provider.preflight(guide_topology())
     assert missing.remedy.startswith("sudo usermod -aG ")
