@@ -3,14 +3,18 @@
 from graphlib import TopologicalSorter
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fixed import guide_topology
 
+from lab import stages as module
 from lab.bringup import Stage, ancestors, machines_for
+from lab.kubeapi import Refused
 from lab.plan import load_topology
 from lab.stages import stages_for
 from lab.topology import Node, Role, Topology
+from lab.wait import NotYet
 
 SMALL = """\
 name: small
@@ -111,3 +115,18 @@ def test_machines_stand_in_the_order_of_the_plan() -> None:
     wider = Topology(plan.name, plan.networks, (*plan.nodes, late), plan.versions)
     stage = Stage("x", "", lambda _: None, (), frozenset({Role.ETCD}))
     assert machines_for(wider, [stage])[-1] == "a"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(500, NotYet), (503, NotYet), (403, Refused)])
+def test_an_apiserver_that_starts_behind_the_balancer_is_waited_for(
+    status: int, kind: type[Exception]
+) -> None:
+    """The balancer sees connections only, and gave some to the second master while it started."""
+
+    class Api:
+        def text(self, path: str) -> str:
+            raise Refused(f"GET {path}", status, "[-]etcd failed")
+
+    lab = SimpleNamespace(api=Api)
+    with pytest.raises(kind, match="etcd failed"):
+        module._check_api(lab)  # type: ignore[arg-type]
