@@ -60,7 +60,7 @@ def stages_for(topology: Topology) -> list[Stage]:
         Stage(
             "every-master",
             "where machines are slow the first master is followed by the others",
-            _install(ApiServer, *CONTROLLERS),
+            _late_masters,
             ("control-plane",),
             MASTERS,
             after=tuple(_name_of(addon.name) for addon in chosen(topology)),
@@ -140,6 +140,14 @@ def _early(lab: Laboratory) -> list[Machine]:
     """
     masters = _there(lab, _components((ApiServer,), lab))
     return masters[:1] if lab.provider.is_slow else masters
+
+
+def _late_masters(lab: Laboratory) -> list[str]:
+    """All that a master runs on those that did not come first; nothing where machines are not slow."""
+    early = _early(lab)
+    components = _components((ApiServer, *CONTROLLERS), lab)
+    late = [machine for machine in _there(lab, components) if machine not in early]
+    return install(components, late, lab.credentials)
 
 
 def _start_masters(lab: Laboratory) -> list[str]:

@@ -11,6 +11,7 @@ from fixed import guide_topology
 from lab import stages as module
 from lab.bringup import Stage, ancestors, machines_for
 from lab.kubeapi import Refused
+from lab.machine import Platform, Substrate
 from lab.plan import load_topology
 from lab.stages import stages_for
 from lab.topology import Node, Role, Topology
@@ -130,3 +131,18 @@ def test_an_apiserver_that_starts_behind_the_balancer_is_waited_for(
     lab = SimpleNamespace(api=Api)
     with pytest.raises(kind, match="etcd failed"):
         module._check_api(lab)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("slow", "wanted"), [(False, []), (True, ["k8s-master2"])])
+def test_no_master_is_installed_twice(monkeypatch: pytest.MonkeyPatch, slow: bool, wanted: list[str]) -> None:
+    """Where machines are not slow all masters came at once, and the later stage has nothing to do."""
+    plan = guide_topology()
+    machines = {node.name: SimpleNamespace(name=node.name, node=node) for node in plan.nodes}
+    provider = SimpleNamespace(is_slow=slow, platform=Platform(Substrate.CONTAINER, 2))
+    lab = SimpleNamespace(topology=plan, machines=machines, provider=provider, credentials=None)
+    seen: list[str] = []
+    monkeypatch.setattr(
+        module, "install", lambda components, where, _: seen.extend(machine.name for machine in where)
+    )
+    {stage.name: stage for stage in stages_for(plan)}["every-master"].act(lab)  # type: ignore[arg-type]
+    assert seen == wanted
