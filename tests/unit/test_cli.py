@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
+from fake_lab import never
 from fixed import fixed_credentials, guide_topology
 
 from lab import opening
@@ -31,6 +32,7 @@ from lab.plan import DEFAULT, load_plan
 from lab.providers.base import Snapshot
 from lab.wait import NotYet
 
+pytestmark = pytest.mark.usefixtures("no_real_lab")
 ENV = {name: None for name in os.environ if name.startswith("LAB_") or name == "CI"}
 
 
@@ -102,18 +104,6 @@ class FakeLab:
 
 
 IGNORE = "signal.signal(signal.SIGINT, signal.SIG_IGN);"
-
-
-def _never(*_: object, **__: object) -> None:
-    raise AssertionError("a unit test reached for a real lab")
-
-
-@pytest.fixture(autouse=True)
-def no_real_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THWLAB_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("THWLAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(lifecycle, "remove_lab", _never)
-    monkeypatch.setattr(lifecycle, "open_lab", _never)
 
 
 @pytest.fixture
@@ -603,7 +593,7 @@ def test_doctor_installs_nothing_where_nobody_can_be_asked(monkeypatch: pytest.M
     lacking = Finding("ip", Verdict.MISSING, "no", "n", "r", ("iproute2",))
     monkeypatch.setattr(health, "examine", lambda _: [lacking])
     monkeypatch.setattr("lab.doctor.facts.Facts.debian", True)
-    monkeypatch.setattr(health, "carry_out", _never)
+    monkeypatch.setattr(health, "carry_out", never)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     result = thwlab("doctor", "--fix")
     assert result.exit_code == 3

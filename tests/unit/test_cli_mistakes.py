@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from lab.cli import health, lifecycle, look, outside
+from lab.cli import health, look, outside
 from lab.cli.app import cli
 from lab.cli.session import Session
 from lab.doctor import Finding, Verdict
@@ -16,19 +16,8 @@ from lab.laboratory import Laboratory
 from lab.providers.incus import IncusProvider
 from lab.stages import stages_for
 
+pytestmark = pytest.mark.usefixtures("no_real_lab")
 ENV = {name: None for name in os.environ if name.startswith("LAB_") or name == "CI"}
-
-
-def _never(*_: object, **__: object) -> None:
-    raise AssertionError("a unit test reached for a real lab")
-
-
-@pytest.fixture(autouse=True)
-def no_real_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THWLAB_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("THWLAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(lifecycle, "remove_lab", _never)
-    monkeypatch.setattr(lifecycle, "open_lab", _never)
 
 
 def thwlab(*args: str, **env: str) -> Result:

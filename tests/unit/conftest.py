@@ -1,0 +1,17 @@
+"""Fixtures that several files of unit tests share; each file asks for them by name."""
+
+from pathlib import Path
+
+import pytest
+from fake_lab import never
+
+from lab.cli import lifecycle
+
+
+@pytest.fixture
+def no_real_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """State and cache of the test's own, and no way to make or to remove a lab."""
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("THWLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(lifecycle, "remove_lab", never)
+    monkeypatch.setattr(lifecycle, "open_lab", never)
