@@ -20,9 +20,11 @@ from typing import NoReturn
 
 import click
 
+from lab.artifacts.prepare import root_of
 from lab.bringup import Bringup, Outcome
-from lab.opening import open_lab, prepare_image, remove_lab
+from lab.opening import open_lab, remove_lab
 from lab.plan import load_topology
+from lab.providers.incus.image import image_of
 from lab.stages import stages_for
 
 SCRIPT = Path(__file__).with_name("straight_line.sh")
@@ -72,7 +74,7 @@ class Round:
 def run_script() -> Run:
     """The straight-line script, on the image that the product would use."""
     topology = load_topology()
-    image = prepare_image(topology, lambda _: None)
+    image = image_of(root_of(topology, lambda _: None))
     versions = {"COREDNS": topology.versions.coredns, "PAUSE": topology.versions.pause}
     with tempfile.NamedTemporaryFile(suffix=".tar") as metadata:
         metadata.write(image.metadata)
