@@ -1,0 +1,65 @@
+"""What every fault is: something done to machines of the lab, proven to bite, and undone again."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from lab.cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Shell commands that undo a fault where they stand; the victim's own timer runs them without us."""
+
+    machine: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Fault(ABC):
+    """Built from plain values only, so that whoever finds its undo record builds it again and heals.
+
+    `machines` are the victims as resolved when it begins.  A fault without duration (`lasts` is False) does
+    what it does once and heals by itself; `heal` then only checks and helps.  Subclasses are frozen
+    dataclasses; their fields are the words of a scenario file.
+    """
+
+    machines: tuple[str, ...]
+
+    word: ClassVar[str]
+    lasts: ClassVar[bool] = True
+
+    def unavailable(self, cluster: Cluster) -> str:
+        """Why this cluster or host cannot do it, for the report; empty if it can.  Changes nothing."""
+        return ""
+
+    def undo(self) -> tuple[Script, ...]:
+        """How the victims can undo it by themselves; empty where only somebody above them can.  Pure."""
+        return ()
+
+    @abstractmethod
+    def inject(self, cluster: Cluster) -> None:
+        """Do it.  Returns once the damage was asked for, not once it shows."""
+
+    @abstractmethod
+    def in_force(self, cluster: Cluster) -> str:
+        """What proves that it bites, with numbers; raises `NotYet` as long as nothing does."""
+
+    @abstractmethod
+    def heal(self, cluster: Cluster) -> None:
+        """Undo it; harmless when there is nothing to undo, and never in need of what `inject` remembered."""
+
+    @abstractmethod
+    def check_healed(self, cluster: Cluster) -> None:
+        """Return if nothing of it is left and what it hit serves again; raise `NotYet` until then."""
+
+    def record(self) -> dict[str, Any]:
+        """Its word and values, as JSON can hold them."""
+        return {"fault": self.word, **asdict(self)}
+
+
+def rebuilt(known: Mapping[str, type[Fault]], record: Mapping[str, Any]) -> Fault:
+    """The fault of a record; `KeyError` if this version does not know its word."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items() if name != "fault"}
+    return known[record["fault"]](**values)

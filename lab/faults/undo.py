@@ -1,0 +1,81 @@
+"""What was broken and by when it must be whole again: one file for each fault, written before the damage."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.state import boot_id
+
+FOLDER = "undo"
+PREFIX = "thwlab-heal"
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """One fault that nobody has healed yet.
+
+    `due` is this host's monotonic clock, in seconds, at which whoever watches heals it without being asked;
+    it means nothing after the next boot of this host, when every debt is due.
+    """
+
+    path: Path
+    record: dict[str, Any]
+    due: float
+    boot: str
+    pid: int
+
+    @property
+    def name(self) -> str:
+        """What its timers and files are called on the victims."""
+        return f"{PREFIX}-{self.path.stem}"
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it should have been healed by now."""
+        return self.boot != boot_id() or time.monotonic() >= self.due
+
+    def is_owed(self) -> bool:
+        """Whether it still is."""
+        return self.path.exists()
+
+    def pay(self) -> None:
+        """It is healed, and that was verified."""
+        self.path.unlink(missing_ok=True)
+
+
+def owe(state: Path, record: dict[str, Any], seconds: float) -> Debt:
+    """Write down what is about to be broken, to be healed after so many seconds at the latest."""
+    folder = state / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
+    debt = Debt(path, record, time.monotonic() + seconds, boot_id(), os.getpid())
+    part = path.with_suffix(".part")
+    with part.open("w") as stream:
+        json.dump({"record": record, "due": debt.due, "boot": debt.boot, "pid": debt.pid}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)
+    return debt
+
+
+def debts(state: Path) -> list[Debt]:
+    """Everything that nobody has healed yet, oldest first."""
+    return sorted(_read(state), key=lambda debt: debt.path.stat().st_mtime if debt.is_owed() else 0)
+
+
+def read(path: Path) -> Debt:
+    """The debt in this file; `FileNotFoundError` once it was paid."""
+    told = json.loads(path.read_text())
+    return Debt(path, told["record"], told["due"], told["boot"], told["pid"])
+
+
+def _read(state: Path) -> Iterator[Debt]:
+    for path in sorted((state / FOLDER).glob("*.json")):
+        try:
+            yield read(path)
+        except FileNotFoundError:  # paid by another in between
+            continue
