@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lab.faults import process
+from lab.faults import network, process
 from lab.faults.base import Fault
 
-FAULTS: Mapping[str, type[Fault]] = {each.word: each for each in (*process.FAULTS,)}
+FAULTS: Mapping[str, type[Fault]] = {each.word: each for each in (*process.FAULTS, *network.FAULTS)}
