@@ -31,8 +31,9 @@ class Cut:
     """What to do with which packets.
 
     `peers` are the other ends, empty for anybody.  `ports` are those of servers: `served` for this machine's
-    own alone, else on either side; of what is refused, those that it is sent to.  `inside` is for what never leaves the machine too.  Only packets of more
-    than `bigger_than` bytes, headers included, are met.  `spared` is an address whose SSH is let through.
+    own alone, else on either side; of what is refused, those that it is sent to.  `inside` is for what never
+    leaves the machine too.  Only packets of more than `bigger_than` bytes, headers included, are met.
+    `spared` is an address whose SSH is let through.
     """
 
     rejects: bool = False

@@ -140,3 +140,5 @@ systemctl is-active --quiet $hold.service && held=1
 before=$(cat "$mark" 2>/dev/null)
 echo $held $active "$(main)" $run $stop "${{before:-0}}"
 """
+
+FAULTS = (PodDelete,)
