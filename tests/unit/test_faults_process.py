@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_machines import Sandbox, cluster_of, sandboxes
+from fault_machines import Sandbox, cluster_of, every_sandbox_ends, sandboxes  # noqa: F401
 
 from lab.faults import process as module
 from lab.faults.process import FAULTS, Kill, KillAndHold, ProcessFault, Reload, Restart, Stop, Terminate
