@@ -45,6 +45,17 @@ def at_most(seconds: float) -> Iterator[None]:
         _patience.reset(token)
 
 
+def dwell(seconds: float, check: Callable[[], None], *, every: float = 0.25) -> None:
+    """Let so many seconds pass, exactly as many on slow machines too, while ``check`` goes on to succeed.
+
+    For phases that have a length of their own; whatever the check raises ends it.
+    """
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        check()
+        time.sleep(max(0.0, min(every, left, end - time.monotonic())))
+
+
 def wait_until(what: str, check: Callable[[], T], *, timeout: float, every: float = 0.2) -> T:
     """Call ``check`` until it stops raising `NotYet` and return its value.
 

@@ -33,10 +33,9 @@ class Debt:
         """What its timers and files are called on the victims."""
         return f"{PREFIX}-{self.path.stem}"
 
-    @property
-    def is_due(self) -> bool:
-        """Whether it should have been healed by now."""
-        return self.boot != boot_id() or time.monotonic() >= self.due
+    def due_for(self, seconds: float = 0.0) -> bool:
+        """Whether it should have been healed so many seconds ago."""
+        return self.boot != boot_id() or time.monotonic() >= self.due + seconds
 
     def is_owed(self) -> bool:
         """Whether it still is."""
