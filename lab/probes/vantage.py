@@ -83,7 +83,7 @@ class Here(Running):
 def start_here(cluster: Cluster, probe: Probe, folder: Path) -> Here:
     """Begin to ask from this host; ``folder`` is private and has the secrets."""
     output, errors = (folder / f"{probe.name}.{ending}" for ending in ("jsonl", "err"))
-    plan = {**_plan(probe, _secrets_here(cluster, probe, folder)), "until-input-ends": True}
+    plan = {**_plan(probe, secrets_here(cluster, probe.secrets, folder)), "until-input-ends": True}
     path = folder / f"{probe.name}.plan"
     path.write_text(json.dumps({**plan, "output": str(output)}))
     argv = cluster.lab.provider.host_argv([sys.executable, "-I", str(PROGRAM), str(path)])
@@ -92,15 +92,16 @@ def start_here(cluster: Cluster, probe: Probe, folder: Path) -> Here:
     return Here(probe, process, output, errors)
 
 
-def _secrets_here(cluster: Cluster, probe: Probe, folder: Path) -> dict[str, str] | None:
-    if not probe.secrets:
+def secrets_here(cluster: Cluster, authority_of: str, folder: Path) -> dict[str, str] | None:
+    """Files with the certificates to show to `etcd` or `kubernetes`; None if none are asked for."""
+    if not authority_of:
         return None
     known = cluster.credentials
-    if probe.secrets == "etcd":
+    if authority_of == "etcd":
         authority, pair = known.ca("etcd"), known.pair("etcd-client", cluster.topology.of(Role.ETCD)[0])
     else:
         authority, pair = known.ca("kubernetes"), known.pair("user")
-    names = {name: folder / f"{probe.secrets}.{name}" for name in ("ca", "cert", "key")}
+    names = {name: folder / f"{authority_of}.{name}" for name in ("ca", "cert", "key")}
     for name, content in (("ca", authority), ("cert", pair.cert), ("key", pair.key)):
         names[name].touch(0o600)
         names[name].write_bytes(content)

@@ -12,6 +12,7 @@ from lab.errors import LabError, flat
 from lab.history import Recorder
 from lab.machine import on_each
 from lab.probes.catalogue import Probe
+from lab.probes.clients import Clients
 from lab.probes.vantage import Running, begin, clear, private_folder
 from lab.probes.workload import Workload
 from lab.wait import NotYet, wait_until
@@ -29,7 +30,9 @@ class Watch:
     folder: Path
     recorder: Recorder
     seconds: float
+    seed: str
     running: list[Running] = field(default_factory=list)
+    clients: Clients | None = None
 
     def begin(self, probes: Sequence[Probe]) -> None:
         """Have every probe at work.  Raises `LabError` naming those that are not."""
@@ -44,16 +47,21 @@ class Watch:
         if failures:
             self.end(keep=False)
             raise BaseExceptionGroup("probes could not be started", failures)
+        self.clients = Clients(self.cluster, self.folder, self.seed)
 
     def check(self) -> None:
-        """Raise `LabError` if a prober on this host has ended by itself."""
-        if troubles := [said for each in self.running if not each.probe.at and (said := each.trouble())]:
+        """Raise `LabError` if a prober on this host, or the clients, ended by themselves."""
+        found = [each.trouble() for each in self.running if not each.probe.at]
+        found += [self.clients.trouble()] if self.clients else []
+        if troubles := [said for said in found if said]:
             raise LabError("; ".join(troubles))
 
     def end(self, *, keep: bool = True, lost: Mapping[str, str] | None = None) -> None:
         """End all probes and write down what they saw; ``lost`` says which machines were away, and why."""
         for each in self.running:
             each.stop()
+        if self.clients and keep:
+            self.recorder.write_all("operation", self.clients.told(self.recorder.began))
         for each in self.running:
             lines, trouble = _told(each)
             if keep:

@@ -26,6 +26,7 @@ class Course:
     phases: Mapping[str, float]
     doings: tuple[Doing, ...] = ()
     probes: tuple[str, ...] = ()
+    seed: str = ""
 
     @property
     def seconds(self) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.cluster import Cluster
-from lab.errors import ClusterError, LabError, WaitExpired, flat
+from lab.errors import ClusterError, LabError, flat
 from lab.faults.healing import Unhealed, heal_all
 from lab.history import Recorder
 from lab.probes import workload
@@ -139,6 +139,3 @@ class Run:
                 heapq.heappush(due, (end, next(order), breaking))
             else:
                 breaking.heal()
-
-
-__all__ = ["NotFit", "Run", "WaitExpired"]
