@@ -57,11 +57,20 @@ def heal_all(cluster: Cluster, state: Path) -> list[str]:
 
     Tries all of them, whatever fails, and raises the failures together.
     """
+    return _pay(cluster, debts(state))
+
+
+def heal_due(cluster: Cluster, state: Path) -> list[str]:
+    """The same for those that should have been paid by now."""
+    return _pay(cluster, [debt for debt in debts(state) if debt.due_for()])
+
+
+def _pay(cluster: Cluster, owed: Sequence[Debt]) -> list[str]:
     done, failures = [], []
-    for debt in reversed(debts(state)):
+    for debt in reversed(owed):
         try:
             heal(cluster, debt)
-            done.append(f"{debt.record['fault']} on {', '.join(debt.record['machines'])}")
+            done.append(str(debt))
         except LabError as error:
             failures.append(error)
     if failures:

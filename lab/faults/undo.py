@@ -28,6 +28,9 @@ class Debt:
     boot: str
     pid: int
 
+    def __str__(self) -> str:
+        return f"{self.record['fault']} on {', '.join(self.record['machines'])}"
+
     @property
     def name(self) -> str:
         """What its timers and files are called on the victims."""

@@ -91,7 +91,12 @@ class Run:
     def _watched(self) -> Iterator[Watch]:
         served = workload.ensure(self.cluster)
         watch = Watch(
-            self.cluster, served, self.folder / "probes", self.recorder, self.course.seconds + MARGIN
+            self.cluster,
+            served,
+            self.folder / "probes",
+            self.recorder,
+            seconds=self.course.seconds + MARGIN,
+            seed=f"{self.course.seed}/clients",
         )
         wanted = probes(self.cluster.topology, served, self.course.probes)
         self.tell(f"  {len(wanted)} probes")
