@@ -16,6 +16,7 @@ from lab.bringup import Blocked, Outcome, StageFailed, mark
 from lab.cluster import Cluster
 from lab.errors import ConfigError, LabError, flat
 from lab.guard import Guard
+from lab.limits import Limits
 from lab.ownership import adopt, make_folder
 from lab.plan import effective
 from lab.session import LabSession, stages_of
@@ -182,6 +183,12 @@ def _required(session: LabSession, fixture: str) -> Cluster:
 
 
 @pytest.fixture(scope="session")
+def lab_limits(lab_session: LabSession) -> Limits:
+    """Time limits as verdicts; on machines that compute too slowly they are told at the end, not judged."""
+    return lab_session.limits
+
+
+@pytest.fixture(scope="session")
 def lab_machines(lab_session: LabSession) -> Cluster:
     """Every machine that the collected tests need is up and knows the others by name."""
     return _required(lab_session, "lab_machines")
@@ -301,6 +308,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not lab.outcomes():
         return
     lines = [*stage_table(lab.outcomes().values()), *proven(_reports(terminalreporter))]
+    lines += lab.limits.summary()
     if lines:
         terminalreporter.section("lab")
     for line in lines:

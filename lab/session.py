@@ -15,6 +15,7 @@ from lab.errors import ConfigError, LabError, flat
 from lab.heartbeat import Heartbeat
 from lab.history import Recorder
 from lab.laboratory import Laboratory
+from lab.limits import Limits
 from lab.opening import open_lab, remove_lab, state_of
 from lab.ownership import make_folder, point
 from lab.plan import Plan
@@ -138,6 +139,11 @@ class LabSession:
                 self.bringup.attempt(*todo)
         self.bringup.insist(*asked)
         return self.cluster
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The time limits of this run's tests, and those that were not judged."""
+        return Limits(lambda: self.lab.provider.is_slow)
 
     @cached_property
     def turns(self) -> Turns:
