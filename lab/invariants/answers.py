@@ -268,7 +268,7 @@ def _counted(seen: Watched) -> str:
         return f"all {len(seen.samples)} answered"
     said: dict[str, int] = {}
     for sample in seen.failed:
-        words = sample.said.split(":")[0] or str(sample.outcome)
+        words = sample.said.removeprefix("Wrong: ").split(":")[0] or str(sample.outcome)
         said[words] = said.get(words, 0) + 1
     kinds = [f"{count} {words}" for words, count in sorted(said.items(), key=lambda pair: -pair[1])[:3]]
     kinds += [f"{seen.missing} left no record"] if seen.missing else []

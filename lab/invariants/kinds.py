@@ -27,7 +27,7 @@ _KINDS = (
     (Kind.TIMEOUT, r"timed out|time-?out|deadline"),
     (Kind.RESET, r"reset|refused|broken ?pipe|remotedisconnected|connectionaborted|eof|closed"),
     (Kind.TLS, r"ssl|tls|certificate|handshake"),
-    (Kind.STATUS, r"^http \d|^dns rcode"),
+    (Kind.STATUS, r"(wrong: )?(http \d|dns rcode)"),
 )
 
 
