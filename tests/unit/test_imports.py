@@ -18,7 +18,7 @@ ORDER = (
     "http kubeapi components addons",
     "state laboratory bringup",
     "stages choice opening",
-    "verify cluster collect heartbeat settings turns vanished session summary teller guard",
+    "verify cluster health collect heartbeat settings turns vanished session summary teller guard",
     "probes faults",
     "invariants linearizability",
     "scenario",
