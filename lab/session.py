@@ -27,7 +27,6 @@ from lab.turns import Turns
 from lab.users import InUse, Sign
 from lab.vanished import vanished
 
-OWNER = "owner"
 COLLECT_TIMEOUT = 60.0
 
 Tell = Callable[[str], None]
@@ -248,13 +247,13 @@ class LabSession:
             there = False
         lab = open_lab(self.topology, self.settings["provider"].value, self._told, asked=asked(self.settings))
         if not there:
-            (state.path / OWNER).write_text(self.folder.name)
+            state.owner.write_text(self.folder.name)
         return lab
 
     def _is_ours(self) -> bool:
         """Whether a process of this very run created the lab."""
         try:
-            return (state_of(self.topology.name).path / OWNER).read_text() == self.folder.name
+            return state_of(self.topology.name).owner.read_text() == self.folder.name
         except (FileNotFoundError, NotADirectoryError):
             return False
 

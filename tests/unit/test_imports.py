@@ -18,6 +18,7 @@ ORDER = (
     "http kubeapi components addons",
     "state laboratory bringup",
     "stages choice opening",
+    "leftovers",
     "verify cluster health limits collect heartbeat settings turns vanished session summary teller guard",
     "probes faults",
     "invariants linearizability",
