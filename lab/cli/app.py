@@ -20,6 +20,7 @@ from lab.cli import (
     lifecycle,
     look,
     outside,
+    results,
     sweeping,
 )
 from lab.cli.failures import EXIT_CODES, PIPE_CLOSED, exit_code, is_told, told
@@ -111,7 +112,7 @@ def cli(ctx: click.Context, verbose: bool) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-for family in (health, lifecycle, sweeping, look, inside, outside, breaking, artifacts, completion):
+for family in (health, lifecycle, sweeping, look, results, inside, outside, breaking, artifacts, completion):
     for command in family.COMMANDS:
         cli.add_command(command)
 
