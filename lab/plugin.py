@@ -21,7 +21,7 @@ from lab.ownership import adopt, make_folder
 from lab.plan import effective
 from lab.session import LabSession, stages_of
 from lab.settings import SETTINGS, Effective, Setting, resolve
-from lab.summary import heading, proven, stage_table
+from lab.summary import heading, proven, proven_rows, stage_rows, stage_table
 from lab.teller import Teller
 
 SESSION = pytest.StashKey[LabSession]()
@@ -307,8 +307,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     lab = config.stash[SESSION]
     if not lab.outcomes():
         return
-    lines = [*stage_table(lab.outcomes().values()), *proven(_reports(terminalreporter))]
-    lines += lab.limits.summary()
+    stages, parts = stage_rows(lab.outcomes().values()), proven_rows(_reports(terminalreporter))
+    limits = lab.limits.summary()
+    lab.ended(stages, parts, limits)
+    lines = [*stage_table(stages), *proven(parts), *limits]
     if lines:
         terminalreporter.section("lab")
     for line in lines:

@@ -1,5 +1,6 @@
 """The plugin in pytest runs of its own, over a lab without machines."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import fake_lab
 import pytest
 
 from lab.errors import LabError
+from lab.results import results_of
 from lab.state import StateFolder
+from lab.summary import proven, stage_table
 from lab.turns import INHERITED, Turns
 from lab.users import users
 
@@ -542,6 +545,35 @@ def spans(lines: list[str]) -> list[set[str]]:
         else:
             at_work.discard(name)
     return found
+
+
+def test_the_tables_of_the_end_are_recorded_as_they_were_printed(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--lab-run=r1", "--junitxml=artifacts/r1/junit.xml", test=ETCD)
+    seen = results_of(pytester.path / "artifacts/r1")
+    assert seen.ended
+    printed = [line for line in result.outlines if line.startswith(("ok ", "proven "))]
+    assert printed == [*stage_table(seen.stages), *proven(seen.parts)]
+    assert [each.totals[0] for each in seen.suites] == ["1 tests"]
+
+
+def test_with_workers_the_controllers_tables_are_recorded(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(fake_lab.CONFTEST)
+    pytester.makepyfile(test_it=ETCD)
+    pytester.runpytest_subprocess("-n", "1", "-p", "no:randomly", *LEAN, "--lab-run=r1", timeout=240)
+    seen = results_of(pytester.path / "artifacts/r1")
+    assert seen.ended
+    assert [row.what for row in seen.parts] == ["test_it.py"]
+    assert "etcd" in [row.what for row in seen.stages]
+
+
+def test_a_run_that_a_test_starts_ends_nothing(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(INHERITED, json.dumps({str(pytester.path / "state/thw"): "alone"}))
+    run(pytester, "--lab-run=r1", test=ETCD)
+    seen = results_of(pytester.path / "artifacts/r1")
+    assert not seen.ended
+    assert [row.mark for row in seen.stages if row.what == "etcd"] == ["ok"]
 
 
 def spanning(names: str, seconds: float) -> str:
