@@ -63,6 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "e2e: needs a lab; the fixtures bring up what a test names",
         "disruptive: breaks and mends machines; runs after everything else",
         "defects: breaks a running lab by hand and expects a test to turn red",
+        "failover: runs a scenario, which breaks the lab on purpose and measures what is felt",
+        "ci: a scenario short enough for every change",
     ):
         config.addinivalue_line("markers", line)
     try:
@@ -113,8 +115,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Disruptive tests last, whatever shuffled the others."""
-    items.sort(key=lambda item: item.get_closest_marker("disruptive") is not None)
+    """Disruptive tests last, and scenarios after them, whatever shuffled the others."""
+    items.sort(key=lambda item: [bool(item.get_closest_marker(mark)) for mark in ("failover", "disruptive")])
 
 
 @pytest.hookimpl(trylast=True)

@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from lab.cluster import Cluster
 from lab.errors import LabError
@@ -57,9 +56,9 @@ def _excerpt(zero: float, moments: Sequence[float], machine: Machine) -> list[tu
 
 # A line of klog begins with its level, whatever systemd makes of it; etcd and containerd have theirs inside.
 _JOURNAL = r"""
-bad='\[[0-9]+\]: ([EWF][0-9]{4} |.*"level":"(warn|error|fatal)"|.*level=(warn|error)|.*\[(warn|error|alert)\])'
+bad='\]: ([EWF][0-9]{4} |.*"level":"(warn|error|fatal)"|.*level=(warn|error)|.*\[(warn|error|alert)\])'
 while [ $# -ge 2 ]; do
-  journalctl -q --no-pager -o short-unix --since "$1" --until "$2" | grep -E "$bad|systemd\[1\]" | tail -n "$0"
+  journalctl -q -o short-unix --since "$1" --until "$2" | grep -E "$bad|systemd\[1\]" | tail -n "$0"
   shift 2
 done
 """

@@ -17,7 +17,7 @@ from lab.history import Recorder
 from lab.probes import workload
 from lab.probes.catalogue import probes
 from lab.probes.watching import Watch, await_answers
-from lab.scenario.breaking import Breaking
+from lab.scenario.breaking import Breaking, insist_possible
 from lab.scenario.course import FAULT, PHASES, Course, Doing
 from lab.scenario.facts import record_lab, record_logs
 from lab.scenario.ledger import reckon
@@ -47,9 +47,12 @@ class Run:
     def go(self) -> None:
         """All of it.  Whatever happens, every fault is healed and every prober ended before it returns.
 
-        Raises `NotFit` before anything was broken; what comes up later is written down as trouble.
+        Raises `NotFit` or `Unavailable` before anything was broken; what comes up later is written down as
+        trouble.
         """
         self._whole_before()
+        for doing in self.course.doings:
+            insist_possible(self.cluster, doing)
         record_lab(self.cluster, self.recorder)
         try:
             with self._watched() as watch:

@@ -614,6 +614,18 @@ def test_two_runs_on_one_lab_leave_a_disruptive_test_alone(pytester: pytest.Pyte
     assert any("s for " in line and "lab thw: test_" in line for line in "".join(said).splitlines()), said
 
 
+def test_a_fixture_of_somebody_else_by_the_name_of_ours_takes_no_turn(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the lab; unit tests would wait for the tests of a lab that happens to run."""
+    taken: list[str] = []
+    monkeypatch.setattr(Turns, "take", lambda _, test, *, alone: taken.append(test))
+    monkeypatch.setattr(Turns, "end", lambda _: None)
+    pytester.makeconftest("import pytest\n@pytest.fixture\ndef lab_dns():\n    return 1\n")
+    run(pytester, test=ALL + "def test_ours(lab_etcd):\n    pass\n").assert_outcomes(passed=2)
+    assert [test.rpartition("::")[2] for test in taken] == ["test_ours"]
+
+
 def test_a_test_whose_turn_does_not_come_is_an_error_that_says_for_whom_it_waited(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
