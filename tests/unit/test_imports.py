@@ -21,6 +21,7 @@ ORDER = (
     "verify cluster collect heartbeat settings turns vanished session summary teller guard",
     "probes faults",
     "invariants linearizability",
+    "jepsen",
     "scenario",
     "report",
     "doctor plugin cli",
