@@ -14,6 +14,7 @@ from lab.cli import (
     INTERRUPTED,
     artifacts,
     breaking,
+    check,
     completion,
     health,
     inside,
@@ -112,7 +113,7 @@ def cli(ctx: click.Context, verbose: bool) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-for family in (health, lifecycle, sweeping, look, results, inside, outside, breaking, artifacts, completion):
+for family in (health, lifecycle, sweeping, look, results, inside, outside, breaking, check, artifacts, completion):
     for command in family.COMMANDS:
         cli.add_command(command)
 

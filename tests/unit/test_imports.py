@@ -23,6 +23,7 @@ ORDER = (
     "session summary results teller guard",
     "probes faults",
     "invariants linearizability",
+    "jepsen",
     "scenario",
     "report",
     "doctor plugin cli",
