@@ -25,9 +25,7 @@ def schema(known: Known) -> Json:
             {
                 "name": _NAME,
                 "about": {"type": "string"},
-                "phases": _mapping(
-                    dict.fromkeys(("steady", "fault", "recovery"), SECONDS.schema), all_of_them=True
-                ),
+                "phases": _mapping(dict.fromkeys(PHASES, SECONDS.schema), needed=PHASES),
                 "faults": {"type": "array", "items": {"anyOf": list(_faults(known))}},
                 "probes": _list({"enum": list(known.asked)}),
                 "invariants": {"type": "array", "items": {"anyOf": list(_invariants(known))}},
