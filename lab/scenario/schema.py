@@ -6,6 +6,7 @@ It knows forms, not sense: what is too short, outside the lab or named twice onl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lab.scenario.course import PHASES
 from lab.scenario.file import NAME
 from lab.scenario.forms import SECONDS, Json
 from lab.scenario.known import Known
