@@ -122,10 +122,8 @@ def _within_patience(draft: Draft, invariant: Invariant, path: tuple[str | int, 
     deadline = draft.known.deadline(str(of))
     if invariant.limit > deadline:
         limit = shown(invariant.limit, invariant.unit)
-        yield (
-            path,
-            f"{invariant.title}: its probe gives up after {_written(deadline)}, before {limit}; lower the limit",
-        )
+        text = f"its probe gives up after {_written(deadline)}, before {limit}; lower the limit"
+        yield path, f"{invariant.title}: {text}"
 
 
 def _breakable(draft: Draft, invariant: Invariant, path: tuple[str | int, ...]) -> Iterator[Finding]:
