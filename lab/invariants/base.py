@@ -45,6 +45,7 @@ class Invariant(ABC):
     word: ClassVar[str]
     unit: ClassVar[Unit]
     observes: ClassVar[tuple[str, ...]] = ()  # questions it needs besides the one it names
+    times_answers: ClassVar[bool] = False  # whether the limit is of single answers, which a probe cuts off
 
     @abstractmethod
     def look(self, history: History) -> Seen:

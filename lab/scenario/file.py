@@ -32,8 +32,7 @@ HINTS = {
     **dict.fromkeys(("cluster-shut-down", "cluster-shutdown"), "cold-start"),
     **dict.fromkeys(("stress", "stresschaos", "cpu-hog", "node-cpu-hog"), "starve"),
     "duplicate": "packets are not duplicated here: TCP hides it, and no invariant rests on it",
-    "corrupt": "packets are not corrupted here: their checksums turn that into loss; write loss",
-    "jitter": "delay has no jitter of its own here; write one delay, or two faults one after the other",
+    "corrupt": "a corrupted packet is a lost one, by its checksum; write loss",
 }
 
 KEY_HINTS = {

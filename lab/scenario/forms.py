@@ -51,6 +51,12 @@ def seconds(value: Any) -> float:
     return found
 
 
+def signed_seconds(value: Any) -> float:
+    """`5m`, or `-5m` for the other way."""
+    text = str(value)
+    return -seconds(text[1:]) if text.startswith("-") else seconds(value)
+
+
 def share(value: Any) -> float:
     """`99.5%` as 0.995."""
     return percent(value) / 100
@@ -177,6 +183,7 @@ def several(valid: Sequence[str], what: str) -> Form:
 _TEXT = {"type": "string"}
 _TIME = {"type": "string", "pattern": f"^{_DURATION.pattern}$"}
 SECONDS = Form("a time with its unit", "5s", seconds, _TIME)
+SIGNED = Form("a time with its unit, either way", "-5m", signed_seconds, {"type": "string"})
 SHARE = Form("a share in percent", "99.5%", share, {"type": "string", "pattern": f"^{_SHARE.pattern}$"})
 PERCENT = Form("percent", "25%", percent, {"type": "string", "pattern": f"^{_SHARE.pattern}$"})
 COUNT = Form("a whole number", "0", count, {"type": "integer", "minimum": 0})
@@ -203,6 +210,7 @@ _BY_TERM: Mapping[Any, Form] = {
 }
 _BY_NOTE: Mapping[str, Form] = {
     "seconds": SECONDS,
+    "signed seconds": SIGNED,
     "percent": PERCENT,
     "bytes": SIZE,
     "bytes per second": BANDWIDTH,

@@ -53,10 +53,14 @@ class Known:
             "control-plane": Role.CONTROL_PLANE,
             "workers": Role.WORKER,
             "etcd": Role.ETCD,
+            "node-of": Role.WORKER,
+            "nodes-of": Role.WORKER,
             "kube-apiserver": Role.CONTROL_PLANE,
             "kube-controller-manager": Role.CONTROL_PLANE,
             "kube-scheduler": Role.CONTROL_PLANE,
         }
+        if target == "all":
+            return frozenset(self.machines)
         role = roles.get(target.partition(":")[0])
         return frozenset(node.name for node in self.topology.of(role)) if role else frozenset()
 

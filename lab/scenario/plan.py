@@ -63,10 +63,8 @@ class Plan:
     def course(self) -> Course:
         """What the runner does: the same faults, counted from the beginning of the fault phase."""
         steady = self.phases[PHASES[0]]
-        doings = [
-            Doing(each.fault, each.asked, each.at - steady, each.hold, each.values) for each in self.steps
-        ]
-        return Course(self.scenario, self.phases, tuple(doings), self.probes, self.seed)
+        doings = tuple(Doing(e.fault, e.asked, e.at - steady, e.hold, e.values) for e in self.steps)
+        return Course(self.scenario, self.phases, doings, self.probes, self.seed)
 
     def resolved(self, number: int, machines: tuple[str, ...]) -> "Plan":
         """The same plan, knowing which machines a fault was done to."""
@@ -75,10 +73,7 @@ class Plan:
 
     def pinned(self) -> "Plan":
         """The same faults, on the machines of then; `ConfigError` if that run never came so far."""
-        unknown = [
-            f"fault {each.number}, {each.fault} of {each.asked}" for each in self.steps if not each.machines
-        ]
-        if unknown:
+        if unknown := [str(each) for each in self.steps if not each.machines]:
             raise ConfigError("the plan", [f"{each}: no machine is recorded" for each in unknown])
         return replace(self, steps=tuple(replace(e, asked=TOGETHER.join(e.machines)) for e in self.steps))
 
@@ -113,9 +108,7 @@ def from_json(text: str, source: str) -> Plan:
     try:
         told = json.loads(text)
         if told["schema"] != SCHEMA:
-            raise ConfigError(
-                source, [f"is a plan of schema {told['schema']}, and this version reads {SCHEMA}"]
-            )
+            raise ConfigError(source, [f"is of schema {told['schema']}, and this version reads {SCHEMA}"])
         steps = [Step(**{**each, **_tuples(each)}) for each in told.pop("steps")]
         phases = {name: float(told["phases"][name]) for name in PHASES}
         lists = {name: tuple(told[name]) for name in ("probes", "invariants")}
@@ -149,10 +142,8 @@ def _differences(recorded: Plan, done: Plan) -> Iterator[str]:
             continue
         for what, before, after in _facts(then, step):
             if before != after:
-                yield f"fault {then.number}, {then.fault} of {then.asked}: {what} {before} -> {after}"
-    yield from (
-        f"fault {each.number}, {each.fault} of {each.asked}: was not recorded" for each in now.values()
-    )
+                yield f"{then}: {what} {before} -> {after}"
+    yield from (f"{each}: was not recorded" for each in now.values())
 
 
 def _facts(then: Step, now: Step) -> Iterator[tuple[str, str, str]]:

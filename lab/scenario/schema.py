@@ -6,6 +6,7 @@ It knows forms, not sense: what is too short, outside the lab or named twice onl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lab.scenario.course import PHASES
 from lab.scenario.file import NAME
 from lab.scenario.forms import SECONDS, Json
 from lab.scenario.known import Known
@@ -25,9 +26,7 @@ def schema(known: Known) -> Json:
             {
                 "name": _NAME,
                 "about": {"type": "string"},
-                "phases": _mapping(
-                    dict.fromkeys(("steady", "fault", "recovery"), SECONDS.schema), all_of_them=True
-                ),
+                "phases": _mapping(dict.fromkeys(PHASES, SECONDS.schema), needed=PHASES),
                 "faults": {"type": "array", "items": {"anyOf": list(_faults(known))}},
                 "probes": _list({"enum": list(known.asked)}),
                 "invariants": {"type": "array", "items": {"anyOf": list(_invariants(known))}},

@@ -88,7 +88,9 @@ def long_enough(draft: Draft) -> Iterator[Finding]:
         if invariant is None or set(draft.phases) != set(PHASES):
             continue
         yield from _patient(draft, invariant, ("invariants", place, "at-most"))
-        yield from _breakable(draft, invariant, ("invariants", place, invariant.bound))
+        path = ("invariants", place, invariant.bound)
+        yield from _breakable(draft, invariant, path)
+        yield from _within_patience(draft, invariant, path)
 
 
 def _patient(draft: Draft, invariant: Invariant, path: tuple[str | int, ...]) -> Iterator[Finding]:
@@ -110,6 +112,18 @@ def _patient(draft: Draft, invariant: Invariant, path: tuple[str | int, ...]) ->
             f"{invariant.title}: {need.why}, but the run ends {_written(left)} after {since}; lengthen"
             f" `recovery` of phases to {longer}s, or lower the limit",
         )
+
+
+def _within_patience(draft: Draft, invariant: Invariant, path: tuple[str | int, ...]) -> Iterator[Finding]:
+    """What a probe does not wait for it cannot judge."""
+    of = getattr(invariant, "of", None)
+    if not invariant.times_answers or of not in draft.known.asked:
+        return
+    deadline = draft.known.deadline(str(of))
+    if invariant.limit > deadline:
+        limit = shown(invariant.limit, invariant.unit)
+        text = f"its probe gives up after {_written(deadline)}, before {limit}; lower the limit"
+        yield path, f"{invariant.title}: {text}"
 
 
 def _breakable(draft: Draft, invariant: Invariant, path: tuple[str | int, ...]) -> Iterator[Finding]:

@@ -73,7 +73,7 @@ def read(
 
 
 def _fault_form(field: Field[Any], hint: Any, named: Mapping[Any, Form], known: Known) -> Form:
-    if field.name == "unit":
+    if field.name == "unit" and hint is str:
         return choice(tuple(known.units), "program of this plan")
     return form_of(hint, named)
 
