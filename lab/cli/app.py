@@ -113,7 +113,19 @@ def cli(ctx: click.Context, verbose: bool) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-for family in (health, lifecycle, sweeping, look, results, inside, outside, breaking, check, artifacts, completion):
+for family in (
+    health,
+    lifecycle,
+    sweeping,
+    look,
+    results,
+    inside,
+    outside,
+    breaking,
+    check,
+    artifacts,
+    completion,
+):
     for command in family.COMMANDS:
         cli.add_command(command)
 

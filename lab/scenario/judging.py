@@ -70,7 +70,7 @@ def linearizable(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, An
     return {
         str(each.key).rsplit("/", 1)[-1]: {
             "verdict": str(each.verdict),
-            **({"culprit": str(each.culprit)} if each.culprit else {}),
+            **({"culprit": str(each.culprit.operation)} if each.culprit else {}),
         }
         for each in found.keys
     }
