@@ -79,7 +79,7 @@ class Watch:
             "probe",
             name=probe.name,
             question=probe.question,
-            at=probe.at,
+            vantage=probe.at,
             target=probe.target,
             interval=probe.interval,
             deadline=probe.deadline,
