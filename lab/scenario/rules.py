@@ -8,7 +8,6 @@ mistake is reported once.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from typing import Any, TypeAlias
 
 from lab.invariants.base import Invariant
@@ -128,30 +127,10 @@ def _read_fault(
 ) -> tuple[Values, list[Finding]]:
     kind = known.faults[found]
     values, wrong = read(entry, path, "fault", words_of_fault(kind, known))
-    outside = _outside(known, entry.get("on"))
-    wrong = [each for each in wrong if not (outside and each[0] == (*path, "on"))]
-    if outside:
-        wrong.append(((*path, "on"), f"on of {found}: {outside}"))
     if "for" in entry and not kind.lasts:
         wrong = [each for each in wrong if each[0] != (*path, "for")]
         wrong.append(((*path, "for"), f"{found} is done once and does not last; remove 'for'"))
     return values, wrong
-
-
-def _outside(known: Known, on: Any) -> str:
-    """What to say of an address instead of a name; nothing for anything else."""
-    try:
-        address = IPv4Address(on if isinstance(on, str) else "")
-    except ValueError:
-        return ""
-    at = {node.address: node.name for node in known.topology.nodes}
-    if address in at:
-        return f"machines are named, not addressed; write {at[address]}"
-    network = known.topology.networks.nodes
-    where = f"lies outside the lab's network {network}" if address not in network else "is no machine of it"
-    return (
-        f"{address} {where}, and nothing outside the lab is ever faulted (valid: {', '.join(known.targets)})"
-    )
 
 
 def _doing(draft: Draft, entry: Mapping[str, Any], values: Values) -> Doing:

@@ -29,11 +29,11 @@ class Word:
 
 def words_of_fault(kind: type[Fault], known: Known) -> tuple[Word, ...]:
     """What may be said of this fault: whom, when, for how long, and its own fields."""
-    named = {"machines": several(known.machines, "machine")}
+    named = {"machines": several(known.machines, "machine", known.outside)}
     hints = get_type_hints(kind, include_extras=True)
     own = [each for each in fields(kind) if each.name != "machines"]
     return (
-        Word("on", "on", choice(known.targets, "machine or role"), needed=True),
+        Word("on", "on", choice(known.targets, "machine or role", unless=known.outside), needed=True),
         Word("at", "at", SECONDS, needed=False, default=0.0),
         *((Word("for", "hold", SECONDS, needed=False),) if kind.lasts else ()),
         *(_word(each, _fault_form(each, hints[each.name], named, known)) for each in own),
