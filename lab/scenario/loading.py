@@ -66,6 +66,18 @@ def read(document: Document, known: Known, stem: str = "") -> Scenario:
     return _scenario(draft, document.source)
 
 
+def remembered(text: str, source: str, known: Known) -> Scenario:
+    """A scenario that was found usable once, in the plan of then; whether it is in this one, nobody asks.
+
+    Raises `ConfigError` if this version cannot read it any more.
+    """
+    document = strictyaml.read(text, source)
+    file, problems, wrong = strictyaml.examine(document, ScenarioFile, KEY_HINTS)
+    strictyaml.refuse(source, problems)
+    assert file is not None
+    return _scenario(Draft(file, known, wrong), source)
+
+
 def load_all(folder: Path, known: Known) -> tuple[Scenario, ...]:
     """Every scenario of a folder, by name; `ConfigError` with every mistake of every file."""
     found, mistakes = [], []
