@@ -197,6 +197,9 @@ BANDWIDTH = Form(
 )
 FLAG = Form("true or false", "true", flag, {"type": "boolean"})
 TEXT = Form("text", "text", text, _TEXT)
+TEXTS = Form(
+    "a list", "[text]", lambda value: tuple(text(each) for each in _listed(value)), {"type": "array"}
+)
 _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 PORT_LIST = Form(
     "a list of ports", "[2379]", ports, {"anyOf": [_PORT, {"type": "array", "items": _PORT, "minItems": 1}]}

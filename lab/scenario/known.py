@@ -26,9 +26,13 @@ ALWAYS_ASKED = "etcd"  # whose acknowledged writes are held against what members
 
 @dataclass(frozen=True)
 class Known:
-    """The words of one plan.  Tests put words in that this version does not have."""
+    """The words of one plan.  Tests put words in that this version does not have.
+
+    `anywhere`: machines, roles and programs may be those of another plan, for runs that are judged again.
+    """
 
     topology: Topology
+    anywhere: bool = False
     faults: Mapping[str, type[Fault]] = field(default_factory=lambda: FAULTS)
     invariants: Mapping[str, type[Invariant]] = field(default_factory=lambda: INVARIANTS)
     questions: Mapping[str, Question] = field(

@@ -1,13 +1,14 @@
 """Every mistake of a scenario file, at once, with its line and what to write instead."""
 
 import pytest
-from test_scenario_files import hoped
+from test_scenario_files import known
 
 from lab import strictyaml
 from lab.errors import ConfigError
 from lab.faults.catalogue import FAULTS
 from lab.scenario import file
-from lab.scenario.loading import Scenario, read
+from lab.scenario.known import Known
+from lab.scenario.loading import Scenario, read, remembered
 
 GOOD = """\
 name: apiserver-crash
@@ -30,7 +31,7 @@ LATER = "  - {fault: kill, unit: etcd, on: etcd:leader, at: 10s}\n"
 
 def scenario(text: str) -> Scenario:
     """The scenario of this text."""
-    return read(strictyaml.read(text, "x.yaml"), hoped())
+    return read(strictyaml.read(text, "x.yaml"), known())
 
 
 def mistakes(text: str) -> list[str]:
@@ -64,7 +65,7 @@ def test_a_fault_without_an_end_lasts_as_long_as_its_phase() -> None:
 
 def test_without_probes_everything_is_asked() -> None:
     text = GOOD.replace("probes: [api, api-direct, dns]\n", "")
-    assert scenario(text).probes == hoped().asked
+    assert scenario(text).probes == known().asked
 
 
 ONE = [
@@ -221,6 +222,30 @@ def test_a_second_fault_leaves_less_time_to_be_judged() -> None:
     later = "{invariant: re-election, at-most: 41s, fault: 2}"
     assert "the run ends 40s after the fault begins" in mistakes(text.replace(SECOND, later))[0]
     assert scenario(text.replace(SECOND, later.replace("41s", "40s"))).invariants[1].limit == 40
+
+
+def test_a_probe_that_this_version_lacks_is_named() -> None:
+    fewer = {word: each for word, each in known().questions.items() if word != "api-watch"}
+    text = GOOD.replace(SECOND, "{invariant: watch-missed, during: fault}")
+    with pytest.raises(ConfigError, match="watch-missed needs the probe api-watch, which this version"):
+        read(strictyaml.read(text, "x.yaml"), Known(known().topology, questions=fewer))
+
+
+def test_a_stored_scenario_is_read_whatever_the_plan_of_today() -> None:
+    """Else judging a run again would judge nothing, or refuse it."""
+    text = GOOD.replace("k8s-master1", "cp7").replace("kube-apiserver", "haproxy")
+    assert mistakes(text)
+    found = remembered(text, "stored", known())
+    assert [(each.on, each.values) for each in found.faults] == [("cp7", {"unit": "haproxy"})]
+    assert found.invariants == scenario(GOOD).invariants
+    assert found.expect == scenario(GOOD).expect
+    assert found.judged == scenario(GOOD).judged
+
+
+def test_a_stored_scenario_with_words_of_another_version_is_refused() -> None:
+    for old, new in (("longest-outage", "outage"), ("kill-and-hold", "slay"), ("about:", "title:")):
+        with pytest.raises(ConfigError):
+            remembered(GOOD.replace(old, new), "stored", known())
 
 
 def test_what_other_tools_call_a_fault_is_one_of_ours_or_explained() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from made_histories import KILL, asked, made
-from test_scenario_files import hoped
+from test_scenario_files import known
 from test_scenario_mistakes import mistakes, scenario
 
 from lab.faults.catalogue import FAULTS
@@ -129,4 +129,4 @@ def test_a_delay_that_can_neither_work_nor_end_is_refused(latency: str, hold: st
 
 
 def test_the_probes_patience_is_what_the_catalogue_says() -> None:
-    assert Seconds(DEADLINE) == hoped().deadline("api")
+    assert Seconds(DEADLINE) == known().deadline("api")

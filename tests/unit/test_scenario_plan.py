@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_scenario_files import hoped, scenarios
+from test_scenario_files import known, scenarios
 from test_scenario_mistakes import GOOD, scenario
 
 from lab.errors import ConfigError
@@ -97,7 +97,7 @@ def test_one_stream_is_not_moved_by_another() -> None:
 
 def test_a_plan_is_told_in_words() -> None:
     one = scenario(GOOD)
-    assert lines(one, plan_of(one, "7"), hoped()) == [
+    assert lines(one, plan_of(one, "7"), known()) == [
         "apiserver-crash (in ci): One apiserver dies and stays dead; the balancer hides it.",
         "seed 7: the schedule repeats, the interleaving does not",
         "      0.0 s  steady, 10 s",
@@ -128,7 +128,7 @@ def test_a_plan_is_told_in_words() -> None:
 
 @pytest.mark.parametrize("each", scenarios(), ids=lambda each: each.name)
 def test_every_scenario_can_be_told_before_it_is_run(each: Scenario) -> None:
-    told = lines(each, plan_of(each, "7").resolved(1, ("k8s-master1",)), hoped())
+    told = lines(each, plan_of(each, "7").resolved(1, ("k8s-master1",)), known())
     assert told[0].startswith(each.name)
     assert sum(text.endswith(". healed") for text in told) == len([d for d in each.faults if d.hold])
     assert ("             nothing is broken" in told) == (not each.faults)
@@ -140,8 +140,8 @@ def test_every_scenario_can_be_told_before_it_is_run(each: Scenario) -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10**6), st.integers(600, 7200), st.integers(5, 90))
 def test_a_random_course_is_one_fault_at_a_time_with_gaps(seed: int, seconds: int, gap: int) -> None:
-    course = composed(scenarios(), hoped(), seed=str(seed), seconds=seconds, gap=gap)
-    assert course == composed(scenarios(), hoped(), seed=str(seed), seconds=seconds, gap=gap)
+    course = composed(scenarios(), known(), seed=str(seed), seconds=seconds, gap=gap)
+    assert course == composed(scenarios(), known(), seed=str(seed), seconds=seconds, gap=gap)
     assert sum(course.phases.values()) == seconds
     assert course.faults[-1].at + course.faults[-1].hold <= course.phases["fault"]
     alone = [d for d in course.faults if d.fault != "reboot"]  # masters are rolled a minute apart
@@ -151,7 +151,7 @@ def test_a_random_course_is_one_fault_at_a_time_with_gaps(seed: int, seconds: in
 
 
 def test_other_seeds_make_other_courses_and_destroy_no_data() -> None:
-    courses = [composed(scenarios(), hoped(), seed=str(n), seconds=3600) for n in range(20)]
+    courses = [composed(scenarios(), known(), seed=str(n), seconds=3600) for n in range(20)]
     assert len({course.about for course in courses}) == 20
     assert "member-wiped" not in {doing.fault for course in courses for doing in course.faults}
     assert courses[0].name == "random-0"
@@ -162,14 +162,14 @@ def test_the_budget_is_what_the_limits_allow_together() -> None:
     lost = next(each for each in scenarios() if each.name == "load-balancer-lost")
     assert allowed_loss(crash) == pytest.approx(0.005 * 50)
     assert allowed_loss(lost) == 120
-    course = composed([crash], hoped(), seed="1", seconds=FIRST + LAST + 22)
+    course = composed([crash], known(), seed="1", seconds=FIRST + LAST + 22)
     assert [doing.fault for doing in course.faults] == ["kill-and-hold"]
     assert course.invariants[0].limit == pytest.approx(1 - 0.25 / (LAST + 22))
 
 
 def test_too_short_a_time_is_refused() -> None:
     with pytest.raises(ConfigError, match="too short for any fault of"):
-        composed(scenarios(), hoped(), seed="1", seconds=60)
+        composed(scenarios(), known(), seed="1", seconds=60)
 
 
 # -- the smallest one that breaks ------------------------------------------------------------------------
