@@ -16,6 +16,7 @@ from lab.invariants import terms
 from lab.mistakes import nearest
 
 Json = dict[str, Any]
+Reason = Callable[[Any], str]
 LONGEST = 24 * 3600.0  # seconds
 PORTS = range(1, 65536)
 # steady, steady+fault, steady+fault+recovery, fault, …
@@ -157,23 +158,25 @@ def words(value: Any, valid: Sequence[str], what: str) -> tuple[str, ...]:
     return tuple(word(one, valid, what) for one in each)
 
 
-def choice(valid: Sequence[str], what: str, read: Callable[[str], Any] = str) -> Form:
-    """The form of one of these words."""
+def choice(
+    valid: Sequence[str], what: str, read: Callable[[str], Any] = str, unless: Reason | None = None
+) -> Form:
+    """The form of one of these words; ``unless`` gives a better reason than that it is none of them."""
     return Form(
         means=f"one of {', '.join(valid)}",
         example=next(iter(valid), ""),
-        read=lambda value: read(word(value, valid, what)),
+        read=lambda value: read(word(_unless(value, unless), valid, what)),
         schema={"enum": list(valid)},
     )
 
 
-def several(valid: Sequence[str], what: str) -> Form:
+def several(valid: Sequence[str], what: str, unless: Reason | None = None) -> Form:
     """The form of a list of these words."""
     one = {"enum": list(valid)}
     return Form(
         means=f"a list of {what}s",
         example=f"[{next(iter(valid), '')}]",
-        read=lambda value: words(value, valid, what),
+        read=lambda value: words([_unless(each, unless) for each in _listed(value)], valid, what),
         schema={"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]},
     )
 
@@ -194,6 +197,9 @@ BANDWIDTH = Form(
 )
 FLAG = Form("true or false", "true", flag, {"type": "boolean"})
 TEXT = Form("text", "text", text, _TEXT)
+TEXTS = Form(
+    "a list", "[text]", lambda value: tuple(text(each) for each in _listed(value)), {"type": "array"}
+)
 _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 PORT_LIST = Form(
     "a list of ports", "[2379]", ports, {"anyOf": [_PORT, {"type": "array", "items": _PORT, "minItems": 1}]}
@@ -237,6 +243,12 @@ def form_of(hint: Any, named: Mapping[Any, Form]) -> Form:
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return choice([each.value for each in hint], hint.__name__.lower(), hint)
     raise TypeError(f"no form for values of {hint}")
+
+
+def _unless(value: Any, reason: Reason | None) -> Any:
+    if reason is not None and (why := reason(value)):
+        raise ValueError(why)
+    return value
 
 
 def _listed(value: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from ipaddress import IPv4Address
 from typing import Any, get_type_hints
 
 from lab.addons.coredns import CoreDns
@@ -25,9 +26,13 @@ ALWAYS_ASKED = "etcd"  # whose acknowledged writes are held against what members
 
 @dataclass(frozen=True)
 class Known:
-    """The words of one plan.  Tests put words in that this version does not have."""
+    """The words of one plan.  Tests put words in that this version does not have.
+
+    `anywhere`: machines, roles and programs may be those of another plan, for runs that are judged again.
+    """
 
     topology: Topology
+    anywhere: bool = False
     faults: Mapping[str, type[Fault]] = field(default_factory=lambda: FAULTS)
     invariants: Mapping[str, type[Invariant]] = field(default_factory=lambda: INVARIANTS)
     questions: Mapping[str, Question] = field(
@@ -43,6 +48,19 @@ class Known:
     def targets(self) -> tuple[str, ...]:
         """Whom a fault may be done to: machines, then roles."""
         return targets.words(self.topology)
+
+    def outside(self, named: Any) -> str:
+        """What to say of an address where a machine is to be named; nothing of anything else."""
+        try:
+            address = IPv4Address(named if isinstance(named, str) else "")
+        except ValueError:
+            return ""
+        network = self.topology.networks.nodes
+        for node in self.topology.nodes:
+            if node.address == address:
+                return f"machines are named, not addressed; write {node.name}"
+        where = "is no machine of it" if address in network else f"lies outside the lab's network {network}"
+        return f"{address} {where}, and nothing outside the lab is ever faulted"
 
     def possible(self, target: str) -> frozenset[str]:
         """The machines that may be behind a target when its fault begins; empty if that is not known."""

@@ -1,7 +1,7 @@
 """Reads scenario files: every mistake at once with its line, and what must always hold added."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab import strictyaml
@@ -58,7 +58,7 @@ def read(document: Document, known: Known, stem: str = "") -> Scenario:
     if file is None:
         strictyaml.refuse(document.source, problems)
     assert file is not None
-    draft = Draft(file, known, wrong)
+    draft = rules.drafted(file, known, wrong)
     problems += [document.problem(path, text) for path, text in rules.findings(draft)]
     problems += [document.problem(path, text) for path, text in timing.findings(draft)]
     problems += _misnamed(document, file, stem)
@@ -73,9 +73,13 @@ def remembered(text: str, source: str, known: Known) -> Scenario:
     """
     document = strictyaml.read(text, source)
     file, problems, wrong = strictyaml.examine(document, ScenarioFile, KEY_HINTS)
-    strictyaml.refuse(source, problems)
+    if file is None:
+        strictyaml.refuse(source, problems)
     assert file is not None
-    return _scenario(Draft(file, known, wrong), source)
+    draft = rules.drafted(file, replace(known, anywhere=True), wrong)
+    problems += [document.problem(path, text) for path, text in (*draft.mistakes, *rules.missing(draft))]
+    strictyaml.refuse(source, problems)
+    return _scenario(draft, source)
 
 
 def load_all(folder: Path, known: Known) -> tuple[Scenario, ...]:

@@ -7,8 +7,7 @@ mistake is reported once.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from lab.invariants.base import Invariant
@@ -25,18 +24,19 @@ from lab.yamlreader import KeyPath
 Broken: TypeAlias = frozenset[KeyPath]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Draft:
     """A scenario on its way: what could be read, and what it means as far as it does.
 
-    `faults` and `invariants` have None where an entry was refused.
+    `faults` and `invariants` have None where an entry was refused; `mistakes` has why.
     """
 
     file: ScenarioFile
     known: Known
     wrong: Broken = frozenset()
-    faults: list[Doing | None] = field(default_factory=list)
-    invariants: list[Invariant | None] = field(default_factory=list)
+    faults: tuple[Doing | None, ...] = ()
+    invariants: tuple[Invariant | None, ...] = ()
+    mistakes: tuple[Finding, ...] = ()
 
     def is_wrong(self, *path: str | int) -> bool:
         """Whether the value, something around it or something in it was refused."""
@@ -56,8 +56,23 @@ class Draft:
         return tuple(each for each in self.known.asked if each in asked)
 
 
+def drafted(file: ScenarioFile, known: Known, wrong: Broken) -> Draft:
+    """The file with its faults and invariants read, each by the fields of its dataclass."""
+    bare = Draft(file, known, wrong)
+    faults = [_fault(bare, entry, ("faults", place)) for place, entry in enumerate(file.faults or ())]
+    judged = [_invariant(bare, each, ("invariants", n)) for n, each in enumerate(file.invariants or ())]
+    mistakes = [text for _, wrong_here in [*faults, *judged] for text in wrong_here]
+    return replace(
+        bare,
+        faults=tuple(each for each, _ in faults),
+        invariants=tuple(each for each, _ in judged),
+        mistakes=tuple(mistakes),
+    )
+
+
 def findings(draft: Draft) -> Iterator[Finding]:
-    """Everything that keeps this scenario from being run and judged, read entry by entry; fills the draft."""
+    """Everything that keeps this scenario from being run and judged."""
+    yield from draft.mistakes
     for rule in RULES:
         yield from rule(draft)
 
@@ -87,23 +102,14 @@ def names(draft: Draft) -> Iterator[Finding]:
         yield ("about",), "'about' is empty; say in a sentence what is broken and what should come of it"
 
 
-def faults(draft: Draft) -> Iterator[Finding]:
-    """Each fault by its word and the fields of its dataclass."""
-    for place, entry in enumerate(draft.file.faults or ()):
-        path = ("faults", place)
-        values, wrong = _entry(draft, entry, path, "fault")
-        yield from wrong
-        draft.faults.append(None if wrong else _doing(draft, entry, values))
+def _fault(draft: Draft, entry: Any, path: KeyPath) -> tuple[Doing | None, list[Finding]]:
+    values, wrong = _entry(draft, entry, path, "fault")
+    return (None if wrong else _doing(draft, entry, values)), wrong
 
 
-def invariants(draft: Draft) -> Iterator[Finding]:
-    """Each invariant by its word and the fields of its dataclass."""
-    for place, entry in enumerate(draft.file.invariants or ()):
-        path = ("invariants", place)
-        values, wrong = _entry(draft, entry, path, "invariant")
-        yield from wrong
-        kind = None if wrong else draft.known.invariants[entry["invariant"]]
-        draft.invariants.append(kind(**values) if kind else None)
+def _invariant(draft: Draft, entry: Any, path: KeyPath) -> tuple[Invariant | None, list[Finding]]:
+    values, wrong = _entry(draft, entry, path, "invariant")
+    return (None if wrong else draft.known.invariants[entry["invariant"]](**values)), wrong
 
 
 def _entry(draft: Draft, entry: Any, path: KeyPath, kind: str) -> tuple[Values, list[Finding]]:
@@ -128,30 +134,10 @@ def _read_fault(
 ) -> tuple[Values, list[Finding]]:
     kind = known.faults[found]
     values, wrong = read(entry, path, "fault", words_of_fault(kind, known))
-    outside = _outside(known, entry.get("on"))
-    wrong = [each for each in wrong if not (outside and each[0] == (*path, "on"))]
-    if outside:
-        wrong.append(((*path, "on"), f"on of {found}: {outside}"))
     if "for" in entry and not kind.lasts:
         wrong = [each for each in wrong if each[0] != (*path, "for")]
         wrong.append(((*path, "for"), f"{found} is done once and does not last; remove 'for'"))
     return values, wrong
-
-
-def _outside(known: Known, on: Any) -> str:
-    """What to say of an address instead of a name; nothing for anything else."""
-    try:
-        address = IPv4Address(on if isinstance(on, str) else "")
-    except ValueError:
-        return ""
-    at = {node.address: node.name for node in known.topology.nodes}
-    if address in at:
-        return f"machines are named, not addressed; write {at[address]}"
-    network = known.topology.networks.nodes
-    where = f"lies outside the lab's network {network}" if address not in network else "is no machine of it"
-    return (
-        f"{address} {where}, and nothing outside the lab is ever faulted (valid: {', '.join(known.targets)})"
-    )
 
 
 def _doing(draft: Draft, entry: Mapping[str, Any], values: Values) -> Doing:
@@ -265,8 +251,6 @@ def matching(given: str, titles: list[str]) -> list[str]:
 RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     missing,
     names,
-    faults,
-    invariants,
     programs,
     destroying,
     questions,

@@ -1,8 +1,10 @@
 """Whether faults fit into their phase, and phases are long enough for what is judged by them.  Pure."""
 
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from math import ceil
 
+from lab.faults.shaping import ShapingFault
 from lab.invariants.base import Invariant
 from lab.invariants.finding import Unit, shown
 from lab.invariants.terms import Phases, Since
@@ -82,6 +84,23 @@ def _impatient(draft: Draft, value: float) -> str:
     )
 
 
+def queues(draft: Draft) -> Iterator[Finding]:
+    """A machine has one queue towards the network, and what shapes it needs it alone."""
+    shaping = [
+        (place, each)
+        for place, each in enumerate(draft.faults)
+        if each and issubclass(draft.known.faults[each.fault], ShapingFault)
+    ]
+    for (_, first), (place, second) in combinations(sorted(shaping, key=lambda pair: pair[1].at), 2):
+        where = [draft.known.possible(each.on) or frozenset([each.on]) for each in (first, second)]
+        if second.at < first.at + first.hold and where[0] & where[1]:
+            yield (
+                ("faults", place, "at"),
+                f"{second.fault} and {first.fault} of {first.on} would share one queue; let it begin"
+                f" {_written(first.at + first.hold)} into the phase, when the other one has ended",
+            )
+
+
 def long_enough(draft: Draft) -> Iterator[Finding]:
     """The run goes on long enough for what it is judged by."""
     for place, invariant in enumerate(draft.invariants):
@@ -142,4 +161,10 @@ def _written(value: float) -> str:
     return f"{value:g}s" if value >= 1 or not value else f"{value * 1000:g}ms"
 
 
-RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (phases, in_their_phase, delays, long_enough)
+RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
+    phases,
+    in_their_phase,
+    delays,
+    queues,
+    long_enough,
+)

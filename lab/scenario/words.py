@@ -9,7 +9,7 @@ from lab.invariants import terms
 from lab.invariants.base import Invariant
 from lab.mistakes import nearest
 from lab.planrules import Finding
-from lab.scenario.forms import SECONDS, Form, choice, form_of, several
+from lab.scenario.forms import SECONDS, TEXT, TEXTS, Form, choice, form_of, several
 from lab.scenario.known import Known
 from lab.yamlreader import KeyPath
 
@@ -29,11 +29,11 @@ class Word:
 
 def words_of_fault(kind: type[Fault], known: Known) -> tuple[Word, ...]:
     """What may be said of this fault: whom, when, for how long, and its own fields."""
-    named = {"machines": several(known.machines, "machine")}
+    named = {"machines": _machines(known)}
     hints = get_type_hints(kind, include_extras=True)
     own = [each for each in fields(kind) if each.name != "machines"]
     return (
-        Word("on", "on", choice(known.targets, "machine or role"), needed=True),
+        Word("on", "on", _target(known), needed=True),
         Word("at", "at", SECONDS, needed=False, default=0.0),
         *((Word("for", "hold", SECONDS, needed=False),) if kind.lasts else ()),
         *(_word(each, _fault_form(each, hints[each.name], named, known)) for each in own),
@@ -73,9 +73,17 @@ def read(
 
 
 def _fault_form(field: Field[Any], hint: Any, named: Mapping[Any, Form], known: Known) -> Form:
-    if field.name == "unit" and hint is str:
+    if field.name == "unit" and hint is str and not known.anywhere:
         return choice(tuple(known.units), "program of this plan")
     return form_of(hint, named)
+
+
+def _target(known: Known) -> Form:
+    return TEXT if known.anywhere else choice(known.targets, "machine or role", unless=known.outside)
+
+
+def _machines(known: Known) -> Form:
+    return TEXTS if known.anywhere else several(known.machines, "machine", known.outside)
 
 
 def _word(field: Field[Any], form: Form) -> Word:
