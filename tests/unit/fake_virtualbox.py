@@ -302,6 +302,8 @@ def _rename(facts: Facts, name: str, wanted: str) -> None:
 def _start(facts: Facts, name: str, _: list[str]) -> str:
     vm = _off(facts, name)
     _need(vm, "poweroff", "saved")
+    if said := facts.get("breaks_at_start", {}).get(name):
+        raise Refusal(said)
     vm["boots"] += vm["state"] == "poweroff"
     vm["state"] = "running"
     return f'Waiting for VM "{name}" to power on...\nVM "{name}" has been successfully started.\n'

@@ -9,6 +9,7 @@ import json
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,14 +102,16 @@ def main(file: str) -> int:
 
 def answer(world: World, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
     """Status, output and errors of one call; one at a time, whoever calls."""
+    line = " ".join(argv)
+    with (world.folder / "calls").open("a") as log:
+        log.write(json.dumps(list(argv)) + "\n")
+    time.sleep(sum(seconds for words, seconds in world.load().get("hang", {}).items() if words in line))
     with (world.folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with (world.folder / "calls").open("a") as log:
-            log.write(json.dumps(list(argv)) + "\n")
         facts = world.load()
         try:
             for words, said in facts["fail"].items():
-                if words in " ".join(argv):
+                if words in line:
                     raise Refusal(said)
             out = ACTS[argv[0]](facts, list(argv[1:]), env)
         except Refusal as error:

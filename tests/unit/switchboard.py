@@ -1,4 +1,4 @@
-"""The wires between VirtualBox' NAT and the guests: a port of this host for each VM that runs, an sshd behind.
+"""The wires between VirtualBox' NAT and the guests: a port of this host for each VM that runs, to an sshd.
 
 A VM that is off refuses, one that is paused or `mute` accepts and says nothing.  The sshd is one for all, so
 each connection is written down under its port: that tells `fake_guest` which VM is meant.

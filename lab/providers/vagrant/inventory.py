@@ -31,12 +31,18 @@ class Inventory:
 
     def halves(self, machines: Sequence[str], there: Mapping[str, str]) -> list[str]:
         """Those of which the hypervisor or Vagrant has something; none of these machines may be whole."""
-        known = self.project.data / "machines"
-        return [
-            name
-            for name in machines
-            if self.project.domain(name) in there or (known / name / self.project.provider / "id").exists()
-        ]
+        return [name for name in machines if self.project.domain(name) in there or self._id(name).exists()]
+
+    def machines(self) -> list[str]:
+        """All of which the plan, Vagrant or the hypervisor knows, whatever plan made them."""
+        ids = (self.project.data / "machines").glob(f"*/{self.project.provider}/id")
+        named = map(self.project.machine_of, self.domains())
+        return sorted({*self.project.addresses(), *named, *(each.parents[1].name for each in ids)})
+
+    def unnamed(self, machines: Sequence[str]) -> list[str]:
+        """VMs by the identity that Vagrant wrote down: one that was interrupted early has no name of ours."""
+        found = [self._id(name).read_text().strip() for name in machines if self._id(name).exists()]
+        return [each for each in found if self.hypervisor.state(each) is not None]
 
     def set_whole(self, machine: str, *, whole: bool) -> None:
         """Write down that a machine was made to its end, or that it was not."""
@@ -45,6 +51,9 @@ class Inventory:
             return
         self._mark(machine).parent.mkdir(exist_ok=True)
         self._mark(machine).touch()
+
+    def _id(self, machine: str) -> Path:
+        return self.project.data / "machines" / machine / self.project.provider / "id"
 
     def _mark(self, machine: str) -> Path:
         return self.project.folder / "whole" / machine

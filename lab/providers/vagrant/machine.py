@@ -5,7 +5,7 @@ from functools import partial
 
 from lab.errors import LabError
 from lab.machine import Machine, Result
-from lab.providers.vagrant.connection import Connection, Unreachable
+from lab.providers.vagrant.connection import Connection, OtherHostKey, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, STOPPED, Hypervisor
 from lab.providers.vagrant.ssh import execute
 from lab.topology import Node
@@ -80,6 +80,8 @@ def _check_booted(machine: VagrantMachine, other_than: str) -> None:
     script = 'cat "$2" && systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q .'
     try:
         seen = machine.run("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID, timeout=TRY)
+    except OtherHostKey:
+        raise
     except LabError as error:
         if machine.state() != RUNNING:
             raise

@@ -26,27 +26,27 @@ class Removal:
         if not halves:
             return
         log.info("%s: half-made, made anew", ", ".join(halves))
-        self._by_vagrant(halves)
-        for domain in self.inventory.domains():
-            if self.inventory.project.machine_of(domain) in halves:
-                self.inventory.hypervisor.remove(domain)
+        self._remove(halves)
 
     def of_all(self) -> None:
-        """Remove every VM of the lab; `LabError` if one is left."""
-        self._by_vagrant()
-        for domain in self.inventory.domains():
-            self.inventory.hypervisor.remove(domain)
+        """Remove every VM of the lab, of whatever plan; `LabError` if one is left."""
+        self._remove(self.inventory.machines())
         if left := self.inventory.domains():
             raise LabError(
                 f"{', '.join(left)} cannot be removed",
                 remedy=f"read {self.inventory.project.log}; remove by hand",
             )
 
-    def _by_vagrant(self, machines: Sequence[str] = ()) -> None:
-        """What it knows of; that it fails is written down, for the hypervisor's listing decides."""
-        if not self.inventory.project.data.exists():
-            return
-        try:
-            self.adapter.destroy(machines)
-        except LabError:
-            log.warning("vagrant destroy failed; the hypervisor is asked directly", exc_info=True)
+    def _remove(self, machines: Sequence[str]) -> None:
+        """That Vagrant fails is written down, for the hypervisor's listing decides."""
+        planned = self.inventory.project.addresses()
+        if self.inventory.project.data.exists():
+            try:
+                self.adapter.destroy([name for name in machines if name in planned])
+            except LabError:
+                log.warning("vagrant destroy failed; the hypervisor is asked directly", exc_info=True)
+        for each in self.inventory.unnamed(machines):
+            self.inventory.hypervisor.remove(each)
+        for domain in self.inventory.domains():
+            if self.inventory.project.machine_of(domain) in machines:
+                self.inventory.hypervisor.remove(domain)
