@@ -21,6 +21,7 @@ from fake_vms import World
 from sshd import Server, needs_sshd, serving
 from stand_in import on_path
 from switchboard import wired
+from vbox_service import serving_calls
 
 from lab.plan import load_topology
 from lab.providers.vagrant.plan import Box, vagrantfile
@@ -78,6 +79,11 @@ class Host:
     @property
     def guests(self) -> Path:
         return self.server.folder
+
+    @property
+    def bin(self) -> Path:
+        """Where VBoxManage is, and nothing else."""
+        return self.folder / "bin"
 
     @property
     def vms(self) -> Path:
@@ -176,13 +182,12 @@ def pretended(folder: Path, home: Path | None, *, plainly: bool = False) -> Iter
         folder.mkdir(parents=True, exist_ok=True)
         vms = {} if home is None else {MASTER: master()}
         world = World(folder / "world").install(folder=str(folder / VMS), networks={}, vms=vms)
-        for name in ("vagrant", "virsh"):
-            (world.bin / name).unlink()
+        programs = folder / "bin"
         if home:
             shutil.copytree(home, folder / "vagrant home")
-        patch.setenv("PATH", on_path(world.bin, [str(Path(str(VAGRANT)).parent), *SYSTEM]))
+        patch.setenv("PATH", on_path(programs, [str(Path(str(VAGRANT)).parent), *SYSTEM]))
         patch.setenv("VAGRANT_HOME", str(folder / "vagrant home"))
-        with _answering(folder, world, plainly) as host:
+        with serving_calls(world, programs), _answering(folder, world, plainly) as host:
             yield host
 
 

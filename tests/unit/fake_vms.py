@@ -9,7 +9,6 @@ import json
 import os
 import stat
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +60,10 @@ class World:
         found: dict[str, dict[str, Any]] = self.load()["vms"]
         return found
 
+    def note(self, argv: Sequence[str]) -> None:
+        with (self.folder / "calls").open("a") as log:
+            log.write(json.dumps(list(argv)) + "\n")
+
     def forget_calls(self) -> None:
         (self.folder / "calls").unlink(missing_ok=True)
 
@@ -103,9 +106,7 @@ def main(file: str) -> int:
 def answer(world: World, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
     """Status, output and errors of one call; one at a time, whoever calls."""
     line = " ".join(argv)
-    with (world.folder / "calls").open("a") as log:
-        log.write(json.dumps(list(argv)) + "\n")
-    time.sleep(sum(seconds for words, seconds in world.load().get("hang", {}).items() if words in line))
+    world.note(argv)
     with (world.folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         facts = world.load()

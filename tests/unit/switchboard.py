@@ -9,7 +9,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,24 @@ from typing import Any
 
 from fake_vms import World
 
-TICK = 0.02
+TICK = 0.05
+
+
+@dataclass
+class Line:
+    """The port of one VM's that runs, and the connections through it."""
+
+    name: str
+    boots: int
+    listener: socket.socket
+    through: list[socket.socket] = field(default_factory=list)
+    silent: threading.Event = field(default_factory=threading.Event)
+
+    def close(self) -> None:
+        for each in (self.listener, *self.through):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
 
 
 @dataclass
@@ -27,37 +44,34 @@ class Switchboard:
     world: World
     guests: Path
     sshd: int
-    _open: dict[int, socket.socket] = field(default_factory=dict)
+    _lines: dict[int, Line] = field(default_factory=dict)
     _end: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
 
     def run(self) -> None:
         while not self._end.wait(TICK):
             self._shut_down()
-            wanted = dict(self._wanted())
-            for port in set(self._open) - set(wanted):
-                self._open.pop(port).close()
+            facts = self.world.load()
+            wanted = {port: name for name, vm in facts["vms"].items() for port in ports_of(vm)}
+            for port, line in list(self._lines.items()):
+                if wanted.get(port) != line.name or facts["vms"][line.name]["boots"] != line.boots:
+                    self._lines.pop(port).close()
             for port, name in wanted.items():
-                if port not in self._open:
-                    self._open[port] = socket.create_server(("127.0.0.1", port))
-                    self._spawn(self._answer, self._open[port], name)
-        for each in self._open.values():
-            each.close()
+                vm = facts["vms"][name]
+                line = self._lines.get(port) or self._open(port, name, vm["boots"])
+                if vm["state"] == "paused" or name in facts.get("mute", ()):
+                    line.silent.set()
+                else:
+                    line.silent.clear()
+        for line in self._lines.values():
+            line.close()
 
     def close(self) -> None:
         self._end.set()
-        for thread in self._threads:
-            thread.join(timeout=5)
 
-    def _spawn(self, work: Any, *args: Any) -> None:
-        self._threads.append(threading.Thread(target=work, args=args, daemon=True))
-        self._threads[-1].start()
-
-    def _wanted(self) -> Iterator[tuple[int, str]]:
-        for name, vm in self.world.vms.items():
-            if vm["state"] in ("running", "paused"):
-                for rule in vm["forwards"].values():
-                    yield int(rule.split(",")[3]), name
+    def _open(self, port: int, name: str, boots: int) -> Line:
+        made = self._lines[port] = Line(name, boots, socket.create_server(("127.0.0.1", port)))
+        in_background(self._answer, made)
+        return made
 
     def _shut_down(self) -> None:
         """A guest that was told to shut down is off."""
@@ -66,38 +80,47 @@ class Switchboard:
             with self.world.locked() as facts:
                 facts["vms"][mark.parent.name]["state"] = "poweroff"
 
-    def _answer(self, listener: socket.socket, name: str) -> None:
-        with suppress(OSError):
-            while not self._end.is_set():
-                if select.select([listener], [], [], TICK)[0]:
-                    self._spawn(self._carry, listener.accept()[0], name)
+    def _answer(self, line: Line) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                in_background(self._carry, line, line.listener.accept()[0])
 
-    def _carry(self, client: socket.socket, name: str) -> None:
-        boots = self.world.vms[name]["boots"]
+    def _carry(self, line: Line, client: socket.socket) -> None:
         with client, socket.socket() as guest, suppress(OSError):
             guest.bind(("127.0.0.1", 0))
-            (self.guests / "lines" / str(guest.getsockname()[1])).write_text(json.dumps([name, boots]))
+            note = self.guests / "lines" / str(guest.getsockname()[1])
+            note.write_text(json.dumps([line.name, line.boots]))
             guest.connect(("127.0.0.1", self.sshd))
-            while not self._end.is_set():
-                vm = self.world.vms.get(name)
-                if vm is None or vm["state"] in ("poweroff", "saved") or vm["boots"] != boots:
-                    return
-                if vm["state"] == "paused" or name in self.world.load().get("mute", ()):
-                    time.sleep(TICK)
-                    continue
-                for ready in select.select([client, guest], [], [], 0.1)[0]:
+            line.through += [client, guest]
+            while True:
+                for ready in select.select([client, guest], [], [])[0]:
+                    while line.silent.is_set():
+                        time.sleep(TICK)
                     data = ready.recv(1 << 16)
                     if not data:
                         return
                     (guest if ready is client else client).sendall(data)
 
 
+def ports_of(vm: dict[str, Any]) -> Iterator[int]:
+    """Ports of this host that lead to it, as long as it is on."""
+    if vm["state"] in ("running", "paused"):
+        yield from (int(rule.split(",")[3]) for rule in vm["forwards"].values())
+
+
+def in_background(work: Callable[..., None], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=work, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
 @contextmanager
 def wired(world: World, guests: Path, sshd: int) -> Iterator[None]:
     (guests / "lines").mkdir(exist_ok=True)
     board = Switchboard(world, guests, sshd)
-    board._spawn(board.run)
+    running = in_background(board.run)
     try:
         yield
     finally:
         board.close()
+        running.join(timeout=5)

@@ -278,3 +278,13 @@ def test_cables_that_an_interrupted_cut_left_out_are_in_after_a_start(vbox: Virt
     world.change(vms={VM: {**new_vm("poweroff"), "cables": {"1": "off", "2": "on"}}})
     vbox.start(VM)
     assert world.vms[VM]["cables"] == {"1": "on", "2": "on"}
+
+
+def test_a_question_makes_no_folder_of_a_lab_that_is_not_there(tmp_path: Path, world: World) -> None:
+    """Else a lab would be there as soon as somebody asked whether it is."""
+    log = tmp_path / "state" / "thw" / "vagrant" / "vagrant.log"
+    VirtualBox(log).states()
+    assert not log.parent.exists()
+    log.parent.mkdir(parents=True)
+    VirtualBox(log).states()
+    assert "VBoxManage list vms" in log.read_text()
