@@ -12,7 +12,7 @@ from lab.components.etcd import client_url
 from lab.errors import ClusterError
 from lab.kubeapi import KubeApi
 from lab.laboratory import Laboratory
-from lab.machine import Machine, Result
+from lab.machine import Machine, Result, patience
 from lab.pki import CA_FILES, Credentials, paths
 from lab.topology import Role, Topology
 from lab.verify import host_of
@@ -63,14 +63,17 @@ class Cluster:
 
     def try_kubectl(self, *args: str, stdin: bytes = b"", timeout: float = 30) -> Result:
         """`kubectl ARGS` on the admin machine; how it ended."""
-        argv = (KUBECTL, "--kubeconfig", KUBECONFIG, f"--request-timeout={max(1, int(timeout) - 2)}s", *args)
+        request = max(1, int(patience(timeout)) - 2)
+        argv = (KUBECTL, "--kubeconfig", KUBECONFIG, f"--request-timeout={request}s", *args)
         return self.admin.run(*argv, stdin=stdin, timeout=timeout)
 
     def kubectl(self, *args: str, stdin: bytes = b"", timeout: float = 30) -> str:
         """`kubectl ARGS` on the admin machine, which must succeed; what it printed."""
         done = self.try_kubectl(*args, stdin=stdin, timeout=timeout)
         if not done.ok:
-            how = f"did not end within {timeout:.0f}s" if done.timed_out else f"exited {done.status}"
+            how = (
+                f"did not end within {patience(timeout):.0f}s" if done.timed_out else f"exited {done.status}"
+            )
             said = (done.stderr or done.stdout).strip()[-2000:]
             raise ClusterError(f"{self.admin.name}: `kubectl {' '.join(args)}` {how}: {said}")
         return done.stdout
@@ -95,9 +98,9 @@ class Cluster:
                 self._lab.provider.host_argv(argv),
                 input=stdin,
                 capture_output=True,
-                timeout=timeout,
+                timeout=patience(timeout),
                 check=False,
             )
         except subprocess.TimeoutExpired as cut:
-            return Result(None, cut.stdout or b"", cut.stderr or b"", timeout)
+            return Result(None, cut.stdout or b"", cut.stderr or b"", patience(timeout))
         return Result(done.returncode, done.stdout, done.stderr)

@@ -96,7 +96,8 @@ class Machine(ABC):
     def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
         """Run a command as root and report how it ended; a non-zero status is an answer, not an error.
 
-        ``timeout`` is in seconds; at the deadline the partial output comes back with status None.
+        ``timeout`` is in seconds, where machines are slow as `patience` has it; at the deadline the partial
+        output comes back with status None.
         Whether a command that ended is waited for until nobody holds its output open is the provider's
         affair: what must not outlive it, it has to end itself, and what shall outlive it has to print
         elsewhere.  Raises `LabError` if the machine cannot be asked, or if output was lost.
@@ -123,10 +124,9 @@ class Machine(ABC):
         """Undo `pause`; harmless when it is not paused."""
 
     def check(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> str:
-        """Run a command that must succeed and return what it printed; slow machines get more time for it."""
-        limit = patience(timeout)
-        result = self.run(*argv, stdin=stdin, timeout=limit)
-        self._insist(result, shlex.join(argv), limit)
+        """Run a command that must succeed and return what it printed."""
+        result = self.run(*argv, stdin=stdin, timeout=timeout)
+        self._insist(result, shlex.join(argv), timeout)
         return result.stdout
 
     def apply(self, files: Sequence[File], *, timeout: float = 60) -> frozenset[str]:
@@ -136,14 +136,13 @@ class Machine(ABC):
         """
         if not files:
             return frozenset()
-        limit = patience(timeout)
-        result = self.run("python3", "-c", _RECEIVER, stdin=_stream(files), timeout=limit)
-        self._insist(result, f"python3 -c (receive {len(files)} files)", limit)
+        result = self.run("python3", "-c", _RECEIVER, stdin=_stream(files), timeout=timeout)
+        self._insist(result, f"python3 -c (receive {len(files)} files)", timeout)
         return frozenset(result.stdout.split("\0")[:-1])
 
     def _insist(self, result: Result, command: str, timeout: float) -> None:
         if result.timed_out:
-            raise CommandTimedOut(self.name, command, timeout, result.stdout + result.stderr)
+            raise CommandTimedOut(self.name, command, patience(timeout), result.stdout + result.stderr)
         if result.status != 0:
             raise CommandFailed(self.name, command, result.status or 0, result.stderr or result.stdout)
 
@@ -165,7 +164,7 @@ def on_each(machines: Sequence[M], act: Callable[[M], T]) -> dict[str, T]:
 
 
 def patience(timeout: float) -> float:
-    """Seconds for a command that must succeed: as `lab.wait.stretch` says, but no more than `LONGEST`."""
+    """Seconds for a command on a machine: as `lab.wait.stretch` says, but no more than `LONGEST`."""
     return max(timeout, min(LONGEST, stretched(timeout)))
 
 

@@ -9,10 +9,12 @@ from lab.choice import is_stale, provider_of, same_kind, settled
 from lab.errors import LabError
 from lab.growth import hindrances
 from lab.laboratory import Laboratory
+from lab.plan import DEFAULT, Given, load_plan
 from lab.rights import as_root
-from lab.state import StateFolder, state_root
+from lab.state import Intent, StateFolder, state_root
 from lab.topology import Facts, Topology, changes, facts
 from lab.users import insist_unused
+from lab.wait import stretch
 
 Report = Callable[[str], None]
 
@@ -51,6 +53,35 @@ def open_lab(
     lab = Laboratory(topology, provider, state)
     lab.machines.update(provider.attach(topology))
     return lab
+
+
+def reopened(name: str) -> Laboratory:
+    """The lab of that name as it was brought up, for whoever knows nothing but its name."""
+    state = state_of(name)
+    intent = state.intent()
+    if intent is None:
+        raise LabError(f"there is no lab {name}", remedy="thwlab up")
+    topology = plan_again(intent)
+    if topology is None:
+        raise LabError(
+            f"the plan that lab {name} was brought up with has changed", remedy=f"thwlab --name {name} down"
+        )
+    lab = Laboratory(topology, provider_of(intent.provider, name), state)
+    lab.machines.update(lab.provider.attach(topology))
+    stretch(lab.provider.slowness)
+    return lab
+
+
+def plan_again(intent: Intent) -> Topology | None:
+    """The plan that a lab was brought up with, read once more; None if its file says something else now."""
+    known = intent.asked or {}
+    again = load_plan(
+        Path(known["config"]) if "config" in known else DEFAULT,
+        name=Given(intent.name, "the running lab"),
+        versions=known.get("versions"),
+        profile=known.get("profile"),
+    ).topology
+    return again if again.digest() == intent.digest else None
 
 
 def remove_lab(name: str, *, force: bool = False) -> bool:

@@ -72,7 +72,7 @@ def stages_for(topology: Topology) -> list[Stage]:
         Stage(
             "kubelet",
             "kubelets ask to join",
-            _start(Kubelet, KubeProxy),
+            _start_kubelets,
             ("runtime", "access", "control-plane"),
             WORKERS,
         ),
@@ -90,7 +90,7 @@ def stages_for(topology: Topology) -> list[Stage]:
             ("hosts", "kubelet"),
             WORKERS,
         ),
-        Stage("proxy", "Services are translated on every worker", _await(KubeProxy), ("network",), WORKERS),
+        Stage("proxy", "Services are translated on every worker", _proxies, ("network",), WORKERS),
         *(_addon_stage(addon.name) for addon in chosen(topology)),
     ]
     return [_without(stage, topology) for stage in every if _has_machines(stage, topology)]
@@ -121,8 +121,19 @@ def _install(*kinds: type[Component]) -> Act:
     return lambda lab: _install_these(_components(kinds, lab), lab)
 
 
-def _start(*kinds: type[Component]) -> Act:
-    return lambda lab: _place_these(_components(kinds, lab), lab)
+def _start_kubelets(lab: Laboratory) -> list[str]:
+    """And what translates Services beside them; where machines are slow that comes once nodes are Ready.
+
+    There it would take the processors from the controllers that have the kubelets' requests to sign.
+    """
+    kinds = (Kubelet,) if lab.provider.is_slow else (Kubelet, KubeProxy)
+    return _place_these(_components(kinds, lab), lab)
+
+
+def _proxies(lab: Laboratory) -> list[str]:
+    changed = _place_these(_components((KubeProxy,), lab), lab) if lab.provider.is_slow else []
+    _await(KubeProxy)(lab)
+    return changed
 
 
 def _await(*kinds: type[Component]) -> Act:

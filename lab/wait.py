@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 
 MOST = 20.0  # times: a part that is broken must turn red on any machine
+PAUSE = 2.0  # seconds
 _patience: ContextVar[float] = ContextVar("patience", default=float("inf"))
 _slowness = [1.0]  # of this process' lab; a run has one
 
@@ -35,6 +36,11 @@ def stretched(seconds: float) -> float:
     return seconds * _slowness[0]
 
 
+def shortened(seconds: float) -> float:
+    """How long a slow machine may be kept busy with questions, where others could be for so many seconds."""
+    return seconds / _slowness[0]
+
+
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
     """Let no wait in here last longer, whatever its own deadline; threads begun in here inherit it."""
@@ -45,21 +51,34 @@ def at_most(seconds: float) -> Iterator[None]:
         _patience.reset(token)
 
 
+def dwell(seconds: float, check: Callable[[], None], *, every: float = 0.25) -> None:
+    """Let so many seconds pass, exactly as many on slow machines too, while ``check`` goes on to succeed.
+
+    For phases that have a length of their own; whatever the check raises ends it.
+    """
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        check()
+        time.sleep(max(0.0, min(every, left, end - time.monotonic())))
+
+
 def wait_until(what: str, check: Callable[[], T], *, timeout: float, every: float = 0.2) -> T:
     """Call ``check`` until it stops raising `NotYet` and return its value.
 
-    ``timeout`` and ``every`` are seconds, the first as `stretch` says.  The check runs at least once, and
-    once more at the deadline.  Any other exception is a defect, or proof that waiting is useless, and
+    ``timeout`` and ``every`` are seconds, both as `stretch` says, for what is asked takes processor time
+    from what is waited for; but no pause is lengthened to more than `PAUSE`.  The check runs at least once,
+    and once more at the deadline.  Any other exception is a defect, or proof that waiting is useless, and
     passes straight through.  Raises `WaitExpired` with what was seen last.
     """
     start = time.monotonic()
     patience = min(stretched(timeout), _patience.get())
+    rest = max(every, min(stretched(every), PAUSE))
 
     def left() -> float:
         return start + patience - time.monotonic()
 
     def pause(_: tenacity.RetryCallState) -> float:
-        return max(0.0, min(every, left()))
+        return max(0.0, min(rest, left()))
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(NotYet),

@@ -28,7 +28,7 @@ from lab.wait import NotYet, wait_until
 
 BASE_RECIPE, ROOT_RECIPE = 5, 6  # raised when this file makes something else of the same inputs
 PACKAGES = (
-    "systemd systemd-sysv dbus udev iproute2 iptables nftables openssh-server python3-minimal "
+    "systemd systemd-sysv dbus udev iproute2 iptables nftables openssh-server python3 "
     "ca-certificates procps kmod nginx-light libnginx-mod-stream haproxy conntrack ipset ethtool socat "
     "curl runc jq dnsutils iputils-ping tcpdump netcat-openbsd openssl busybox-static psmisc"
 ).split()

@@ -12,7 +12,7 @@ from lab.choice import is_stale, provider_of
 from lab.errors import LabError
 from lab.laboratory import Laboratory
 from lab.machine import Machine
-from lab.opening import state_of
+from lab.opening import plan_again, state_of
 from lab.plan import DEFAULT, Given, Overrides, Plan, load_plan
 from lab.providers.base import Gone, Provider
 from lab.providers.enclosed import DEFAULT_ROOT
@@ -104,15 +104,8 @@ class Session:
         known = intent.asked or {}
         if intent.digest == self.topology.digest():
             return self.topology
-        if not asked(self.settings) and known:
-            again = load_plan(
-                Path(known["config"]) if "config" in known else DEFAULT,
-                name=Given(intent.name, "the running lab"),
-                versions=known.get("versions"),
-                profile=known.get("profile"),
-            ).topology
-            if again.digest() == intent.digest:
-                return again
+        if not asked(self.settings) and known and (again := plan_again(intent)):
+            return again
         options = flags_of(known).strip()
         raise LabError(
             f"lab {self.name} was brought up with another plan than {self.topology.origin}",

@@ -7,7 +7,7 @@ from lab.components.readiness import ask
 from lab.machine import File, Machine, Platform, on_each
 from lab.pki import Credentials
 from lab.topology import Node, Profile, Topology
-from lab.wait import wait_until
+from lab.wait import shortened, wait_until
 
 LINGER = 3.0  # seconds
 
@@ -118,7 +118,7 @@ def await_ready(component: Component, machine: Machine) -> None:
     """Wait until the component serves on this machine; raises `WaitExpired` with what it said last."""
     wait_until(
         f"{component.name} on {machine.name}",
-        lambda: component.check_ready(machine, LINGER),
+        lambda: component.check_ready(machine, shortened(LINGER)),
         timeout=component.patience,
     )
 

@@ -31,14 +31,16 @@ class Fault(ABC):
     """Built from plain values only, so that whoever finds its undo record builds it again and heals.
 
     `machines` are the victims as resolved when it begins.  A fault without duration (`lasts` is False) does
-    what it does once and heals by itself; `heal` then only checks and helps.  Subclasses are frozen
-    dataclasses; their fields are the words of a scenario file.
+    what it does once and heals by itself; `heal` then only checks and helps.  Where `silences` is True
+    nothing runs on the victims while it lasts, probers neither.  Subclasses are frozen dataclasses; their
+    fields are the words of a scenario file.
     """
 
     machines: tuple[str, ...]
 
     word: ClassVar[str]
     lasts: ClassVar[bool] = True
+    silences: ClassVar[bool] = False
     destroys_data: ClassVar[bool] = False
 
     def unavailable(self, cluster: Cluster) -> str:

@@ -18,9 +18,13 @@ def words(topology: Topology) -> tuple[str, ...]:
 
 
 def resolve(cluster: Cluster, asked: str) -> tuple[str, ...]:
-    """The machines behind the word now.  `NotYet` while a role has no holder, `KeyError` if unknown."""
-    if asked in cluster.machines:
-        return (asked,)
+    """The machines behind the word now; plans that are done again name several, with a + between them.
+
+    `NotYet` while a role has no holder, `KeyError` if the word is unknown.
+    """
+    names = tuple(asked.split("+"))
+    if cluster.machines.keys() >= set(names):
+        return names
     return ROLES[asked](cluster)
 
 

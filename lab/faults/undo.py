@@ -28,15 +28,17 @@ class Debt:
     boot: str
     pid: int
 
+    def __str__(self) -> str:
+        return f"{self.record['fault']} on {', '.join(self.record['machines'])}"
+
     @property
     def name(self) -> str:
         """What its timers and files are called on the victims."""
         return f"{PREFIX}-{self.path.stem}"
 
-    @property
-    def is_due(self) -> bool:
-        """Whether it should have been healed by now."""
-        return self.boot != boot_id() or time.monotonic() >= self.due
+    def due_for(self, seconds: float = 0.0) -> bool:
+        """Whether it should have been healed so many seconds ago."""
+        return self.boot != boot_id() or time.monotonic() >= self.due + seconds
 
     def is_owed(self) -> bool:
         """Whether it still is."""

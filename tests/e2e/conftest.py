@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import pytest
-import support_health as health
 import support_pods
 from support_pods import PodSet
 
+from lab import health
 from lab.cluster import Cluster
 from lab.errors import ConfigError
 from lab.machine import on_each

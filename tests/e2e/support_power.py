@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import support_health as health
 import support_pods
 import support_writes
 from support_pods import PodSet, http
 from support_writes import Writes
 
+from lab import health
 from lab.cluster import Cluster
 from lab.errors import ClusterError, WaitExpired
 from lab.machine import Machine, on_each

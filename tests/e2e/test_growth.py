@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
-import support_health as health
 import support_pods
 import support_writes
 from support_visits import Visit, fingerprint, visit
 from support_writes import Writes
 
+from lab import health
 from lab.bringup import Bringup
 from lab.cluster import Cluster
 from lab.laboratory import Laboratory

@@ -4,8 +4,8 @@ import time
 from itertools import pairwise
 
 import pytest
-import support_health as health
 
+from lab import health
 from lab.cluster import Cluster
 from lab.errors import ConfigError
 from lab.machine import Machine

@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-import support_health as health
 import support_pods
 from support_pod_manifests import HTTP
 from support_pods import PodSet, ask, http, shell
 
+from lab import health
 from lab.cluster import Cluster
 from lab.errors import ConfigError
 from lab.machine import Machine

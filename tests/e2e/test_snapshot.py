@@ -4,10 +4,10 @@ import uuid
 from functools import partial
 
 import pytest
-import support_health as health
 import support_pods
 from support_pods import PodSet, ask, http, shell
 
+from lab import health
 from lab.cluster import Cluster
 from lab.kubeapi import Refused
 from lab.machine import Machine, on_each

@@ -4,6 +4,7 @@ from graphlib import TopologicalSorter
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fixed import guide_topology
@@ -131,6 +132,29 @@ def test_an_apiserver_that_starts_behind_the_balancer_is_waited_for(
     lab = SimpleNamespace(api=Api)
     with pytest.raises(kind, match="etcd failed"):
         module._check_api(lab)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("slow", "early", "late"),
+    [(False, {"kubelet", "kube-proxy"}, set()), (True, {"kubelet"}, {"kube-proxy"})],
+)
+def test_where_machines_are_slow_kubelets_start_alone(
+    monkeypatch: pytest.MonkeyPatch, slow: bool, early: set[str], late: set[str]
+) -> None:
+    placed: list[set[str]] = []
+
+    def place(components: Any, *_: Any) -> list[str]:
+        placed.append({component.name for component in components})
+        return []
+
+    monkeypatch.setattr(module, "place_all", place)
+    monkeypatch.setattr(module, "await_all", lambda *_: None)
+    provider = SimpleNamespace(is_slow=slow, platform=Platform(Substrate.CONTAINER, 2))
+    lab: Any = SimpleNamespace(topology=load_topology(), provider=provider, machines={}, credentials=None)
+    acts = {stage.name: stage.act for stage in stages_for(lab.topology)}
+    acts["kubelet"](lab)
+    acts["proxy"](lab)
+    assert placed == [each for each in (early, late) if each]
 
 
 @pytest.mark.parametrize(("slow", "wanted"), [(False, []), (True, ["k8s-master2"])])

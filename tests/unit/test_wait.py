@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.errors import LabError, WaitExpired
-from lab.wait import MOST, NotYet, at_most, stretch, stretched, wait_until
+from lab.wait import MOST, NotYet, at_most, dwell, shortened, stretch, stretched, wait_until
 
 
 def test_the_value_of_the_first_good_answer_comes_back() -> None:
@@ -91,3 +91,31 @@ def test_a_limit_on_waits_is_stretched_as_they_are() -> None:
     with at_most(0.04), pytest.raises(WaitExpired) as caught:
         wait_until("it", never, timeout=60, every=0.01)
     assert 0.2 <= caught.value.seconds < 2
+
+
+@pytest.mark.usefixtures("fast_again")
+def test_slow_machines_are_asked_less_often_and_for_less_long() -> None:
+    stretch(10.0)
+    calls: list[float] = []
+
+    def check() -> None:
+        calls.append(time.monotonic())
+        raise NotYet("no")
+
+    with pytest.raises(WaitExpired):
+        wait_until("it", check, timeout=0.05, every=0.02)
+    assert len(calls) <= 4  # 0.5 s by pauses of 0.2; without the stretch there would be 25
+    assert shortened(3.0) == pytest.approx(0.3)
+
+
+def test_a_phase_lasts_as_long_as_it_should_and_ends_at_once_with_what_watches_it() -> None:
+    began = time.monotonic()
+    dwell(0.12, lambda: None, every=0.05)
+    assert time.monotonic() - began >= 0.12
+
+    def broken() -> None:
+        raise LabError("a prober has ended")
+
+    with pytest.raises(LabError, match="a prober has ended"):
+        dwell(60, broken)
+    dwell(-1, broken)

@@ -4,8 +4,13 @@ import time
 from functools import partial
 
 from lab.errors import LabError
-from lab.machine import Machine, Result
+<<<<<<< HEAD
+from lab.machine import Machine, Result, patience
 from lab.providers.vagrant.connection import Connection, Unreachable
+=======
+from lab.machine import Machine, Result
+from lab.providers.vagrant.connection import Connection, OtherHostKey, Unreachable
+>>>>>>> b8936d702b442a87cfe64652e9d8a7332c199757
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, STOPPED, Hypervisor
 from lab.providers.vagrant.ssh import execute
 from lab.topology import Node
@@ -28,7 +33,7 @@ class VagrantMachine(Machine):
 
     def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:  # noqa: D102
         try:
-            return execute(self.connection, argv, stdin=stdin, timeout=timeout)
+            return execute(self.connection, argv, stdin=stdin, timeout=patience(timeout))
         except Unreachable as error:
             if (state := self.state()) != RUNNING:
                 raise Unreachable(f"{self.name} is {state or 'gone'}", remedy="thwlab up") from error
@@ -79,7 +84,11 @@ class VagrantMachine(Machine):
 def _check_booted(machine: VagrantMachine, other_than: str) -> None:
     script = 'cat "$2" && systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q .'
     try:
-        seen = machine.run("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID, timeout=TRY)
+        # Without patience: whoever is not up yet is asked anew, however slow it is.
+        argv = ("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID)
+        seen = execute(machine.connection, argv, stdin=b"", timeout=TRY)
+    except OtherHostKey:
+        raise
     except LabError as error:
         if machine.state() != RUNNING:
             raise

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import support_health as health
 import support_writes
 from support_dropin import FOLDER, apiserver_runs, drop_in
 
+from lab import health
 from lab.cluster import Cluster
 from lab.components.etcd import client_url
 from lab.components.rendering import CFG

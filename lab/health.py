@@ -118,7 +118,7 @@ def await_apiservers(cluster: Cluster, timeout: float = SERVE_SECONDS) -> None:
         api = cluster.api(name)
         insist(
             f"/readyz of {name or cluster.topology.api_url}",
-            lambda api=api: answered(lambda: api.text("/readyz")),
+            partial(answered, partial(api.text, "/readyz")),
             timeout,
         )
 

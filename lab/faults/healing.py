@@ -1,0 +1,105 @@
+"""Paying debts: a fault built again from its record, healed, and proven healed."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from lab.cluster import Cluster
+from lab.errors import LabError, WaitExpired
+from lab.faults.base import Fault, rebuilt
+from lab.faults.catalogue import FAULTS
+from lab.faults.undo import Debt, debts, read
+from lab.machine import Machine
+from lab.wait import NotYet, wait_until
+
+WITHIN = 90.0  # seconds for what was hit to serve again
+COMMAND = 20.0
+
+
+class Unhealed(LabError):
+    """Something is broken that we broke; nothing measured on this lab means anything until it is whole."""
+
+
+def arm(cluster: Cluster, fault: Fault, debt: Debt, seconds: float) -> None:
+    """Set a timer on each victim that can undo it alone; it fires if nobody disarms it in time."""
+    for script in fault.undo():
+        # `--collect`, else a unit that failed would keep its name and the next could not be armed.
+        argv = ("systemd-run", "--quiet", "--collect", f"--on-active={seconds:.0f}s", f"--unit={debt.name}")
+        timing = "--timer-property=AccuracySec=100ms"
+        cluster.machines[script.machine].check(*argv, timing, "sh", "-c", script.text, timeout=COMMAND)
+
+
+def disarm(machines: Sequence[Machine], debt: Debt) -> None:
+    """Stop the victims' timers; harmless where there is none any more."""
+    for machine in machines:
+        machine.run("systemctl", "stop", f"{debt.name}.timer", timeout=COMMAND)
+
+
+def heal(cluster: Cluster, debt: Debt, *, within: float = WITHIN) -> None:
+    """Undo what the debt tells of, prove it, and pay.  Raises `Unhealed` with what was seen last."""
+    fault = _fault_of(debt)
+    try:
+        wait_until(f"healing {fault.word}", partial(_healed, cluster, fault), timeout=within, every=0.2)
+        wait_until(
+            f"{fault.word} to leave nothing", partial(fault.check_healed, cluster), timeout=within, every=0.1
+        )
+    except WaitExpired as error:
+        raise Unhealed(
+            f"{fault.word} on {', '.join(fault.machines)} is not healed: {error}",
+            remedy="thwlab heal --all; where that does not help, thwlab restore or thwlab down and up",
+        ) from error
+    disarm([cluster.machines[name] for name in fault.machines if name in cluster.machines], debt)
+    debt.pay()
+
+
+def heal_all(cluster: Cluster, state: Path) -> list[str]:
+    """Pay every debt of the lab, the newest first; what was healed, a line for each.
+
+    Tries all of them, whatever fails, and raises the failures together.
+    """
+    return _pay(cluster, debts(state))
+
+
+def heal_due(cluster: Cluster, state: Path) -> list[str]:
+    """The same for those that should have been paid by now."""
+    return _pay(cluster, [debt for debt in debts(state) if debt.due_for()])
+
+
+def _pay(cluster: Cluster, owed: Sequence[Debt]) -> list[str]:
+    done, failures = [], []
+    for debt in reversed(owed):
+        try:
+            heal(cluster, debt)
+            done.append(str(debt))
+        except LabError as error:
+            failures.append(error)
+    if failures:
+        raise BaseExceptionGroup("not everything is healed", failures)
+    return done
+
+
+def heal_file(cluster: Cluster, path: Path) -> None:
+    """Pay the debt in this file, if it is still owed."""
+    try:
+        debt = read(path)
+    except FileNotFoundError:
+        return
+    heal(cluster, debt)
+
+
+def _healed(cluster: Cluster, fault: Fault) -> None:
+    """A victim that cannot be asked yet may be, once its link or its power is back."""
+    try:
+        fault.heal(cluster)
+    except LabError as error:
+        raise NotYet(str(error)) from error
+
+
+def _fault_of(debt: Debt) -> Fault:
+    try:
+        return rebuilt(FAULTS, debt.record)
+    except (KeyError, TypeError) as error:
+        raise Unhealed(
+            f"{debt.path} tells of a fault that this version does not know: {debt.record}",
+            remedy="heal it with the version that made it, or thwlab down and up",
+        ) from error

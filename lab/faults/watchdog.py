@@ -1,0 +1,74 @@
+"""Heals a fault whose harness was killed: a process of its own, one for each fault that lasts.
+
+``python -m lab.faults.watchdog LAB DEBT GRACE`` ends as soon as the debt is paid or the lab is gone; when
+the debt is due and nobody paid it within GRACE seconds, it does so itself.  What it says is in ``DEBT.log``.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from lab.cluster import Cluster
+from lab.errors import LabError, flat
+from lab.faults.healing import heal_file
+from lab.faults.undo import Debt, read
+from lab.opening import reopened
+from lab.wait import NotYet, wait_until
+
+log = logging.getLogger(__name__)
+GRACE = 5.0  # seconds after the debt is due in which its owner may still pay
+LONGEST = 24 * 3600.0  # seconds; no fault lasts longer
+
+
+def guard(lab: str, debt: Debt) -> None:
+    """Start one for this debt; it outlives us."""
+    argv = [sys.executable, "-m", "lab.faults.watchdog", lab, str(debt.path), str(GRACE)]
+    with debt.path.with_suffix(".log").open("wb") as said:
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},  # this very version
+        )
+
+
+def watch(lab: str, path: Path, grace: float) -> None:
+    """Wait until the debt is paid or due, and then pay it."""
+
+    def check() -> bool:
+        try:
+            debt = read(path)
+        except FileNotFoundError:
+            return False
+        if not debt.due_for(grace):
+            raise NotYet(f"{debt.record['fault']} is not due yet")
+        return True
+
+    if not wait_until(f"{path.name} to be paid", check, timeout=LONGEST, every=0.25):
+        path.with_suffix(".log").unlink(missing_ok=True)
+        return
+    log.warning("nobody healed %s in time; healing it", path.name)
+    with closing(reopened(lab)) as laboratory:
+        heal_file(Cluster(laboratory), path)
+    log.warning("healed")
+
+
+def main() -> None:
+    """See the module."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    name, path, grace = sys.argv[1:]
+    try:
+        watch(name, Path(path), float(grace))
+    except (LabError, BaseExceptionGroup) as error:
+        log.error("%s", flat(error))  # noqa: TRY400 - foreseen: its text is all there is to say
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Where a prober runs, on this host or on a machine, and how it is started, ended and read.
+
+Either way it ends by itself when we do: here its input closes, there its unit has a time limit.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.cluster import Cluster
+from lab.errors import LabError
+from lab.machine import File, Machine, Substrate
+from lab.pki import CA_FILES
+from lab.probes import dialogues, prober
+from lab.probes.catalogue import OUTSIDE, Probe
+from lab.probes.workload import Workload
+from lab.topology import Role
+
+PROGRAM = Path(prober.__file__)
+PLACE = "/run/thwlab-probes"  # on machines
+COMMAND, GRACE = 20.0, 5.0  # seconds
+TRIES = 5  # of reading another machine's clock
+
+
+@dataclass
+class Running(ABC):
+    """One prober at work; what it has told is complete once it was stopped."""
+
+    probe: Probe
+
+    @abstractmethod
+    def trouble(self) -> str:
+        """Why it is not at work; empty if it is, or if its machine cannot be asked just now."""
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether it has read its plan and begun."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ask it to end; harmless if it has.  Does not wait."""
+
+    @abstractmethod
+    def told(self) -> list[dict[str, Any]]:
+        """What it wrote, by this host's clock; waits for its end.  `LabError` if nothing can be had."""
+
+
+# -- on this host ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Here(Running):
+    """A process of this host, inside the lab's network."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    errors: Path
+
+    def trouble(self) -> str:  # noqa: D102
+        if self.process.poll() is None:
+            return ""
+        return f"{self.probe.name}: the prober ended with {self.process.returncode}: {self._said()}"
+
+    def stop(self) -> None:  # noqa: D102
+        if self.process.stdin:
+            self.process.stdin.close()
+
+    def told(self) -> list[dict[str, Any]]:  # noqa: D102
+        try:
+            self.process.wait(self.probe.deadline + GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(GRACE)
+        if not self.is_ready():
+            raise LabError(self.trouble())
+        return parsed(self.output.read_text())
+
+    def is_ready(self) -> bool:  # noqa: D102
+        return self.output.exists() and b"\n" in self.output.read_bytes()[:400]
+
+    def _said(self) -> str:
+        return self.errors.read_text(errors="replace").strip()[-1000:]
+
+
+def start_here(cluster: Cluster, probe: Probe, folder: Path) -> Here:
+    """Begin to ask from this host; ``folder`` is private and has the secrets."""
+    output, errors = (folder / f"{probe.name}.{ending}" for ending in ("jsonl", "err"))
+    plan = {**_plan(probe, secrets_here(cluster, probe.secrets, folder)), "until-input-ends": True}
+    path = folder / f"{probe.name}.plan"
+    path.write_text(json.dumps({**plan, "output": str(output)}))
+    argv = cluster.lab.provider.host_argv([sys.executable, "-I", str(PROGRAM), str(path)])
+    with errors.open("wb") as err:
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=err, stderr=err)
+    return Here(probe, process, output, errors)
+
+
+def secrets_here(cluster: Cluster, authority_of: str, folder: Path) -> dict[str, str] | None:
+    """Files with the certificates to show to `etcd` or `kubernetes`; None if none are asked for."""
+    if not authority_of:
+        return None
+    known = cluster.credentials
+    if authority_of == "etcd":
+        authority, pair = known.ca("etcd"), known.pair("etcd-client", cluster.topology.of(Role.ETCD)[0])
+    else:
+        authority, pair = known.ca("kubernetes"), known.pair("user")
+    names = {name: folder / f"{authority_of}.{name}" for name in ("ca", "cert", "key")}
+    for name, content in (("ca", authority), ("cert", pair.cert), ("key", pair.key)):
+        if not names[name].exists():  # else it may be read by another prober this moment
+            part = names[name].with_suffix(f".{threading.get_ident()}")
+            part.touch(0o600)
+            part.write_bytes(content)
+            part.replace(names[name])
+    return {name: str(path) for name, path in names.items()}
+
+
+# -- on a machine ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class There(Running):
+    """A unit of a machine; `offset` is that machine's monotonic clock minus ours, in seconds."""
+
+    machine: Machine
+    offset: float
+    bound: float
+    kept: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def unit(self) -> str:
+        """The unit it runs as."""
+        return unit_of(self.probe)
+
+    def trouble(self) -> str:  # noqa: D102
+        seen = self.machine.run("systemctl", "is-active", self.unit, timeout=COMMAND)
+        if seen.timed_out or seen.stdout.strip() == "active":
+            return ""
+        said = self.machine.run("journalctl", "-u", self.unit, "-n", "5", "-o", "cat", timeout=COMMAND)
+        return f"{self.probe.name}: the prober on {self.machine.name} ended: {said.stdout.strip()[-1000:]}"
+
+    def is_ready(self) -> bool:  # noqa: D102
+        return self.machine.run("test", "-s", _path(self.probe, "jsonl"), timeout=COMMAND).ok
+
+    def stop(self) -> None:  # noqa: D102
+        self.machine.run("systemctl", "stop", "--no-block", self.unit, timeout=COMMAND)
+
+    def told(self) -> list[dict[str, Any]]:  # noqa: D102
+        wait = self.probe.deadline + GRACE
+        script = _COLLECT.format(unit=self.unit, path=_path(self.probe, "jsonl"))
+        lines = parsed(self.machine.check("sh", "-c", script, timeout=wait + COMMAND))
+        return [_shifted(line, self.offset) for line in lines]
+
+
+def start_there(cluster: Cluster, probe: Probe, workload: Workload, seconds: float) -> There:
+    """Begin to ask from a machine, for so many seconds at most."""
+    machine = cluster.machines[probe.at]
+    tls = {"ca": CA_FILES["kubernetes"]} if probe.secrets == "kubernetes-ca" else None
+    plan = {**_plan(probe, tls), "output": _path(probe, "jsonl")}
+    files = [
+        File(f"{PLACE}/prober.py", PROGRAM.read_bytes()),
+        File(_path(probe, "plan"), json.dumps(plan).encode(), 0o600),
+    ]
+    machine.apply(files)
+    inside = ("nsenter", f"--net=/proc/{workload.pids[machine.name]}/ns/net") if probe.pod else ()
+    argv = (*inside, "python3", "-I", f"{PLACE}/prober.py", _path(probe, "plan"))
+    machine.check(*_unit_argv(probe, seconds), *argv, timeout=COMMAND)
+    return There(probe, machine, *clock_of(cluster, machine))
+
+
+def _unit_argv(probe: Probe, seconds: float) -> tuple[str, ...]:
+    unit, path = unit_of(probe), _path(probe, "jsonl")
+    clean = f"systemctl stop {unit} 2>/dev/null; systemctl reset-failed {unit} 2>/dev/null; rm -f {path}"
+    run = f"systemd-run --quiet --unit={unit} --property=RuntimeMaxSec={seconds:.0f}"
+    return ("sh", "-c", f'{clean}; exec {run} "$@"', "sh")
+
+
+def clear(machine: Machine) -> None:
+    """End every prober on the machine and remove what it left."""
+    machine.run("sh", "-c", _CLEAR, timeout=COMMAND)
+
+
+def clock_of(cluster: Cluster, machine: Machine) -> tuple[float, float]:
+    """The machine's monotonic clock minus ours, and how far that may be wrong, in seconds.
+
+    Containers share this host's clock.
+    """
+    if cluster.lab.provider.platform.substrate is Substrate.CONTAINER:
+        return 0.0, 0.0
+    return min((_reading(machine) for _ in range(TRIES)), key=lambda each: each[1])
+
+
+def _reading(machine: Machine) -> tuple[float, float]:
+    before = time.monotonic()
+    theirs = float(machine.check("python3", "-c", "import time; print(time.monotonic())", timeout=COMMAND))
+    after = time.monotonic()
+    return theirs - (before + after) / 2, (after - before) / 2
+
+
+def _shifted(line: dict[str, Any], offset: float) -> dict[str, Any]:
+    stamps = ("scheduled", "sent", "answered")
+    return {name: value - offset if name in stamps else value for name, value in line.items()}
+
+
+# -- both ------------------------------------------------------------------------------------------------
+
+
+def begin(cluster: Cluster, probe: Probe, workload: Workload, folder: Path, seconds: float) -> Running:
+    """Begin to ask, from wherever the probe wants."""
+    if probe.at == OUTSIDE:
+        return start_here(cluster, probe, folder)
+    return start_there(cluster, probe, workload, seconds)
+
+
+def private_folder(path: Path) -> Path:
+    """An empty folder that only its owner may enter."""
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(mode=0o700, parents=True)
+    return path
+
+
+def unit_of(probe: Probe) -> str:
+    """The unit of a prober on a machine."""
+    return f"thwlab-probe-{probe.name.replace('@', '-')}"
+
+
+def parsed(text: str) -> list[dict[str, Any]]:
+    """The whole lines; one that was cut off is left out."""
+    lines = text.split("\n")[:-1]
+    found: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return found
+
+
+def _path(probe: Probe, ending: str) -> str:
+    return f"{PLACE}/{probe.name}.{ending}"
+
+
+def _plan(probe: Probe, tls: Mapping[str, str] | None) -> dict[str, Any]:
+    if probe.secrets and not tls:
+        raise LabError(
+            f"{probe.name}: {probe.secrets} certificates are not given to {probe.at or 'this host'}"
+        )
+    more = {"module": dialogues.__file__} if probe.plan["ask"] in dialogues.ASK else {}
+    return {**probe.plan, **more, "interval": probe.interval, "deadline": probe.deadline, "tls": tls}
+
+
+_COLLECT = """\
+systemctl stop {unit} 2>/dev/null
+cat {path}
+rm -f {path}
+"""
+_CLEAR = f"""\
+systemctl stop 'thwlab-probe-*' 2>/dev/null
+systemctl reset-failed 'thwlab-probe-*' 2>/dev/null
+rm -rf {PLACE}
+"""

@@ -1,0 +1,119 @@
+"""All probes of a run together: begun, found at work, ended, and what they saw written into the history."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lab.background import start
+from lab.cluster import Cluster
+from lab.errors import LabError, flat
+from lab.history import Recorder
+from lab.machine import on_each
+from lab.probes.catalogue import Probe
+from lab.probes.clients import Clients
+from lab.probes.vantage import Running, begin, clear, private_folder
+from lab.probes.workload import Workload
+from lab.wait import NotYet, wait_until
+
+FIRST = 30.0  # seconds until every probe must have been answered once
+Lines = list[dict[str, Any]]
+
+
+@dataclass
+class Watch:
+    """The probes of one run.  `seconds` is how long they may go on if nobody ends them."""
+
+    cluster: Cluster
+    workload: Workload
+    folder: Path
+    recorder: Recorder
+    seconds: float
+    seed: str
+    running: list[Running] = field(default_factory=list)
+    clients: Clients | None = None
+
+    def begin(self, probes: Sequence[Probe]) -> None:
+        """Have every probe at work.  Raises `LabError` naming those that are not."""
+        private_folder(self.folder)
+        on_each(list(self.cluster.machines.values()), clear)
+        tasks = [
+            start(partial(begin, self.cluster, probe, self.workload, self.folder, self.seconds), probe.name)
+            for probe in probes
+        ]
+        failures = [error for task in tasks if (error := task.exception())]
+        self.running = [task.result() for task in tasks if not task.exception()]
+        if failures:
+            self.end(keep=False)
+            raise BaseExceptionGroup("probes could not be started", failures)
+        self.clients = Clients(self.cluster, self.folder, self.seed)
+
+    def check(self) -> None:
+        """Raise `LabError` if a prober on this host, or the clients, ended by themselves."""
+        found = [each.trouble() for each in self.running if not each.probe.at]
+        found += [self.clients.trouble()] if self.clients else []
+        if troubles := [said for said in found if said]:
+            raise LabError("; ".join(troubles))
+
+    def end(self, *, keep: bool = True, lost: Mapping[str, str] | None = None) -> None:
+        """End all probes and write down what they saw; ``lost`` says which machines were away, and why."""
+        for each in self.running:
+            each.stop()
+        if self.clients and keep:
+            self.recorder.write_all("operation", self.clients.told(self.recorder.began))
+        for each in self.running:
+            lines, trouble = _told(each)
+            if keep:
+                self._write(each.probe, lines, (lost or {}).get(each.probe.at, ""), trouble)
+        on_each(list(self.cluster.machines.values()), clear)
+        private_folder(self.folder).rmdir()
+        self.running = []
+
+    def _write(self, probe: Probe, lines: Lines, lost: str, trouble: str) -> None:
+        samples = [self._sample(probe, line) for line in lines if "scheduled" in line]
+        ends = {name: line for line in lines for name in ("ready", "ended") if name in line}
+        began = ends["ready"]["ready"] - self.recorder.began if "ready" in ends else 0.0
+        last = samples[-1]["scheduled"] + probe.interval if samples else began
+        self.recorder.write(
+            "probe",
+            name=probe.name,
+            question=probe.question,
+            vantage=probe.at,
+            target=probe.target,
+            interval=probe.interval,
+            deadline=probe.deadline,
+            began=round(began, 4),
+            ended=round(last, 4),
+            lost=lost,
+        )
+        costs = {"priority": ends.get("ready", {}).get("priority"), "cpu": ends.get("ended", {}).get("cpu")}
+        self.recorder.write("prober", probe=probe.name, **costs)
+        self.recorder.write_all("sample", samples)
+        if trouble and not lost:
+            self.recorder.write("trouble", text=trouble)
+
+    def _sample(self, probe: Probe, line: dict[str, Any]) -> dict[str, Any]:
+        times = {
+            name: round(line[name] - self.recorder.began, 4) for name in ("scheduled", "sent", "answered")
+        }
+        return {"probe": probe.name, **line, **times}
+
+
+def _told(running: Running) -> tuple[Lines, str]:
+    try:
+        return running.told(), ""
+    except (LabError, OSError, ValueError) as error:
+        return [], f"{running.probe.name}: nothing came back from its prober: {flat(error)}"
+
+
+def await_answers(watch: Watch) -> None:
+    """Return once every prober is at work; `WaitExpired` names those that are not."""
+
+    def check() -> None:
+        if dead := [said for each in watch.running if (said := each.trouble())]:
+            raise LabError("; ".join(dead))
+        if idle := [each.probe.name for each in watch.running if not each.is_ready()]:
+            raise NotYet(f"{', '.join(idle)} did not begin yet")
+
+    wait_until("every prober to be at work", check, timeout=FIRST)

@@ -1,0 +1,117 @@
+"""One fault from its debt to its proof of being healed, written down step by step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+from lab.cluster import Cluster
+from lab.errors import LabError, WaitExpired
+from lab.faults.base import Fault
+from lab.faults.catalogue import FAULTS
+from lab.faults.healing import arm, heal
+from lab.faults.targets import resolve
+from lab.faults.undo import Debt, owe
+from lab.faults.watchdog import guard
+from lab.history import Recorder
+from lab.scenario.course import Doing
+from lab.wait import wait_until
+
+RESOLVED = 20.0  # seconds for a role to have a holder
+EVIDENCE = 15.0  # seconds for a fault to show
+LATER = 2.0  # seconds after the hold at which victims heal themselves if we do not
+
+
+class Unavailable(LabError):
+    """This machine or provider cannot do the fault; the scenario is skipped with this reason."""
+
+
+def fault_of(cluster: Cluster, doing: Doing) -> Fault:
+    """The fault at the machines that have the role now."""
+    asked = doing.on
+    machines = wait_until(f"{asked} to be known", partial(resolve, cluster, asked), timeout=RESOLVED)
+    return FAULTS[doing.fault](machines=machines, **doing.values)
+
+
+def insist_possible(cluster: Cluster, doing: Doing) -> None:
+    """Raise `Unavailable` if this cluster or host cannot do it; changes nothing."""
+    fault = fault_of(cluster, doing)
+    if why := fault.unavailable(cluster):
+        raise Unavailable(f"{fault.word}: {why}")
+
+
+@dataclass
+class Breaking:
+    """One fault of a run, under way."""
+
+    cluster: Cluster
+    doing: Doing
+    number: int
+    recorder: Recorder
+    tell: Callable[[str], None]
+    begun: float = 0.0
+    debt: Debt | None = None
+    told: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def fault(self) -> Fault:
+        """The fault at the machines that have the role now."""
+        return fault_of(self.cluster, self.doing)
+
+    def begin(self) -> dict[str, str]:
+        """Break it and prove that it is broken; the machines where nothing runs any more, and why."""
+        fault = self.fault
+        hold = self.doing.hold if fault.lasts else 0.0
+        self.debt = owe(self.cluster.lab.state.path, fault.record(), hold)
+        guard(self.cluster.topology.name, self.debt)
+        arm(self.cluster, fault, self.debt, hold + LATER)
+        self.begun = self.recorder.now()
+        self._write(begun=self.begun)
+        self.tell(f"  {fault.word} {self._values()}on {self.doing.on}, now {', '.join(fault.machines)}")
+        fault.inject(self.cluster)
+        self._prove()
+        return dict.fromkeys(fault.machines, fault.word) if fault.silences else {}
+
+    def _prove(self) -> None:
+        try:
+            evidence = wait_until(
+                f"evidence of {self.fault.word}",
+                partial(self.fault.in_force, self.cluster),
+                timeout=min(EVIDENCE, self.doing.hold or EVIDENCE),
+                every=0.05,
+            )
+        except WaitExpired as error:
+            self._write(trouble=f"it does not bite: {error}")
+            return
+        self._write(in_force=self.recorder.now(), evidence=evidence)
+        self.tell(f"    in force after {self.recorder.now() - self.begun:.1f} s: {evidence}")
+
+    def heal(self) -> None:
+        """Undo it and prove that; `Unhealed` if that cannot be."""
+        if self.debt is None:
+            return
+        self._write(heal_begun=self.recorder.now())
+        try:
+            heal(self.cluster, self.debt)
+        except LabError as error:
+            self._write(trouble=str(error))
+            raise
+        self._write(healed=self.recorder.now())
+        self.tell(f"    healed {self.told['healed'] - self.begun:.1f} s after it began")
+
+    def _write(self, **more: Any) -> None:
+        rounded = {
+            name: round(value, 4) if isinstance(value, float) else value for name, value in more.items()
+        }
+        self.told |= rounded
+        self.recorder.write(
+            "injection",
+            number=self.number,
+            fault=self.fault.word,
+            asked=self.doing.on,
+            machines=self.fault.machines,
+            **self.told,
+        )
+
+    def _values(self) -> str:
+        return "".join(f"{name}={value} " for name, value in self.doing.values.items())

@@ -1,0 +1,34 @@
+"""What a run does and when, settled before it begins.  Pure data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+STEADY, FAULT, RECOVERY = PHASES = ("steady", "fault", "recovery")
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """One fault: its word and values, at whom, so many seconds after the fault phase began, for how long."""
+
+    fault: str
+    on: str
+    at: float = 0.0
+    hold: float = 0.0
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The phases, in seconds, what is done in the second of them, and who is asked all the while."""
+
+    name: str
+    phases: Mapping[str, float]
+    doings: tuple[Doing, ...] = ()
+    probes: tuple[str, ...] = ()
+    seed: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """All phases together."""
+        return sum(self.phases.values())

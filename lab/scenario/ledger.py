@@ -1,0 +1,66 @@
+"""What every member has at the end, which is what acknowledged writes are held against."""
+
+from functools import partial
+from typing import Any
+
+from lab.cluster import Cluster
+from lab.components.etcd import client_url
+from lab.errors import LabError
+from lab.history import Recorder
+from lab.kubeapi import Refused
+from lab.machine import Machine, on_each
+from lab.probes.catalogue import ETCD_ROOT
+from lab.probes.workload import NAMESPACE
+from lab.scenario.steadiness import check_hashes
+from lab.topology import Role
+from lab.wait import NotYet, wait_until
+
+OBJECTS = f"/registry/configmaps/{NAMESPACE}/"
+SECONDS = 60.0
+
+
+def reckon(cluster: Cluster, recorder: Recorder) -> None:
+    """Write down what every member has, and that they are alike; then take it away.
+
+    Each member is asked for its own data, so one that lags behind or has lost something cannot hide.
+    """
+    found = wait_until("equal HashKV", partial(check_hashes, cluster), timeout=SECONDS)
+    recorder.write("fact", name="hash-kv", value=found)
+    members = cluster.of(Role.ETCD)
+    kept = on_each(members, partial(_keys, cluster))
+    recorder.write("fact", name="ledger", value=kept)
+    _clear(cluster)
+
+
+def _keys(cluster: Cluster, member: Machine) -> list[str]:
+    """The names of all that probes wrote, as this member has it."""
+    return [
+        *(key.removeprefix(OBJECTS) for key in _listed(cluster, member, OBJECTS)),
+        *_listed(cluster, member, f"{ETCD_ROOT}/"),
+    ]
+
+
+def _listed(cluster: Cluster, member: Machine, prefix: str) -> list[str]:
+    args = ("get", prefix, "--prefix", "--keys-only", "--consistency=s")
+    done = cluster.etcdctl(*args, f"--endpoints={client_url(member.node)}", member=member, timeout=30)
+    if not done.ok or done.cut:
+        raise LabError(
+            f"{member.name}: etcdctl {' '.join(args)}: {done.stderr.strip()[-300:] or 'no answer'}"
+        )
+    return done.stdout.split()
+
+
+def _clear(cluster: Cluster) -> None:
+    done = cluster.etcdctl("del", f"{ETCD_ROOT}/", "--prefix", timeout=30)
+    if not done.ok:
+        raise LabError(f"etcdctl del {ETCD_ROOT}/: {done.stderr.strip()[-300:]}")
+    for kind in ("configmaps", "pods"):
+        path = f"/api/v1/namespaces/{NAMESPACE}/{kind}?labelSelector=thwlab%3Dprobe"
+        wait_until(f"removing {kind} of probes", partial(_removed, cluster, path), timeout=SECONDS)
+
+
+def _removed(cluster: Cluster, path: str) -> Any:
+    try:
+        cluster.api().delete(path)
+    except Refused as error:
+        raise NotYet(str(error)) from error

@@ -1,0 +1,154 @@
+"""One scenario on a running cluster: steady, broken, healed, and everything about it written down.
+
+It judges nothing: what it leaves is a history.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.cluster import Cluster
+from lab.errors import ClusterError, LabError, flat
+from lab.faults.healing import Unhealed, heal_all
+from lab.history import Recorder
+from lab.probes import workload
+from lab.probes.catalogue import probes
+from lab.probes.watching import Watch, await_answers
+from lab.scenario.breaking import Breaking, insist_possible
+from lab.scenario.course import FAULT, PHASES, Course, Doing
+from lab.scenario.facts import record_lab, record_logs
+from lab.scenario.ledger import reckon
+from lab.scenario.steadiness import insist_steady
+from lab.wait import dwell
+
+Tell = Callable[[str], None]
+MARGIN = 300.0  # seconds that a prober on a machine may live longer than the run is meant to last
+
+
+class NotFit(LabError):
+    """The lab was not whole before anything was done to it, so nothing was."""
+
+
+@dataclass
+class Run:
+    """One course on one cluster; its history goes to the recorder."""
+
+    cluster: Cluster
+    course: Course
+    recorder: Recorder
+    folder: Path
+    tell: Tell
+    lost: dict[str, str] = field(default_factory=dict)
+    moments: list[float] = field(default_factory=list)
+
+    def go(self) -> None:
+        """All of it.  Whatever happens, every fault is healed and every prober ended before it returns.
+
+        Raises `NotFit` or `Unavailable` before anything was broken; what comes up later is written down as
+        trouble.
+        """
+        self._whole_before()
+        for doing in self.course.doings:
+            insist_possible(self.cluster, doing)
+        record_lab(self.cluster, self.recorder)
+        try:
+            with self._watched() as watch:
+                for phase in PHASES:
+                    self._phase(phase, watch)
+        except (LabError, BaseExceptionGroup) as error:
+            self.trouble(flat(error))
+        self._whole_after()
+        record_logs(self.cluster, self.recorder, self.moments)
+
+    def trouble(self, text: str) -> None:
+        """Something because of which the run proves nothing."""
+        self.recorder.write("trouble", text=text)
+        self.tell(f"  trouble: {text}")
+
+    # -- before and after ----------------------------------------------------------------------------------
+
+    def _whole_before(self) -> None:
+        for done in heal_all(self.cluster, self.cluster.lab.state.path):
+            self.tell(f"  healed what an earlier run left: {done}")
+        try:
+            insist_steady(self.cluster)
+        except (ClusterError, BaseExceptionGroup) as error:
+            raise NotFit(
+                f"the lab is not whole, so it is not broken any further: {flat(error)}",
+                remedy="thwlab up puts right what it can; thwlab status shows the rest",
+            ) from error
+
+    def _whole_after(self) -> None:
+        try:
+            insist_steady(self.cluster)
+        except (ClusterError, BaseExceptionGroup) as error:
+            self.trouble(f"the lab is not whole after the run: {flat(error)}")
+        try:
+            reckon(self.cluster, self.recorder)
+        except (LabError, ClusterError, BaseExceptionGroup) as error:
+            self.trouble(f"what was written could not be read back: {flat(error)}")
+
+    # -- phases --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _watched(self) -> Iterator[Watch]:
+        served = workload.ensure(self.cluster)
+        watch = Watch(
+            self.cluster,
+            served,
+            self.folder / "probes",
+            self.recorder,
+            seconds=self.course.seconds + MARGIN,
+            seed=f"{self.course.seed}/clients",
+        )
+        wanted = probes(self.cluster.topology, served, self.course.probes)
+        self.tell(f"  {len(wanted)} probes")
+        try:
+            watch.begin(wanted)
+            await_answers(watch)
+            yield watch
+        finally:
+            self._heal()
+            watch.end(lost=self.lost)
+
+    def _heal(self) -> None:
+        try:
+            heal_all(self.cluster, self.cluster.lab.state.path)
+        except (Unhealed, BaseExceptionGroup) as error:
+            self.trouble(flat(error))
+
+    def _phase(self, phase: str, watch: Watch) -> None:
+        begin = self.recorder.now()
+        self.tell(f"  {phase}: {self.course.phases[phase]:.0f} s")
+        if phase == FAULT:
+            self._break(begin, watch)
+        left = begin + self.course.phases[phase] - self.recorder.now()
+        dwell(left, watch.check)
+        self.recorder.write("phase", phase=phase, begin=round(begin, 4), end=round(self.recorder.now(), 4))
+
+    def _break(self, begin: float, watch: Watch) -> None:
+        """Every fault at its moment, and healed at its moment; those that last may overlap."""
+        order = itertools.count()
+        due: list[tuple[float, int, Doing | Breaking]] = [
+            (doing.at, next(order), doing) for doing in self.course.doings
+        ]
+        heapq.heapify(due)
+        numbers = itertools.count(1)
+        while due:
+            at, _, what = heapq.heappop(due)
+            dwell(begin + at - self.recorder.now(), watch.check)
+            if isinstance(what, Breaking):
+                self.moments.append(self.recorder.now())
+                what.heal()
+                continue
+            breaking = Breaking(self.cluster, what, next(numbers), self.recorder, self.tell)
+            self.lost |= breaking.begin()
+            self.moments.append(breaking.begun)
+            if breaking.fault.lasts:
+                end = breaking.begun - begin + what.hold
+                heapq.heappush(due, (end, next(order), breaking))
+            else:
+                breaking.heal()

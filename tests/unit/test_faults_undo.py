@@ -1,0 +1,151 @@
+"""Debts: written before the damage, found by whoever comes after us, paid once."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from lab.faults import healing, undo
+from lab.faults.base import Fault, Script, rebuilt
+from lab.faults.catalogue import FAULTS
+from lab.faults.process import KillAndHold
+from lab.faults.watchdog import watch
+from lab.machine import Result
+from lab.wait import NotYet
+
+
+@dataclass
+class Machine:
+    """Writes down what it is asked."""
+
+    name: str
+    asked: list[tuple[str, ...]]
+
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
+        self.asked.append(argv)
+        return Result(0)
+
+    def check(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> str:
+        self.asked.append(argv)
+        return ""
+
+
+class Cluster:
+    def __init__(self) -> None:
+        self.machines = {name: Machine(name, []) for name in ("a", "b")}
+
+
+@dataclass(frozen=True)
+class Spell(Fault):
+    """A fault that is healed once `whole` is set."""
+
+    word: ClassVar[str] = "spell"
+    whole: ClassVar[bool] = True
+    healed: ClassVar[int] = 0
+
+    def undo(self) -> tuple[Script, ...]:
+        return tuple(Script(name, "undo it") for name in self.machines)
+
+    def inject(self, cluster: Any) -> None: ...
+
+    def in_force(self, cluster: Any) -> str:
+        return "it is"
+
+    def heal(self, cluster: Any) -> None:
+        type(self).healed += 1
+
+    def check_healed(self, cluster: Any) -> None:
+        if not self.whole:
+            raise NotYet("2 packets are still dropped")
+
+
+@pytest.fixture
+def spell(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Spell]]:
+    monkeypatch.setattr(healing, "FAULTS", {**FAULTS, "spell": Spell})
+    Spell.healed, Spell.whole = 0, True
+    yield Spell
+    Spell.whole = True
+
+
+def test_a_debt_is_on_disk_before_anything_is_done_and_says_all_that_is_needed(tmp_path: Path) -> None:
+    fault = KillAndHold(("a", "b"), unit="etcd")
+    debt = undo.owe(tmp_path, fault.record(), 60)
+    found = undo.debts(tmp_path)
+    assert [each.record for each in found] == [json.loads(json.dumps(fault.record()))]
+    assert rebuilt(FAULTS, found[0].record) == fault
+    assert not found[0].due_for()
+    assert debt.path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_debt_is_due_after_its_time_and_after_the_next_boot(tmp_path: Path) -> None:
+    assert undo.owe(tmp_path, {"fault": "x", "machines": []}, 0).due_for()
+    later = undo.owe(tmp_path, {"fault": "x", "machines": []}, 60)
+    assert not later.due_for()
+    assert undo.Debt(later.path, later.record, later.due, "another boot", 1).due_for()
+
+
+def test_healing_pays_and_stops_the_victims_timers(tmp_path: Path, spell: type[Spell]) -> None:
+    cluster: Any = Cluster()
+    fault = spell(("a",))
+    debt = undo.owe(tmp_path, fault.record(), 60)
+    healing.arm(cluster, fault, debt, 62)
+    assert "--on-active=62s" in cluster.machines["a"].asked[0]
+    assert cluster.machines["a"].asked[0][-1] == "undo it"
+    healing.heal(cluster, debt)
+    assert cluster.machines["a"].asked[-1] == ("systemctl", "stop", f"{debt.name}.timer")
+    assert undo.debts(tmp_path) == []
+
+
+def test_what_is_not_proven_healed_stays_owed_and_says_why(tmp_path: Path, spell: type[Spell]) -> None:
+    spell.whole = False
+    debt = undo.owe(tmp_path, spell(("a",)).record(), 60)
+    cluster: Any = Cluster()
+    with pytest.raises(healing.Unhealed, match=r"spell on a is not healed.*2 packets are still dropped"):
+        healing.heal(cluster, debt, within=0.1)
+    assert len(undo.debts(tmp_path)) == 1
+
+
+def test_all_are_tried_and_the_rest_is_healed_though_one_fails(tmp_path: Path, spell: type[Spell]) -> None:
+    undo.owe(tmp_path, spell(("a",)).record(), 60)
+    undo.owe(tmp_path, {"fault": "of-a-later-version", "machines": ["b"]}, 60)
+    cluster: Any = Cluster()
+    with pytest.raises(ExceptionGroup) as caught:
+        healing.heal_all(cluster, tmp_path)
+    assert "this version does not know" in str(caught.value.exceptions[0])
+    assert [debt.record["fault"] for debt in undo.debts(tmp_path)] == ["of-a-later-version"]
+
+
+def test_only_what_is_due_is_healed_unless_all_is_asked_for(tmp_path: Path, spell: type[Spell]) -> None:
+    undo.owe(tmp_path, spell(("a",)).record(), 0)
+    undo.owe(tmp_path, spell(("b",)).record(), 60)
+    cluster: Any = Cluster()
+    assert healing.heal_due(cluster, tmp_path) == ["spell on a"]
+    assert healing.heal_all(cluster, tmp_path) == ["spell on b"]
+    assert healing.heal_all(cluster, tmp_path) == []
+
+
+def test_the_watchdog_leaves_a_paid_debt_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.faults.watchdog.reopened", lambda _: pytest.fail("nothing is owed"))
+    debt = undo.owe(tmp_path, {"fault": "x", "machines": []}, 0)
+    debt.pay()
+    began = time.monotonic()
+    watch("lab", debt.path, grace=30)
+    assert time.monotonic() - began < 5
+
+
+def test_the_watchdog_heals_what_nobody_paid_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    healed: list[Path] = []
+
+    class Lab:
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("lab.faults.watchdog.reopened", lambda _: Lab())
+    monkeypatch.setattr("lab.faults.watchdog.heal_file", lambda _, path: healed.append(path))
+    debt = undo.owe(tmp_path, {"fault": "x", "machines": []}, 0.2)
+    watch("lab", debt.path, grace=0.2)
+    assert healed == [debt.path]
+    assert time.monotonic() >= debt.due + 0.2
