@@ -4,13 +4,8 @@ import time
 from functools import partial
 
 from lab.errors import LabError
-<<<<<<< HEAD
 from lab.machine import Machine, Result, patience
-from lab.providers.vagrant.connection import Connection, Unreachable
-=======
-from lab.machine import Machine, Result
 from lab.providers.vagrant.connection import Connection, OtherHostKey, Unreachable
->>>>>>> b8936d702b442a87cfe64652e9d8a7332c199757
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, STOPPED, Hypervisor
 from lab.providers.vagrant.ssh import execute
 from lab.topology import Node
