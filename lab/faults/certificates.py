@@ -272,7 +272,7 @@ curl --noproxy '*' -sS -m 5 -o /dev/null -w '%{http_code}' --cacert "$ca" "$@" "
 # The token comes from its file and stays out of the command line, which others may see.
 _WITH_TOKEN = f"""\
 server=$(sed -n 's/^ *server: *//p' {BOOTSTRAP} | tr -d '"')
-sed -n 's/^ *token: *"\\{{0,1\\}}\\([^"]*\\)"\\{{0,1\\}}$/header = "Authorization: Bearer \\1"/p' {BOOTSTRAP} |
+sed -n 's/^ *token: *\\(.*\\)$/header = "Authorization: Bearer \\1"/p' {BOOTSTRAP} | tr -d "'" |
   curl --noproxy '*' -sS -m 5 -o /dev/null -w '%{{http_code}}' --cacert "$1" -K - "$server/api"
 """
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.faults import quorum
-from lab.faults.base import Fault
+from lab.faults.base import Fault, Script
 from lab.faults.process import KillAndHold
 from lab.faults.shell import RUN, ShellFault, sh
 from lab.machine import Machine
@@ -126,12 +126,14 @@ class Disarm(Fault):
 
 
 @dataclass(frozen=True)
-class QuorumLost(KillAndHold):
+class QuorumLost(ShellFault):
     """The victims' members are killed and held down; they must be so many that no quorum is left."""
 
     word: ClassVar[str] = "quorum-lost"
 
-    unit: str = "etcd"
+    @property
+    def _held(self) -> KillAndHold:
+        return KillAndHold(self.machines, "etcd")
 
     def unavailable(self, cluster: Cluster) -> str:
         """Too few."""
@@ -141,16 +143,24 @@ class QuorumLost(KillAndHold):
             return f"{left} of {len(members)} members would be left, which is a quorum: aim at etcd:majority"
         return no_members(cluster, self.machines)
 
+    def undo(self) -> tuple[Script, ...]:
+        """Let them start, and start them."""
+        return self._held.undo()
+
+    def inject(self, cluster: Cluster) -> None:  # noqa: D102
+        self._held.inject(cluster)
+
     def in_force(self, cluster: Cluster) -> str:
         """No process of them is left, and none of the others knows a leader."""
-        told = super().in_force(cluster)
+        told = self._held.in_force(cluster)
         left = {name: s for name, s in quorum.statuses(cluster).items() if name not in self.machines}
         if led := [f"{name} has leader {status.leader:x}" for name, status in left.items() if status.leader]:
             raise NotYet("; ".join(led))
         return f"{told}; no leader is known to {', '.join(left) or 'anybody'}"
 
-    def check_healed(self, cluster: Cluster) -> None:  # noqa: D102
-        super().check_healed(cluster)
+    def check_healed(self, cluster: Cluster) -> None:
+        """They run, and every member commits."""
+        self._held.check_healed(cluster)
         quorum.check_healthy(cluster)
 
 

@@ -57,6 +57,8 @@ def check_healthy(cluster: Cluster) -> None:
     started = {each.get("name") for each in members if each.get("clientURLs") and not each.get("isLearner")}
     if started != planned or len(members) != len(planned):
         raise NotYet(f"members: {', '.join(_told(each) for each in members)}")
+    if raised := alarms(cluster):
+        raise NotYet(f"alarms: {raised}; remedy: etcdctl alarm disarm")
     sick = {
         name: said
         for name, said in on_each(cluster.of(Role.ETCD), lambda m: _sick(cluster, m)).items()
@@ -64,8 +66,6 @@ def check_healthy(cluster: Cluster) -> None:
     }
     if sick:
         raise NotYet("; ".join(f"{name}: {said}" for name, said in sick.items()))
-    if raised := alarms(cluster):
-        raise NotYet(f"alarms: {raised}; remedy: etcdctl alarm disarm")
 
 
 def listed(cluster: Cluster) -> list[dict[str, Any]]:

@@ -93,5 +93,5 @@ echo $held "$(show ActiveState)" "$(show MainPID)" $run $stop "${before:-0}"
 SEE_WORKERS = """\
 main=$(show MainPID)
 echo "$main:$(pids | grep -vx "$main" | sort | tr '\\n' ' ')"
-cat "$mark"
+cat "$mark" 2>/dev/null; true
 """

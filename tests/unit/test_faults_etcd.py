@@ -1,0 +1,188 @@
+"""Faults of etcd on three real members; whoever has not built etcd yet skips them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import real_etcd
+from fault_machines import MEMBERS, cluster_of, every_sandbox_ends, sandboxes  # noqa: F401
+
+from lab.errors import LabError
+from lab.faults import quorum, space, targets
+from lab.faults.etcd import Defrag, Disarm, MoveLeader, QuorumLost
+from lab.faults.members import MemberReplaced, MemberWiped
+from lab.faults.space import MIB, SpaceAlarm
+from lab.wait import NotYet, wait_until
+
+needs_etcd = pytest.mark.skipif(real_etcd.program() is None, reason="etcd is not built on this host yet")
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[Any]:
+    with real_etcd.members(tmp_path) as cluster:
+        yield cluster
+
+
+def await_(check: Any, what: str = "") -> Any:
+    return wait_until(what or "it", check, timeout=30)
+
+
+@needs_etcd
+def test_roles_are_looked_up(etcd: Any) -> None:
+    (leader,) = targets.resolve(etcd, "etcd:leader")
+    followers = targets.resolve(etcd, "etcd:followers")
+    assert {leader, *followers} == set(MEMBERS)
+    assert targets.resolve(etcd, "etcd:follower") == followers[:1]
+    assert targets.resolve(etcd, "etcd:majority") == (leader, followers[0])
+    assert targets.resolve(etcd, "etcd:leader-and-follower") == (leader, followers[0])
+
+
+@needs_etcd
+def test_leadership_is_moved_twice(etcd: Any) -> None:
+    for _ in range(2):
+        fault = MoveLeader(targets.resolve(etcd, "etcd:leader"))
+        assert not fault.unavailable(etcd)
+        fault.heal(etcd)
+        with pytest.raises(NotYet, match="unknown"):
+            fault.in_force(etcd)
+        fault.inject(etcd)
+        assert f"{fault.machines[0]} led in term" in await_(lambda f=fault: f.in_force(etcd))
+        fault.heal(etcd)
+        await_(lambda f=fault: f.check_healed(etcd))
+    with pytest.raises(LabError, match="does not lead"):
+        MoveLeader(targets.resolve(etcd, "etcd:follower")).inject(etcd)
+
+
+@needs_etcd
+def test_a_database_is_written_anew(etcd: Any) -> None:
+    fault = Defrag(tuple(MEMBERS))
+    with pytest.raises(NotYet):
+        fault.in_force(etcd)
+    fault.inject(etcd)
+    assert fault.in_force(etcd).count("written anew") == 3
+    fault.heal(etcd)
+    fault.check_healed(etcd)
+    assert etcd.machines[MEMBERS[0]].left() == []
+
+
+@needs_etcd
+def test_a_member_is_replaced_and_the_cluster_is_whole(etcd: Any) -> None:
+    name = targets.resolve(etcd, "etcd:leader")[0]
+    put(etcd, "kept", "value")
+    before = {each["ID"] for each in quorum.listed(etcd)}
+    fault = MemberReplaced((name,))
+    assert not fault.unavailable(etcd)
+    with pytest.raises(NotYet):
+        fault.in_force(etcd)
+    fault.inject(etcd)
+    assert "in the place of" in fault.in_force(etcd)
+    fault.heal(etcd)
+    await_(lambda: fault.check_healed(etcd))
+    assert len(before & {each["ID"] for each in quorum.listed(etcd)}) == 2
+    assert etcd.machines[name].left() == []
+    own = quorum.own(etcd, etcd.machines[name], "get", "kept", "--consistency=s")
+    assert own.stdout.split() == ["kept", "value"], "the new member has the others' data"
+
+
+@needs_etcd
+def test_a_wiped_member_does_not_come_back_until_it_is_healed(etcd: Any) -> None:
+    name = targets.resolve(etcd, "etcd:follower")[0]
+    fault = MemberWiped((name,))
+    fault.heal(etcd)
+    await_(lambda: fault.check_healed(etcd))
+    with pytest.raises(NotYet, match="answers"):
+        fault.in_force(etcd)
+    fault.inject(etcd)
+    told = await_(lambda: fault.in_force(etcd))
+    assert "did not come back" in told
+    assert "fatal" in told
+    with pytest.raises(NotYet):
+        fault.check_healed(etcd)
+    fault.heal(etcd)
+    await_(lambda: fault.check_healed(etcd))
+    assert etcd.machines[name].left() == []
+
+
+@needs_etcd
+def test_without_a_quorum_no_leader_is_known(etcd: Any) -> None:
+    fault = QuorumLost(targets.resolve(etcd, "etcd:majority"))
+    assert not fault.unavailable(etcd)
+    (left,) = set(MEMBERS) - set(fault.machines)
+    with pytest.raises(NotYet):
+        fault.in_force(etcd)
+    fault.inject(etcd)
+    assert await_(lambda: fault.in_force(etcd)).endswith(f"no leader is known to {left}")
+
+
+@needs_etcd
+@pytest.mark.parametrize("disarm", [True, False])
+def test_a_full_database_refuses_writes_until_it_is_disarmed(
+    etcd: Any, disarm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_without_tls(etcd, monkeypatch)
+    fault = SpaceAlarm(tuple(MEMBERS), room=MIB, disarm=disarm)
+    assert not fault.unavailable(etcd)
+    fault.heal(etcd)
+    await_(lambda: fault.check_healed(etcd))
+    with pytest.raises(NotYet, match="alarms: none"):
+        fault.in_force(etcd)
+    fault.inject(etcd)
+    assert "database space exceeded" in await_(lambda: fault.in_force(etcd))
+    with pytest.raises(NotYet):
+        fault.check_healed(etcd)
+    fault.heal(etcd)
+    if not disarm:
+        with pytest.raises(NotYet, match="etcdctl alarm disarm"):
+            fault.check_healed(etcd)
+        with pytest.raises(NotYet, match="NOSPACE"):
+            Disarm(()).in_force(etcd)
+        Disarm(()).inject(etcd)
+        assert Disarm(()).in_force(etcd)
+    await_(lambda: fault.check_healed(etcd))
+    put(etcd, "again", "x")
+    assert etcd.machines[MEMBERS[0]].left() == []
+
+
+def fill_without_tls(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space, "etcdctl", lambda: str(real_etcd.program() / "etcdctl"))
+    renamed = dict(cluster.renamed)
+    monkeypatch.setattr(space, "client_url", lambda node: renamed[quorum.client_url(node)])
+
+
+def put(cluster: Any, key: str, value: str) -> None:
+    assert quorum.from_anybody(cluster, "put", key, value).ok
+
+
+# -- what needs no member ----------------------------------------------------------------------------------
+
+
+def silent_lab(folder: Path) -> Any:
+    def refuse(*_: str, **__: Any) -> Any:
+        raise LabError("off")
+
+    return cluster_of(sandboxes(folder, *MEMBERS), etcdctl=refuse)
+
+
+def test_without_members_there_is_no_leader_to_aim_at(tmp_path: Path) -> None:
+    lab = silent_lab(tmp_path)
+    for role in ("etcd:leader", "etcd:followers", "etcd:majority"):
+        with pytest.raises(NotYet, match="no member of etcd says that it leads"):
+            targets.resolve(lab, role)
+    with pytest.raises(NotYet, match="not to be asked"):
+        quorum.check_healthy(lab)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (QuorumLost(("k8s-lb",)), "2 of 3 members would be left"),
+        (MemberWiped(("k8s-lb", "k8s-master1")), "one member of three or more"),
+        (MemberReplaced(("k8s-worker1",)), "k8s-worker1 has no member"),
+        (MoveLeader(("k8s-lb", "k8s-master1")), "from one member to another"),
+        (Defrag(("k8s-worker1",)), "no member"),
+        (SpaceAlarm(("k8s-lb",)), "aim at etcd:all"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_its_reason(tmp_path: Path, fault: Any, reason: str) -> None:
+    assert reason in fault.unavailable(silent_lab(tmp_path))
