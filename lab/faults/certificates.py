@@ -58,7 +58,7 @@ class _BadCertificate(ShellFault):
         lacking = [m.name for m in self.victims(cluster) if role not in m.node.roles]
         return f"{', '.join(lacking)} has no {self.unit}, which needs the role {role}" if lacking else ""
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """The covers go, and the program starts anew with what was below them."""
         return tuple(Script(name, _UNCOVER.format(unit=self.unit)) for name in self.machines)
 
@@ -129,7 +129,7 @@ class ForeignCa(_BadCertificate):
 
 @dataclass(frozen=True)
 class TokenRevoked(Fault):
-    """The bootstrap token is deleted from the cluster; the victims are masters, who refuse it from then on."""
+    """The bootstrap token is deleted from the cluster; the victims, masters, refuse it from then on."""
 
     word: ClassVar[str] = "token-revoked"
 
@@ -233,7 +233,7 @@ def _check_files(cluster: Cluster, machine: Machine, unit: str) -> None:
 
 
 def _shown_token(cluster: Cluster, masters: tuple[str, ...]) -> dict[str, str]:
-    """The status that each of these masters has for a worker who comes with its token, or curl's last word."""
+    """What each of these masters says to a worker that comes with its token: a status, or no answer."""
     worker, port = cluster.of(Role.WORKER)[0], cluster.topology.networks.api_port
 
     def ask(name: str) -> str:
