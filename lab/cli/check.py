@@ -135,7 +135,7 @@ def _headline(checked: Checked) -> str:
     keys = len(judgement.keys)
     told = {
         Verdict.HELD: f"an order explains every answer ({_keys(keys)})",
-        Verdict.BROKEN: f"{len(judgement.broken)} of {_keys(keys)}: no order explains the answers",
+        Verdict.BROKEN: f"no order explains the answers of {len(judgement.broken)} of {_keys(keys)}",
         Verdict.UNKNOWN: f"{len(judgement.undecided)} of {_keys(keys)} undecided, none broken",
     }
     verdict = judgement.verdict
