@@ -46,7 +46,8 @@ class Figures:
 
     def __str__(self) -> str:
         return (
-            f"{self.name:34} {self.seconds:6.1f} s (processor {self.processor:4.1f} s) {self.decided:8.2%} decided, "
+            f"{self.name:34} {self.seconds:6.1f} s (processor {self.processor:4.1f} s) "
+            f"{self.decided:8.2%} decided, "
             f"{len(self.found & self.seeded):3} of {len(self.seeded)} found, "
             f"{len(self.found - self.seeded)} called broken that are not"
         )

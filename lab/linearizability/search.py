@@ -1,10 +1,10 @@
 """The search for an order that explains a key's history, after Wing and Gong, with Lowe's cache.
 
-Operations that were answered stand in a linked list in order of their calls; one that is put in its place is
-lifted out, and put back when the search returns.  A configuration is how many answers are done without a gap,
-a bit for each that is done beyond, the state, and a bit for each unanswered one that is done.  Who meets one
-again has been there.  So has whoever did the same and more of the unanswered ones: whatever can follow now could
-follow then.  Every operation looked at costs a step; out of steps is `UNKNOWN`.
+Operations that were answered stand in a linked list in order of their calls; one that is put in its place
+is lifted out, and put back when the search returns.  A configuration is how many answers are done without a
+gap, a bit for each that is done beyond, the state, and a bit for each unanswered one that is done.  Who meets
+one again has been there.  So has whoever did the same and more of the unanswered ones: whatever can follow
+now could follow then.  Every operation looked at costs a step; out of steps is `UNKNOWN`.
 """
 
 from collections.abc import Iterator

@@ -105,6 +105,7 @@ def test_a_missing_string_reads_as_an_empty_one() -> None:
             [":process 0 :type :invoke :f :add"],
         ),
         (1, "Elle does", [":process 0 :type :invoke :f :txn :value []"]),
+        (1, "Elle does", [":type :ok :f :txn :value [[:r :x [1]]]"]),
         (1, "no model of locks", [":process 0 :type :invoke :f :release"]),
     ],
 )
