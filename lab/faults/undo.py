@@ -89,7 +89,7 @@ def _read(state: Path) -> Iterator[Debt]:
 
 
 def _process(pid: int) -> str:
-    """A process by its number and when it began, for numbers are used again; only the number if it is gone."""
+    """A process by its number and when it began, for numbers are used again; if it is gone, by that alone."""
     try:
         begun = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
