@@ -54,10 +54,13 @@ class ShareAnswered(OfAnswers):
 
     def _path(self, history: History, probe: Probed, span: Span) -> Seen:
         seen = watched(history, probe, span)
-        answered = len(seen.samples) - len(seen.failed)
+        answered = self._answered(seen)
         least, most = answered / seen.planned, (answered + seen.missing) / seen.planned
         found = self.measured(least, f"{probe.name}: {_counted(seen)}", span)
         return found if self.keeps(least) == self.keeps(most) else replace(found, verdict=Verdict.UNKNOWN)
+
+    def _answered(self, seen: Watched) -> int:
+        return len(seen.samples) - len(seen.failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +74,14 @@ class Availability(ShareAnswered):
 
 @dataclass(frozen=True, kw_only=True)
 class Away(ShareAnswered):
-    """The same share, where nothing may be answered as long as a fault lasts: what answers was not hit."""
+    """Questions answered within the window / scheduled in it, where nobody may: who answers was not hit."""
 
     word: ClassVar[str] = "away"
 
     at_most: Share
+
+    def _answered(self, seen: Watched) -> int:
+        return sum(sample.ok and sample.answered <= seen.span.end for sample in seen.samples)
 
 
 @dataclass(frozen=True, kw_only=True)

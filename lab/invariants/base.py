@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from lab.history import History, Injection, Span
 from lab.invariants.finding import Finding, Unit, Verdict, worst
-from lab.invariants.terms import Phases, Since
+from lab.invariants.terms import IN_FORCE, Phases, Since
 
 NEAR = 1e-9  # what arithmetic with fractions may be wrong by
 
@@ -114,11 +114,23 @@ _TITLE = {"of": "of ", "lease": "of ", "step": "until ", "kept": "of ", "among":
 
 def window_of(history: History, during: Phases) -> Span:
     """The phases' span; `Unclear` if the run has not all of them."""
+    if during == IN_FORCE:
+        return _in_force(history)
     names = during.split("+")
     missing = [name for name in names if name not in history.phases]
     if missing:
         raise Unclear(f"the run has no phase {', '.join(missing)}: it ended before")
     return history.window(names[0], names[-1])
+
+
+def _in_force(history: History) -> Span:
+    """While all faults of the run were in force together; `Unclear` if they never were."""
+    done = [injection_of(history, number) for number in range(1, len(history.injections) + 1)]
+    begins = [each.in_force for each in done if each.in_force is not None]
+    ends = [origin_of(each, Since.HEAL) for each in done]
+    if not done or max(begins) >= min(ends):
+        raise Unclear(f"the run's {len(done)} faults were never in force together")
+    return Span(max(begins), min(ends))
 
 
 def end_of(history: History) -> float:

@@ -42,7 +42,10 @@ def kind_of(said: str) -> Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class OnlyOneKind(OfAnswers):
-    """How many questions failed in another way than the one that this fault must show."""
+    """How many questions failed in another way than the one that this fault must show.
+
+    Those that failed after the window had ended met the healing, and are left out.
+    """
 
     unit: ClassVar[Unit] = Unit.COUNT
     kind: ClassVar[Kind]
@@ -50,7 +53,7 @@ class OnlyOneKind(OfAnswers):
     at_most: Count = NONE
 
     def _path(self, history: History, probe: Probed, span: Span) -> Seen:
-        failed = watched(history, probe, span).failed
+        failed = [each for each in watched(history, probe, span).failed if each.answered <= span.end]
         if not failed:
             raise Unclear(f"{probe.name}: no question failed, so none failed as a {self.kind}")
         other = [sample for sample in failed if kind_of(sample.said) is not self.kind]
