@@ -79,7 +79,7 @@ class Invariant(ABC):
         """The word with what it is about, as `expect` and reports name it."""
         about = {name: getattr(self, name, None) for name in _TITLE}
         parts = [f" {link}{value}" for name, link in _TITLE.items() if (value := about[name])]
-        return self.word + "".join(p for p in parts if p not in (" among all", f" of {self.word}"))
+        return self.word + "".join(p for p in parts if p not in (*_UNSAID, f" of {self.word}"))
 
     @property
     def bound(self) -> str:
@@ -108,8 +108,10 @@ class Invariant(ABC):
         return max(among, key=lambda one: side * one.value if one.value is not None else float("inf"))
 
 
-_TITLE = {"of": "of ", "lease": "of ", "step": "until ", "kept": "of ", "among": "among ", "since": "since ",
-          "during": "during "}  # fmt: skip
+# The fields that a title names, with what stands before them, and what goes without saying.
+_TITLE = {"of": "of ", "lease": "of ", "step": "until ", "kept": "of ", "paths": "", "among": "among ",
+          "since": "since ", "during": "during "}  # fmt: skip
+_UNSAID = (" worst", " among all")
 
 
 def window_of(history: History, during: Phases) -> Span:

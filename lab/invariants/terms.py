@@ -31,6 +31,13 @@ class Among(StrEnum):
     VICTIMS = "victims"
 
 
+class Paths(StrEnum):
+    """Whether each path must keep the limit, so that the worst counts, or all their questions together."""
+
+    WORST = "worst"
+    TOGETHER = "together"
+
+
 class Since(StrEnum):
     """From when time counts: from when the fault began, or from when its healing began."""
 

@@ -23,6 +23,7 @@ from lab.invariants.terms import (
     Connection,
     Count,
     Lease,
+    Paths,
     Phases,
     Question,
     Seconds,
@@ -400,6 +401,17 @@ def test_the_worst_path_counts_and_is_named() -> None:
     finding = a.Availability(of=DNS, at_least=Share(0.95)).judge(made(good, bad))
     assert (finding.verdict, finding.value) == (BROKEN, pytest.approx(0.9))
     assert finding.text.startswith("dns@w2: 450 of 500 answered; 50 timed out in connect")
+
+
+def test_all_paths_together_may_be_judged_instead() -> None:
+    good, bad = asked("dns", name="dns@w1"), asked("dns", name="dns@w2", failing=[(10, 15)])
+    finding = a.Availability(of=DNS, at_least=Share(0.95), paths=Paths.TOGETHER).judge(made(good, bad))
+    assert (finding.verdict, finding.value) == (HELD, pytest.approx(0.95))
+    assert finding.invariant == "availability of dns together during fault+recovery"
+    assert finding.text.startswith("dns@w1: all 500 answered; dns@w2: 450 of 500")
+    away = asked("dns", name="dns@w2", lost="off", missing=[(10, 60)])
+    alone = a.Availability(of=DNS, at_least=Share(0.95), paths=Paths.TOGETHER).judge(made(good, away))
+    assert alone.verdict is UNKNOWN
 
 
 def test_a_broken_path_beats_one_whose_vantage_point_was_away() -> None:
