@@ -32,8 +32,10 @@ class Fault(ABC):
 
     `machines` are the victims as resolved when it begins.  A fault without duration (`lasts` is False) does
     what it does once and heals by itself; `heal` then only checks and helps.  Where `silences` is True
-    nothing runs on the victims while it lasts, probers neither.  Subclasses are frozen dataclasses; their
-    fields are the words of a scenario file.
+    nothing runs on the victims while it lasts, probers neither.  `destroys_data` is for one after which only
+    a snapshot brings back what was.  `takes` is how many seconds `inject` itself may need, where that is more
+    than a moment: nobody may heal it meanwhile.  Subclasses are frozen dataclasses; their fields are the
+    words of a scenario file, and their docstrings tell what each means.
     """
 
     machines: tuple[str, ...]
@@ -42,6 +44,7 @@ class Fault(ABC):
     lasts: ClassVar[bool] = True
     silences: ClassVar[bool] = False
     destroys_data: ClassVar[bool] = False
+    takes: ClassVar[float] = 0.0
 
     def unavailable(self, cluster: Cluster) -> str:
         """Why this cluster or host cannot do it, for the report; empty if it can.  Changes nothing."""

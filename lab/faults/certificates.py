@@ -27,6 +27,7 @@ from lab.topology import Node, Profile, Role
 from lab.wait import NotYet
 
 Holder = Literal["kube-apiserver", "etcd", "kubelet"]
+KNOWN = ("200", "403")  # statuses for somebody whose name is known
 COVERS = f"{RUN}/certificates"
 KUBELET_CLIENT = f"{KUBERNETES_SSL}/kubelet-client-current.pem"
 USES: Mapping[str, tuple[str, ...]] = {
@@ -57,7 +58,7 @@ class _BadCertificate(ShellFault):
         lacking = [m.name for m in self.victims(cluster) if role not in m.node.roles]
         return f"{', '.join(lacking)} has no {self.unit}, which needs the role {role}" if lacking else ""
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """The covers go, and the program starts anew with what was below them."""
         return tuple(Script(name, _UNCOVER.format(unit=self.unit)) for name in self.machines)
 
@@ -128,7 +129,7 @@ class ForeignCa(_BadCertificate):
 
 @dataclass(frozen=True)
 class TokenRevoked(Fault):
-    """The bootstrap token is deleted from the cluster; the victims are workers, who would join by it."""
+    """The bootstrap token is deleted from the cluster; the victims, masters, refuse it from then on."""
 
     word: ClassVar[str] = "token-revoked"
 
@@ -136,31 +137,30 @@ class TokenRevoked(Fault):
         """The guide has its token in a file of each apiserver."""
         if cluster.topology.profile is Profile.GUIDE:
             return "with profile guide the token is in a file of the apiservers, not in the cluster"
-        return _not_workers(cluster, self.machines)
+        if not cluster.topology.of(Role.WORKER):
+            return "the plan has no worker that would join by the token"
+        others = [n for n in self.machines if Role.CONTROL_PLANE not in cluster.topology.node(n).roles]
+        return f"{', '.join(others)} does not judge tokens: aim at control-plane" if others else ""
 
     def inject(self, cluster: Cluster) -> None:  # noqa: D102
         answering(cluster).delete(path_of(token_secret(cluster.credentials.bootstrap_token)))
 
     def in_force(self, cluster: Cluster) -> str:
-        """What the API says to a victim that shows the token."""
-        told = []
-        for name in self.machines:
-            status, said = _shown_token(cluster.machines[name])
-            if status != "401":
-                raise NotYet(f"{name}: the API says {status} to its bootstrap token: {said}")
-            told.append(f"{name}: the API says 401 to its bootstrap token")
-        return "; ".join(told)
+        """What each victim says to a worker that shows the token."""
+        said = _shown_token(cluster, self.machines)
+        if kept := [f"{name} says {status} to it" for name, status in said.items() if status != "401"]:
+            raise NotYet(f"the bootstrap token: {', '.join(kept)}")
+        return f"{', '.join(said)} says 401 to the bootstrap token"
 
     def heal(self, cluster: Cluster) -> None:
         """The lab's own token is put into the cluster again."""
         answering(cluster).apply(token_secret(cluster.credentials.bootstrap_token))
 
     def check_healed(self, cluster: Cluster) -> None:
-        """The API takes it from every victim."""
-        for name in self.machines:
-            status, said = _shown_token(cluster.machines[name])
-            if status == "401":
-                raise NotYet(f"{name}: the API says {status} to its bootstrap token: {said}")
+        """Every victim knows whose token it is, whether or not its holder may do what is asked."""
+        said = _shown_token(cluster, self.machines)
+        if lost := [f"{name} says {status} to it" for name, status in said.items() if status not in KNOWN]:
+            raise NotYet(f"the bootstrap token: {', '.join(lost)}")
 
 
 def _issued(
@@ -232,15 +232,16 @@ def _check_files(cluster: Cluster, machine: Machine, unit: str) -> None:
         raise NotYet(f"{machine.name}: {KUBELET_CLIENT} has ended")
 
 
-def _not_workers(cluster: Cluster, machines: tuple[str, ...]) -> str:
-    others = [name for name in machines if Role.WORKER not in cluster.topology.node(name).roles]
-    return f"{', '.join(others)} does not join by a token: aim at workers" if others else ""
+def _shown_token(cluster: Cluster, masters: tuple[str, ...]) -> dict[str, str]:
+    """What each of these masters says to a worker that comes with its token: a status, or no answer."""
+    worker, port = cluster.of(Role.WORKER)[0], cluster.topology.networks.api_port
 
+    def ask(name: str) -> str:
+        url = f"https://{cluster.topology.node(name).address}:{port}/api"
+        done = worker.run("sh", "-c", _WITH_TOKEN, "sh", CA_FILES["kubernetes"], url, timeout=20)
+        return done.stdout.strip() if done.ok else done.stderr.strip() or "nothing"
 
-def _shown_token(machine: Machine) -> tuple[str, str]:
-    """The API's status for whoever comes with the machine's token, and what curl said."""
-    done = machine.run("sh", "-c", _WITH_TOKEN, "sh", CA_FILES["kubernetes"], timeout=20)
-    return done.stdout.strip() or "nothing", done.stderr.strip()
+    return {name: ask(name) for name in masters}
 
 
 # Each file by its own name, as a link may have another target by the time of the undoing.
@@ -271,9 +272,8 @@ curl --noproxy '*' -sS -m 5 -o /dev/null -w '%{http_code}' --cacert "$ca" "$@" "
 """
 # The token comes from its file and stays out of the command line, which others may see.
 _WITH_TOKEN = f"""\
-server=$(sed -n 's/^ *server: *//p' {BOOTSTRAP} | tr -d '"')
 sed -n 's/^ *token: *\\(.*\\)$/header = "Authorization: Bearer \\1"/p' {BOOTSTRAP} | tr -d "'" |
-  curl --noproxy '*' -sS -m 5 -o /dev/null -w '%{{http_code}}' --cacert "$1" -K - "$server/api"
+  curl --noproxy '*' -sS -m 5 -o /dev/null -w '%{{http_code}}' --cacert "$1" -K - "$2"
 """
 
 FAULTS: tuple[type[Fault], ...] = (CertificateExpired, ForeignCa, TokenRevoked)

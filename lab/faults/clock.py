@@ -33,7 +33,7 @@ class ClockStep(ShellFault):
         """A container has its host's clock."""
         return lacks(cluster, Capability.OWN_CLOCK, "give a machine a clock of its own")
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """The hardware's clock, which nobody touched, says what the time is, to the second."""
         return tuple(Script(name, _UNDO) for name in self.machines)
 

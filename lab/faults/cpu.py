@@ -34,7 +34,7 @@ class Starve(ShellFault):
                 return f"{machine.name}: {tried.stderr.strip() or f'no unit {self.unit}'}"
         return ""
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """It may use what it likes."""
         return tuple(Script(name, self._head + _FREE) for name in self.machines)
 

@@ -38,7 +38,7 @@ class DiskFull(ShellFault):
         tried = machine.run("python3", "-c", _QUOTA, "can", FOLDER, str(LIMIT))
         return "" if tried.ok else f"{machine.name}: {tried.stderr.strip().splitlines()[-1]}"
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """The bound and the filler go; who gave up for want of space is started again."""
         text = _FREE.format(quota=_QUOTA, folder=FOLDER, limit=LIMIT, filler=FILLER)
         return tuple(Script(name, text) for name in self.machines)
@@ -97,7 +97,7 @@ class DiskSlow(ShellFault):
                 return f"{machine.name}: {tried.stderr.strip()}"
         return ""
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """No bound."""
         return tuple(Script(name, f"set -- {FOLDER}\n{_DISK}{_FAST}") for name in self.machines)
 

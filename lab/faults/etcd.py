@@ -26,9 +26,9 @@ class EtcdFault(ShellFault):
         """A machine without a member."""
         return no_members(cluster, self.machines)
 
-    def heal(self, cluster: Cluster) -> None:
+    def mending(self) -> tuple[Script, ...]:
         """It heals by itself; only our notes go."""
-        self.on_victims(cluster, lambda machine: sh(machine, f"rm -f {NOTE}"))
+        return tuple(Script(name, f"rm -f {NOTE}") for name in self.machines)
 
     def check_healed(self, cluster: Cluster) -> None:  # noqa: D102
         quorum.check_healthy(cluster)
@@ -77,6 +77,7 @@ class Defrag(EtcdFault):
     """The victims' databases are written anew, one after the other; each member stands still meanwhile."""
 
     word: ClassVar[str] = "defrag"
+    takes: ClassVar[float] = DEFRAG
 
     def inject(self, cluster: Cluster) -> None:
         """Returns when all are done."""
@@ -143,9 +144,9 @@ class QuorumLost(ShellFault):
             return f"{left} of {len(members)} members would be left, which is a quorum: aim at etcd:majority"
         return no_members(cluster, self.machines)
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """Let them start, and start them."""
-        return self._held.undo()
+        return self._held.mending()
 
     def inject(self, cluster: Cluster) -> None:  # noqa: D102
         self._held.inject(cluster)

@@ -24,7 +24,7 @@ class InterfaceDown(ShellFault):
             return ""
         return "machines are commanded by SSH over this very interface"
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """Up again, and the routes that units and networkd had made."""
         return tuple(Script(name, f"set -- {name}\n{DEVICE}{_UP}") for name in self.machines)
 

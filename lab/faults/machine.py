@@ -24,6 +24,8 @@ ANSWER = 1.0  # seconds
 class MachineFault(ShellFault):
     """Done to all of a machine by its provider; healed by switching on what is off."""
 
+    silences: ClassVar[bool] = True
+
     def heal(self, cluster: Cluster) -> None:
         """Boot what is off; returns once commands can be run there."""
         on_each(self.victims(cluster), lambda machine: machine.boot())
@@ -90,6 +92,7 @@ class Reboot(MachineFault):
 
     word: ClassVar[str] = "reboot"
     lasts: ClassVar[bool] = False
+    takes: ClassVar[float] = 300.0  # an emulated VM on a busy host
 
     def inject(self, cluster: Cluster) -> None:
         """Returns once it is up again, for nobody but us would boot some providers' machines."""

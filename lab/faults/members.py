@@ -77,6 +77,7 @@ class MemberReplaced(MemberFault):
 
     word: ClassVar[str] = "member-replaced"
     lasts: ClassVar[bool] = False
+    takes: ClassVar[float] = 3 * JOIN
 
     def inject(self, cluster: Cluster) -> None:
         """Returns when the new member is started."""

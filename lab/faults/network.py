@@ -37,7 +37,7 @@ class NetworkFault(ShellFault):
         """How many packets each rule has met; every victim's table must have met some."""
         return self.on_victims(cluster, lambda machine: _met(machine, table_of(self)))
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """Its table goes."""
         text = remove(table_of(self)) + "true\n"
         return tuple(Script(name, text) for name in self.machines)

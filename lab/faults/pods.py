@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from lab.addons.coredns import CoreDns
 from lab.cluster import Cluster
 from lab.faults.api import answering, items
+from lab.faults.base import Script
 from lab.faults.shell import RUN, ShellFault, sh
 from lab.machine import Machine
 from lab.topology import Role
@@ -86,9 +87,9 @@ class PodDelete(ShellFault):
 
         return self.on_victims(cluster, told)
 
-    def heal(self, cluster: Cluster) -> None:
+    def mending(self) -> tuple[Script, ...]:
         """Its Deployment makes new ones by itself; only our note goes."""
-        self.on_victims(cluster, lambda machine: sh(machine, f"rm -f {RUN}/pods"))
+        return tuple(Script(name, f"rm -f {RUN}/pods") for name in self.machines)
 
     def check_healed(self, cluster: Cluster) -> None:  # noqa: D102
         check_serving(cluster)

@@ -44,7 +44,7 @@ class ProcessFault(ShellFault):
         lacking = [machine.name for machine in self.victims(cluster) if not machine.run("sh", "-c", asked).ok]
         return f"no unit {self.unit} on {', '.join(lacking)}" if lacking else ""
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """Let it start, and start it; a stopped one goes on."""
         text = pods.UNDO if self._in_pod else self._head + units.UNDO
         return tuple(Script(name, text) for name in self.machines)
@@ -177,6 +177,7 @@ class Reload(ProcessFault):
 
     word: ClassVar[str] = "reload"
     lasts: ClassVar[bool] = False
+    takes: ClassVar[float] = LONG
 
     times: int = 1
 

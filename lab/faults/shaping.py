@@ -43,7 +43,7 @@ class ShapingFault(ShellFault):
                 return f"{machine.name}'s kernel has no {self.kind}: {tried.stderr.strip().splitlines()[0]}"
         return ""
 
-    def undo(self) -> tuple[Script, ...]:
+    def mending(self) -> tuple[Script, ...]:
         """Rules and queue go; the interface gets the queue back that it has by itself."""
         text = _REMOVE.format(table=table_of(self), handle=HANDLE)
         return tuple(Script(name, f"set -- {name}\n{DEVICE}{text}") for name in self.machines)

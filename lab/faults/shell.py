@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.cluster import Cluster
-from lab.faults.base import Fault
+from lab.faults.base import Fault, Script
 from lab.machine import Machine, on_each
 
 COMMAND = 20.0  # seconds for a script on a victim
@@ -25,9 +25,20 @@ class ShellFault(Fault):
         """The machines it is done to."""
         return [cluster.machines[name] for name in self.machines]
 
+    def mending(self) -> tuple[Script, ...]:
+        """What undoes it on each victim, or clears away our notes of it.  Pure.
+
+        systemd runs it too, and takes dollars for its own where two stand together or a brace follows.
+        """
+        return ()
+
+    def undo(self) -> tuple[Script, ...]:
+        """The same; but what does not last is over before a timer could be of use."""
+        return self.mending() if self.lasts else ()
+
     def heal(self, cluster: Cluster) -> None:
         """What a victim's own timer would do."""
-        texts = {script.machine: script.text for script in self.undo()}
+        texts = {script.machine: script.text for script in self.mending()}
         machines = [cluster.machines[name] for name in texts]
         on_each(machines, lambda machine: sh(machine, texts[machine.name], timeout=LONG))
 

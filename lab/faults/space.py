@@ -32,6 +32,7 @@ class SpaceAlarm(ShellFault):
     """
 
     word: ClassVar[str] = "space-alarm"
+    takes: ClassVar[float] = 60.0  # a restart of each member, then some hundred writes
 
     room: Bytes = 4 * MIB
     disarm: bool = True

@@ -104,6 +104,7 @@ class Away(ShareAnswered):
 
     word: ClassVar[str] = "away"
 
+    during: Phases = IN_FORCE
     at_most: Share
 
     def _answered(self, seen: Watched) -> int:

@@ -10,7 +10,7 @@ from lab.invariants.answers import OfAnswers
 from lab.invariants.base import Invariant, Need, Seen, Unclear, end_of, injection_of
 from lab.invariants.finding import Unit, Verdict
 from lab.invariants.paths import each_path, watched
-from lab.invariants.terms import FIRST, NONE, Among, Count, Question, Seconds, Since
+from lab.invariants.terms import FIRST, IN_FORCE, NONE, Among, Count, Phases, Question, Seconds, Since
 
 
 class Kind(StrEnum):
@@ -50,6 +50,7 @@ class OnlyOneKind(OfAnswers):
     unit: ClassVar[Unit] = Unit.COUNT
     kind: ClassVar[Kind]
 
+    during: Phases = IN_FORCE
     at_most: Count = NONE
 
     def _path(self, history: History, probe: Probed, span: Span) -> Seen:

@@ -61,7 +61,7 @@ class Breaking:
     def begin(self) -> dict[str, str]:
         """Break it and prove that it is broken; the machines where nothing runs any more, and why."""
         fault = self.fault
-        hold = self.doing.hold if fault.lasts else 0.0
+        hold = fault.takes + (self.doing.hold if fault.lasts else 0.0)
         self.debt = owe(self.cluster.lab.state.path, fault.record(), hold)
         guard(self.cluster.topology.name, self.debt)
         arm(self.cluster, fault, self.debt, hold + LATER)

@@ -12,6 +12,7 @@ from fault_machines import PLAN
 
 from lab.faults.base import Fault, rebuilt
 from lab.faults.catalogue import FAMILIES, FAULTS
+from lab.faults.shell import ShellFault
 from lab.faults.targets import words
 
 PAGE = (Path(__file__).parents[2] / "docs/faults.md").read_text()
@@ -69,18 +70,19 @@ def test_the_page_names_every_role() -> None:
 
 
 @kinds
-def test_what_victims_undo_is_shell(kind: type[Fault]) -> None:
-    for script in built(kind).undo():
+def test_what_victims_run_is_shell_that_systemd_leaves_as_it_is(kind: type[Fault]) -> None:
+    fault = built(kind)
+    for script in (*fault.undo(), *(fault.mending() if isinstance(fault, ShellFault) else ())):
         assert script.machine == "k8s-master1"
         subprocess.run(["sh", "-n"], input=script.text, text=True, check=True, timeout=10)
+        assert "${" not in script.text, "systemd would put its own value there"
+        assert "$$" not in script.text, "systemd would make one of the two"
 
 
 @kinds
-def test_what_lasts_ends_without_us_wherever_a_victim_can_end_it(kind: type[Fault]) -> None:
-    """The others need somebody above the victim, or steps on several machines; `docs/faults.md` says so."""
+def test_what_lasts_is_ended_by_whom_the_page_says(kind: type[Fault]) -> None:
     row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{kind.word}` |"))
     healer = row.split("|")[-3].strip()
-    if kind.lasts:
-        assert healer.startswith("victim" if built(kind).undo() else "host")
-    else:
-        assert healer.startswith("itself")
+    timers = built(kind).undo()
+    assert healer == ("victim" if timers else "host" if kind.lasts else "itself")
+    assert kind.lasts or not timers, "a timer would clear away what proves it"

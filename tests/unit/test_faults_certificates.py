@@ -20,6 +20,7 @@ from lab.topology import Profile
 from lab.wait import NotYet
 
 MASTER, WORKER = "k8s-master1", "k8s-worker1"
+MASTERS = ("k8s-master1", "k8s-master2")
 NOW = datetime.now(UTC)
 
 
@@ -78,7 +79,8 @@ def test_whose_certificate_it_is_decides_who_can_be_aimed_at() -> None:
     assert "k8s-worker1 has no etcd" in ForeignCa((WORKER,), "etcd").unavailable(lab)
     assert "k8s-master1 has no kubelet" in ForeignCa((MASTER,), "kubelet").unavailable(lab)
     assert not ForeignCa((WORKER,), "kubelet").unavailable(lab)
-    assert "aim at workers" in TokenRevoked((MASTER,)).unavailable(lab)
+    assert "aim at control-plane" in TokenRevoked((WORKER,)).unavailable(lab)
+    assert not TokenRevoked((MASTER,)).unavailable(lab)
 
 
 class Sandboxless:
@@ -205,7 +207,7 @@ def test_a_token_is_revoked_and_given_back_twice(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(config)
     lab = cluster_of({WORKER: machine}, api=lambda _=None: api)
-    fault = TokenRevoked((WORKER,))
+    fault = TokenRevoked(MASTERS)
 
     def settle() -> None:
         flag = tmp_path / "there"
@@ -218,7 +220,7 @@ def test_a_token_is_revoked_and_given_back_twice(tmp_path: Path) -> None:
             fault.in_force(lab)
         fault.inject(lab)
         settle()
-        assert fault.in_force(lab) == f"{WORKER}: the API says 401 to its bootstrap token"
+        assert fault.in_force(lab) == "k8s-master1, k8s-master2 says 401 to the bootstrap token"
         with pytest.raises(NotYet, match="says 401"):
             fault.check_healed(lab)
         fault.heal(lab)

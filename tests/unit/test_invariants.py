@@ -18,6 +18,7 @@ from lab.invariants.catalogue import INVARIANTS
 from lab.invariants.finding import Verdict
 from lab.invariants.resample import Resample
 from lab.invariants.terms import (
+    ALL_AFTER,
     IN_FORCE,
     Among,
     Connection,
@@ -176,13 +177,13 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (a.Recovery(of=API, at_most=Seconds(4)), made(asked(), injections=()), UNKNOWN, None),
     # kinds of failure
     (k.ResetsOnly(of=API), made(asked(failing=[(10, 11)], said=RESET)), HELD, 0),
-    (k.ResetsOnly(of=API), made(asked(failing=[(10, 11)])), BROKEN, 10),
+    (k.ResetsOnly(of=API), made(asked(failing=[(11, 12)])), BROKEN, 10),
     (k.ResetsOnly(of=API), made(asked()), UNKNOWN, None),
     (k.TimeoutsOnly(of=API), made(asked(failing=[(10, 11)])), HELD, 0),
-    (k.TimeoutsOnly(of=API), made(asked(failing=[(10, 11)], said=RESET)), BROKEN, 10),
+    (k.TimeoutsOnly(of=API), made(asked(failing=[(11, 12)], said=RESET)), BROKEN, 10),
     (k.TimeoutsOnly(of=API), made(asked()), UNKNOWN, None),
     (k.TimeoutsOnly(of=API, during=IN_FORCE), made(REBOOTED), HELD, 0),
-    (k.TimeoutsOnly(of=API), made(REBOOTED), BROKEN, 20),
+    (k.TimeoutsOnly(of=API, during=ALL_AFTER), made(REBOOTED), BROKEN, 20),
     (
         k.RefusedWithin(of=API, at_most=Seconds(5)),
         made(asked(failing=[(12, 20)], said="SSLError: certificate has expired")),
