@@ -24,6 +24,7 @@ from lab.invariants.paths import Watched, each_path, paths, watched
 from lab.invariants.terms import (
     ALL_AFTER,
     FIRST,
+    IN_FORCE,
     Among,
     Count,
     Paths,
