@@ -20,8 +20,20 @@ from lab.invariants.base import (
     window_of,
 )
 from lab.invariants.finding import Unit, Verdict, shown
-from lab.invariants.paths import Watched, each_path, watched
-from lab.invariants.terms import ALL_AFTER, FIRST, Among, Count, Phases, Question, Seconds, Share, Since
+from lab.invariants.paths import Watched, each_path, paths, watched
+from lab.invariants.terms import (
+    ALL_AFTER,
+    FIRST,
+    IN_FORCE,
+    Among,
+    Count,
+    Paths,
+    Phases,
+    Question,
+    Seconds,
+    Share,
+    Since,
+)
 
 WELL, WELL_SHARE = 10.0, 0.99  # recovered is the first stretch of so many seconds with so much answered
 
@@ -48,16 +60,34 @@ class OfAnswers(Invariant):
 
 @dataclass(frozen=True, kw_only=True)
 class ShareAnswered(OfAnswers):
-    """Questions without a record may have been answered or not: judged only where that does not matter."""
+    """Questions without a record may have been answered or not: judged only where that does not matter.
+
+    `paths` says whether the worst path counts, or the questions of all of them together.
+    """
 
     unit: ClassVar[Unit] = Unit.SHARE
 
+    paths: Paths = Paths.WORST
+
+    def look(self, history: History) -> Seen:  # noqa: D102
+        if self.paths is Paths.WORST:
+            return super().look(history)
+        span = window_of(history, self.during)
+        return self._share([watched(history, probe, span) for probe in paths(history, self.of, self.among)])
+
     def _path(self, history: History, probe: Probed, span: Span) -> Seen:
-        seen = watched(history, probe, span)
-        answered = len(seen.samples) - len(seen.failed)
-        least, most = answered / seen.planned, (answered + seen.missing) / seen.planned
-        found = self.measured(least, f"{probe.name}: {_counted(seen)}", span)
+        return self._share([watched(history, probe, span)])
+
+    def _share(self, seen: list[Watched]) -> Seen:
+        planned, missing = sum(each.planned for each in seen), sum(each.missing for each in seen)
+        answered = sum(self._answered(each) for each in seen)
+        least, most = answered / planned, (answered + missing) / planned
+        text = "; ".join(f"{each.probe.name}: {_counted(each)}" for each in seen)
+        found = self.measured(least, text, seen[0].span)
         return found if self.keeps(least) == self.keeps(most) else replace(found, verdict=Verdict.UNKNOWN)
+
+    def _answered(self, seen: Watched) -> int:
+        return len(seen.samples) - len(seen.failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,21 +101,15 @@ class Availability(ShareAnswered):
 
 @dataclass(frozen=True, kw_only=True)
 class Away(ShareAnswered):
-    """The same share, where nothing may be answered as long as a fault is in force: what answers was not hit.
-
-    Looked at from the evidence that it bit until its healing began, not for whole phases: `fault` is which of
-    the scenario's faults, 1 for the first.
-    """
+    """Questions answered within the window / scheduled in it, where nobody may: who answers was not hit."""
 
     word: ClassVar[str] = "away"
 
+    during: Phases = IN_FORCE
     at_most: Share
-    fault: Count = FIRST
 
-    def _path(self, history: History, probe: Probed, span: Span) -> Seen:
-        injection = injection_of(history, self.fault)
-        ends = injection.heal_begun if injection.heal_begun is not None else span.end
-        return ShareAnswered._path(self, history, probe, Span(injection.in_force or 0.0, ends))
+    def _answered(self, seen: Watched) -> int:
+        return sum(sample.ok and sample.answered <= seen.span.end for sample in seen.samples)
 
 
 @dataclass(frozen=True, kw_only=True)

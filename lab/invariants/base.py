@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from lab.history import History, Injection, Span
 from lab.invariants.finding import Finding, Unit, Verdict, worst
-from lab.invariants.terms import Phases, Since
+from lab.invariants.terms import IN_FORCE, Phases, Since
 
 NEAR = 1e-9  # what arithmetic with fractions may be wrong by
 
@@ -79,7 +79,7 @@ class Invariant(ABC):
         """The word with what it is about, as `expect` and reports name it."""
         about = {name: getattr(self, name, None) for name in _TITLE}
         parts = [f" {link}{value}" for name, link in _TITLE.items() if (value := about[name])]
-        return self.word + "".join(p for p in parts if p not in (" among all", f" of {self.word}"))
+        return self.word + "".join(p for p in parts if p not in (*_UNSAID, f" of {self.word}"))
 
     @property
     def bound(self) -> str:
@@ -108,17 +108,31 @@ class Invariant(ABC):
         return max(among, key=lambda one: side * one.value if one.value is not None else float("inf"))
 
 
-_TITLE = {"of": "of ", "lease": "of ", "step": "until ", "kept": "of ", "among": "among ", "since": "since ",
-          "during": "during "}  # fmt: skip
+# The fields that a title names, with what stands before them, and what goes without saying.
+_TITLE = {"of": "of ", "lease": "of ", "step": "until ", "kept": "of ", "paths": "", "among": "among ",
+          "since": "since ", "during": "during "}  # fmt: skip
+_UNSAID = (" worst", " among all")
 
 
 def window_of(history: History, during: Phases) -> Span:
     """The phases' span; `Unclear` if the run has not all of them."""
+    if during == IN_FORCE:
+        return _in_force(history)
     names = during.split("+")
     missing = [name for name in names if name not in history.phases]
     if missing:
         raise Unclear(f"the run has no phase {', '.join(missing)}: it ended before")
     return history.window(names[0], names[-1])
+
+
+def _in_force(history: History) -> Span:
+    """While all faults of the run were in force together; `Unclear` if they never were."""
+    done = [injection_of(history, number) for number in range(1, len(history.injections) + 1)]
+    begins = [each.in_force for each in done if each.in_force is not None]
+    ends = [origin_of(each, Since.HEAL) for each in done]
+    if not done or max(begins) >= min(ends):
+        raise Unclear(f"the run's {len(done)} faults were never in force together")
+    return Span(max(begins), min(ends))
 
 
 def end_of(history: History) -> float:

@@ -10,7 +10,7 @@ from lab.invariants.answers import OfAnswers
 from lab.invariants.base import Invariant, Need, Seen, Unclear, end_of, injection_of
 from lab.invariants.finding import Unit, Verdict
 from lab.invariants.paths import each_path, watched
-from lab.invariants.terms import FIRST, NONE, Among, Count, Question, Seconds, Since
+from lab.invariants.terms import FIRST, IN_FORCE, NONE, Among, Count, Phases, Question, Seconds, Since
 
 
 class Kind(StrEnum):
@@ -42,15 +42,19 @@ def kind_of(said: str) -> Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class OnlyOneKind(OfAnswers):
-    """How many questions failed in another way than the one that this fault must show."""
+    """How many questions failed in another way than the one that this fault must show.
+
+    Those that failed after the window had ended met the healing, and are left out.
+    """
 
     unit: ClassVar[Unit] = Unit.COUNT
     kind: ClassVar[Kind]
 
+    during: Phases = IN_FORCE
     at_most: Count = NONE
 
     def _path(self, history: History, probe: Probed, span: Span) -> Seen:
-        failed = watched(history, probe, span).failed
+        failed = [each for each in watched(history, probe, span).failed if each.answered <= span.end]
         if not failed:
             raise Unclear(f"{probe.name}: no question failed, so none failed as a {self.kind}")
         other = [sample for sample in failed if kind_of(sample.said) is not self.kind]

@@ -7,13 +7,14 @@ Seconds = NewType("Seconds", float)  # written with a unit: 500ms, 5s, 2m
 Share = NewType("Share", float)  # 0 to 1, written in percent: 99.5%
 Count = NewType("Count", int)
 Question = NewType("Question", str)  # a word of the probes' catalogue
-Phases = NewType("Phases", str)  # one phase, or from one to a later one: fault+recovery
+Phases = NewType("Phases", str)  # one phase, or from one to a later one: fault+recovery; or in-force
 Lease = NewType("Lease", str)  # kube-controller-manager, kube-scheduler
 
 NONE, FIRST = Count(0), Count(1)
 ETCD, ETCD_LEASE = Question("etcd"), Question("etcd-lease")
 NEW_POD, API_WATCH = Question("new-pod"), Question("api-watch")
 ALL_AFTER = Phases("fault+recovery")
+IN_FORCE = Phases("in-force")  # from when every fault was proven to bite until the first one's healing began
 WHOLE = Phases("steady+fault+recovery")
 STEADY, FAULT, RECOVERY = PHASES = (Phases("steady"), Phases("fault"), Phases("recovery"))
 LEASES = ("kube-controller-manager", "kube-scheduler")
@@ -28,6 +29,13 @@ class Among(StrEnum):
     ALL = "all"
     SURVIVORS = "survivors"
     VICTIMS = "victims"
+
+
+class Paths(StrEnum):
+    """Whether each path must keep the limit, so that the worst counts, or all their questions together."""
+
+    WORST = "worst"
+    TOGETHER = "together"
 
 
 class Since(StrEnum):

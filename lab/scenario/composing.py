@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from lab.errors import ConfigError
 from lab.invariants.answers import Availability
-from lab.invariants.terms import ALL_AFTER, Among, Question, Share
+from lab.invariants.terms import ALL_AFTER, IN_FORCE, Among, Question, Share
 from lab.scenario.course import FAULT, RECOVERY, STEADY, Doing
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario
@@ -49,7 +49,8 @@ def allowed_loss(scenario: Scenario) -> float:
     """Seconds without the API that its own limit allows; the whole of its faults where it has none."""
     for each in scenario.invariants:
         if isinstance(each, Availability) and each.of == API and each.among is Among.ALL:
-            window = sum(scenario.phases[name] for name in each.during.split("+"))
+            during = each.during.split("+") if each.during != IN_FORCE else [FAULT]
+            window = sum(scenario.phases[name] for name in during)
             return (1 - each.at_least) * window
     return _hold(scenario)
 

@@ -20,7 +20,7 @@ Reason = Callable[[Any], str]
 LONGEST = 24 * 3600.0  # seconds
 PORTS = range(1, 65536)
 # steady, steady+fault, steady+fault+recovery, fault, …
-PHASES = tuple("+".join(terms.PHASES[a:b]) for a in range(3) for b in range(a + 1, 4))
+PHASES = (*("+".join(terms.PHASES[a:b]) for a in range(3) for b in range(a + 1, 4)), terms.IN_FORCE)
 _DURATION = re.compile(r"([0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m|h))+")
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
 _SIZE = re.compile(r"([0-9]{1,9})(B|KiB|MiB|GiB)")

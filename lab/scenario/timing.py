@@ -7,7 +7,7 @@ from math import ceil
 from lab.faults.shaping import ShapingFault
 from lab.invariants.base import Invariant
 from lab.invariants.finding import Unit, shown
-from lab.invariants.terms import Phases, Since
+from lab.invariants.terms import IN_FORCE, Phases, Since
 from lab.planrules import Finding
 from lab.scenario.course import PHASES, Doing
 from lab.scenario.rules import Draft
@@ -150,10 +150,29 @@ def _breakable(draft: Draft, invariant: Invariant, path: tuple[str | int, ...]) 
     during = getattr(invariant, "during", None)
     if during is None or invariant.unit is not Unit.SECONDS or invariant.bound != "at-most":
         return
-    window = sum(draft.phases[name] for name in str(Phases(during)).split("+"))
+    window = _seconds(draft, during)
     if invariant.limit >= window:
         limit = shown(invariant.limit, invariant.unit)
         yield path, f"{invariant.title}: {limit} can never be exceeded in {_written(window)}; lower the limit"
+
+
+def together(draft: Draft) -> Iterator[Finding]:
+    """What is judged while all faults are in force needs such a time."""
+    if None in draft.faults or "fault" not in draft.phases or draft.is_wrong("faults"):
+        return
+    for place, invariant in enumerate(draft.invariants):
+        if getattr(invariant, "during", None) == IN_FORCE and not _seconds(draft, IN_FORCE):
+            what = "no fault lasts" if len(draft.faults) < 2 else "its faults never last at the same time"
+            yield ("invariants", place, "during"), f"{IN_FORCE} is no time in this scenario: {what}"
+
+
+def _seconds(draft: Draft, during: Phases) -> float:
+    """How long a window is to be."""
+    if during != IN_FORCE:
+        return sum(draft.phases[name] for name in during.split("+"))
+    done = [each for each in draft.faults if each]
+    first = max((each.at for each in done), default=0.0)
+    return max(0.0, min((each.at + each.hold for each in done), default=0.0) - first)
 
 
 def _written(value: float) -> str:
@@ -167,4 +186,5 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     delays,
     queues,
     long_enough,
+    together,
 )

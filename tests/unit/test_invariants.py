@@ -18,10 +18,13 @@ from lab.invariants.catalogue import INVARIANTS
 from lab.invariants.finding import Verdict
 from lab.invariants.resample import Resample
 from lab.invariants.terms import (
+    ALL_AFTER,
+    IN_FORCE,
     Among,
     Connection,
     Count,
     Lease,
+    Paths,
     Phases,
     Question,
     Seconds,
@@ -105,6 +108,10 @@ PODS = {
 FEWER = {"default/dns": PODS["default/dns"]}
 FLICKER = asked(failing=[(t, t + 0.1) for t in range(60)])
 TAKEN = leases((0, "m1", 1), (25, "m2", 2))
+LATER = replace(KILL, number=2, begun=29.5, in_force=30.0, heal_begun=33.0, healed=34.0)
+APART = (KILL, LATER)
+SILENT, REFUSING = asked(failing=[(10, 30)]), asked(failing=[(30, 32)], said=RESET)
+REBOOTED = (SILENT[0], (*SILENT[1][:300], *REFUSING[1][300:]))
 SAID = {"m1": [[9.0, f"{CM}: E leaderelection lost"], [21.5, f"{CM}[7]: E1126 Leaderelection lost"]]}
 NEVER = {CM: {"m1": [[0, None]]}}
 
@@ -119,6 +126,16 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (a.Away(of=API, during=Phases("fault"), at_most=Share(0.01)), made(asked(failing=[(10, 30)])), HELD, 0),
     (a.Away(of=API, during=Phases("fault"), at_most=Share(0.01)), made(asked()), BROKEN, 1),
     (a.Away(of=API, during=Phases("fault"), at_most=Share(0.01)), NOBODY, UNKNOWN, None),
+    (a.Away(of=API, during=IN_FORCE, at_most=Share(0)), made(asked(failing=[(10.2, 30)])), HELD, 0),
+    # asked before the healing began and answered after it, at 33 s: that was not while it was in force
+    (a.Away(of=API, during=IN_FORCE, at_most=Share(0)), made(asked(took=25)), HELD, 0),
+    (a.Away(of=API, during=IN_FORCE, at_most=Share(0)), made(asked(), injections=[]), UNKNOWN, None),
+    (
+        a.Away(of=API, during=IN_FORCE, at_most=Share(0)),
+        made(asked(), injections=[KILL, LATER]),
+        UNKNOWN,
+        None,
+    ),
     # the last good answer is that of 9.9 s, 0.01 s later; the window begins at 10 s
     (a.LongestOutage(of=API, at_most=Seconds(3.1)), made(asked(failing=[(12, 15)])), HELD, 3.1),
     (a.LongestOutage(of=API, at_most=Seconds(3.0)), made(asked(failing=[(12, 15)])), BROKEN, 3.1),
@@ -160,11 +177,13 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (a.Recovery(of=API, at_most=Seconds(4)), made(asked(), injections=()), UNKNOWN, None),
     # kinds of failure
     (k.ResetsOnly(of=API), made(asked(failing=[(10, 11)], said=RESET)), HELD, 0),
-    (k.ResetsOnly(of=API), made(asked(failing=[(10, 11)])), BROKEN, 10),
+    (k.ResetsOnly(of=API), made(asked(failing=[(11, 12)])), BROKEN, 10),
     (k.ResetsOnly(of=API), made(asked()), UNKNOWN, None),
     (k.TimeoutsOnly(of=API), made(asked(failing=[(10, 11)])), HELD, 0),
-    (k.TimeoutsOnly(of=API), made(asked(failing=[(10, 11)], said=RESET)), BROKEN, 10),
+    (k.TimeoutsOnly(of=API), made(asked(failing=[(11, 12)], said=RESET)), BROKEN, 10),
     (k.TimeoutsOnly(of=API), made(asked()), UNKNOWN, None),
+    (k.TimeoutsOnly(of=API, during=IN_FORCE), made(REBOOTED), HELD, 0),
+    (k.TimeoutsOnly(of=API, during=ALL_AFTER), made(REBOOTED), BROKEN, 20),
     (
         k.RefusedWithin(of=API, at_most=Seconds(5)),
         made(asked(failing=[(12, 20)], said="SSLError: certificate has expired")),
@@ -383,6 +402,17 @@ def test_the_worst_path_counts_and_is_named() -> None:
     finding = a.Availability(of=DNS, at_least=Share(0.95)).judge(made(good, bad))
     assert (finding.verdict, finding.value) == (BROKEN, pytest.approx(0.9))
     assert finding.text.startswith("dns@w2: 450 of 500 answered; 50 timed out in connect")
+
+
+def test_all_paths_together_may_be_judged_instead() -> None:
+    good, bad = asked("dns", name="dns@w1"), asked("dns", name="dns@w2", failing=[(10, 15)])
+    finding = a.Availability(of=DNS, at_least=Share(0.95), paths=Paths.TOGETHER).judge(made(good, bad))
+    assert (finding.verdict, finding.value) == (HELD, pytest.approx(0.95))
+    assert finding.invariant == "availability of dns together during fault+recovery"
+    assert finding.text.startswith("dns@w1: all 500 answered; dns@w2: 450 of 500")
+    away = asked("dns", name="dns@w2", lost="off", missing=[(10, 60)])
+    alone = a.Availability(of=DNS, at_least=Share(0.95), paths=Paths.TOGETHER).judge(made(good, away))
+    assert alone.verdict is UNKNOWN
 
 
 def test_a_broken_path_beats_one_whose_vantage_point_was_away() -> None:

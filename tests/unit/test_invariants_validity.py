@@ -60,6 +60,11 @@ def test_a_run_that_proves_nothing_says_why(history: History, reason: str) -> No
     assert reason in "\n".join(reasons(history, ASKED, faults=1))
 
 
+def test_that_a_run_ended_early_is_told_once() -> None:
+    cut = made(asked(), asked("dns"), asked("etcd"), phases=SHORT)
+    assert reasons(cut, ASKED, faults=1) == ["the run ended before its phase fault was over"]
+
+
 @pytest.mark.parametrize(
     "history",
     [

@@ -217,6 +217,15 @@ def test_what_shapes_packets_needs_the_queue_alone() -> None:
     assert scenario(GOOD.replace(FAULT, two.replace("control-plane", "k8s-master2"))).faults[1].at == 10
 
 
+def test_what_is_judged_while_faults_are_in_force_needs_such_a_time() -> None:
+    text = GOOD.replace("during: fault", "during: in-force")
+    assert scenario(text).invariants[0].title == "availability of api during in-force"
+    once = text.replace(FAULT, "{fault: kill, unit: etcd, on: etcd:leader}")
+    assert mistakes(once) == ["x.yaml:8: in-force is no time in this scenario: no fault lasts"]
+    apart = text.replace(f"{FAULT}\n", f"{FAULT.replace('20s', '5s')}\n{LATER}")
+    assert "its faults never last at the same time" in mistakes(apart)[0]
+
+
 def test_a_second_fault_leaves_less_time_to_be_judged() -> None:
     text = GOOD.replace(f"  - {FAULT}\n", f"  - {FAULT}\n{LATER}")
     later = "{invariant: re-election, at-most: 41s, fault: 2}"
