@@ -37,6 +37,7 @@ phases: {PHASES}
 faults:
   - {fault}
 probes: [{", ".join({"api": "api", **{each: each for each in asked}}.values())}]
+invariants: []
 """
     seen = history_of(lab_session, lab, scenario(lab, text), seed)
     injection = seen.injections[0]
