@@ -13,15 +13,16 @@ from lab import background
 from lab.cli import (
     INTERRUPTED,
     artifacts,
-    breaking,
     check,
     completion,
+    healing,
     health,
     inside,
     lifecycle,
     look,
     outside,
     results,
+    scenarios,
     sweeping,
 )
 from lab.cli.failures import EXIT_CODES, PIPE_CLOSED, exit_code, is_told, told
@@ -121,7 +122,8 @@ for family in (
     results,
     inside,
     outside,
-    breaking,
+    scenarios,
+    healing,
     check,
     artifacts,
     completion,

@@ -44,7 +44,8 @@ def test_a_fault_does_not_outlive_whoever_began_it(
     file = tmp_path / f"killed-{kind}.yaml"
     file.write_text(
         f"name: killed-{kind}\nabout: The harness dies in the middle of it.\n"
-        f"phases: {{steady: 10s, fault: 20s, recovery: 10s}}\nfaults:\n  - {KINDS[kind]}\nprobes: [api]\ninvariants: []\n"
+        "phases: {steady: 10s, fault: 20s, recovery: 10s}\n"
+        f"faults:\n  - {KINDS[kind]}\nprobes: [api]\ninvariants: []\n"
     )
     flags = [word.replace("--lab-", "--") for word in lab_session.arguments()]
     argv = [sys.executable, "-m", "lab.cli", *flags, "run", str(file), "--between", "verify"]

@@ -1,0 +1,223 @@
+"""run, recheck and shrink: the lab broken on purpose, and judged by numbers."""
+
+import json
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from lab.cli.options import LabCommand, examples
+from lab.cli.session import Session
+from lab.cluster import Cluster
+from lab.errors import ConfigError
+from lab.ownership import make_folder, point
+from lab.scenario.between import Policy
+from lab.scenario.composing import composed
+from lab.scenario.forms import seconds
+from lab.scenario.judging import Judgement, Status, judged, records_of
+from lab.scenario.known import Known
+from lab.scenario.loading import Scenario, load, load_all, remembered
+from lab.scenario.performing import lines
+from lab.scenario.plan import Plan, differences, fresh_seed, from_file, plan_of
+from lab.scenario.series import Series
+from lab.scenario.shrinking import Shrinker
+from lab.scenario.telling import lines as planned
+from lab.users import Sign
+
+SCENARIOS = Path("scenarios")
+Todo = list[tuple[Scenario, Plan]]
+pass_session = click.make_pass_decorator(Session, ensure=True)
+between = click.option(
+    "--between",
+    type=click.Choice([policy.value for policy in Policy]),
+    default=Policy.AUTO.value,
+    show_default=True,
+    help="How a run is kept from the damage of the last: proof, a snapshot, or proof and else a snapshot.",
+)
+
+
+@click.command(
+    cls=LabCommand,
+    epilog=examples(
+        "thwlab run scenarios/apiserver-crash.yaml",
+        "thwlab run scenarios/apiserver-crash.yaml --dry-run   what would be done, and judged by what",
+        "thwlab run scenarios/master-silent.yaml --repeat 5",
+        "thwlab run --random 10m --seed 7                      faults of scenarios/*.yaml at random",
+        "thwlab run scenarios/master-crash.yaml --replay artifacts/latest/01-master-crash/plan.json",
+    ),
+)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--seed", default="", help="All choices follow from it; printed and stored if none is given.")
+@click.option("--repeat", default=1, type=click.IntRange(min=1), help="Run each so many times.")
+@click.option("--random", "time_for_random", metavar="TIME", help="Faults of the files at random, so long.")
+@click.option(
+    "--replay", type=click.Path(path_type=Path), help="Do a recorded plan.json again, on the roles of now."
+)
+@click.option("--replay-targets", is_flag=True, help="On the machines of then instead.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; needs no lab and touches none.")
+@between
+@pass_session
+def run(
+    session: Session,
+    files: Sequence[Path],
+    seed: str,
+    repeat: int,
+    time_for_random: str | None,
+    replay: Path | None,
+    replay_targets: bool,
+    dry_run: bool,
+    between: str,
+) -> None:
+    """Break the running lab as scenario files say, measure what its users felt, and judge it.
+
+    Exit code 0 if every invariant held, 1 if one was broken, 3 if one is unknown or a run proves nothing, 2
+    for a mistake in a file.
+    """
+    known = Known(session.known_plan)
+    seed = seed or fresh_seed()
+    if time_for_random:
+        todo = _at_random(files, known, seed, time_for_random)
+    elif replay:
+        todo = _again(files, known, replay, pinned=replay_targets)
+    else:
+        todo = [(scenario, plan_of(scenario, seed)) for scenario in _loaded(files, known)]
+    if dry_run:
+        for scenario, plan in todo:
+            click.echo("\n".join([*planned(scenario, plan, known), ""]))
+        return
+    series = _performed(session, [each for each in todo for _ in range(repeat)], between)
+    if replay:
+        _tell_differences(from_file(replay), series)
+
+
+def _loaded(files: Sequence[Path], known: Known) -> list[Scenario]:
+    """Every scenario; the mistakes of all files together."""
+    if not files:
+        raise click.UsageError("name scenario files, such as scenarios/apiserver-crash.yaml; or --random 10m")
+    found, mistakes = [], []
+    for path in files:
+        try:
+            found.append(load(path, known))
+        except ConfigError as error:
+            mistakes += error.problems
+    if mistakes:
+        raise ConfigError("the scenarios", mistakes)
+    return found
+
+
+def _at_random(files: Sequence[Path], known: Known, seed: str, text: str) -> Todo:
+    try:
+        length = seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--random") from error
+    pool = _loaded(files, known) if files else load_all(SCENARIOS, known)
+    made = composed(pool, known, seed=seed, seconds=length)
+    return [(made, plan_of(made, seed))]
+
+
+def _again(files: Sequence[Path], known: Known, replay: Path, *, pinned: bool) -> Todo:
+    recorded = from_file(replay)
+    fitting = [each for each in _loaded(files, known) if each.name == recorded.scenario]
+    if not fitting:
+        raise click.UsageError(f"{replay} is a plan of scenario {recorded.scenario}; name its file too")
+    return [(fitting[0], recorded.pinned() if pinned else recorded)]
+
+
+def _tell_differences(recorded: Plan, series: Series) -> None:
+    for each in series.done:
+        found = differences(recorded, from_file(each.folder / "plan.json"))
+        click.echo("\n".join(["differs from the recorded run:", *found]) if found else "as it was recorded")
+
+
+def _performed(session: Session, todo: Todo, policy: str) -> Series:
+    """Run them all on the running lab, and end with what they come to, unless that is held."""
+    folder = _run_folder(session)
+    with closing(session.attached()) as lab:
+        sign = Sign(lab.state.path, str(folder))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is broken is healed on the way out
+        series = Series(Cluster(lab), folder, Policy(policy), click.echo)
+        try:
+            status = series.run(todo)
+        finally:
+            sign.lift()
+    click.echo("\n".join(["", *series.summary()]))
+    click.get_current_context().call_on_close(lambda: None)
+    if status is not Status.HELD:
+        raise click.exceptions.Exit(int(status))
+    return series
+
+
+def _run_folder(session: Session) -> Path:
+    settings = session.settings
+    name = settings["run"].value or time.strftime("%Y%m%d-%H%M%S") + "-run"
+    folder = make_folder(Path(settings["artifacts"].value) / name)
+    point(folder.parent / "latest", folder.name)
+    return folder
+
+
+@click.command(
+    cls=LabCommand,
+    epilog=examples(
+        "thwlab recheck artifacts/latest/01-apiserver-crash", "thwlab recheck RUN --json | jq .verdict"
+    ),
+)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@pass_session
+def recheck(session: Session, folder: Path, as_json: bool) -> None:
+    """Judge a stored run again, by the scenario as it was then; needs no lab.
+
+    Exit codes as those of `thwlab run`.
+    """
+    _, judgement = _rejudged(session, folder)
+    if as_json:
+        findings = [finding.record() for finding in judgement.findings]
+        told = {"scenario": judgement.scenario, "verdict": judgement.word, "findings": findings}
+        click.echo(json.dumps({**told, "invalid": judgement.invalid}, indent=2))
+    else:
+        click.echo("\n".join(lines(judgement)))
+    raise click.exceptions.Exit(int(judgement.status))
+
+
+def _rejudged(session: Session, folder: Path) -> tuple[Scenario, Judgement]:
+    records = records_of(folder)
+    told = next(record for record in records if record["kind"] == "scenario")
+    scenario = remembered(told["text"], told["source"], Known(session.topology))
+    return scenario, judged(records, scenario)
+
+
+@click.command(cls=LabCommand, epilog=examples("thwlab shrink artifacts/latest/01-random-7"))
+@click.argument("folder", type=click.Path(path_type=Path))
+@between
+@pass_session
+def shrink(session: Session, folder: Path, between: str) -> None:
+    """Find the fewest and shortest faults with which a run that was broken is broken still.
+
+    Runs parts of its plan on the running lab until none can be left out, and the result three times more.
+    Exit code 0 if it broke each of these times.
+    """
+    scenario, judgement = _rejudged(session, folder)
+    if judgement.status is not Status.BROKEN:
+        raise click.UsageError(f"{folder} is {judgement.word}; only a broken run can be made smaller")
+    target = _run_folder(session)
+    plan = from_file(folder / "plan.json")
+    with closing(session.attached()) as lab:
+
+        def breaks(tried: Plan) -> bool:
+            place = target / f"try-{len(list(target.glob('try-*'))) + 1:02}"
+            series = Series(Cluster(lab), place, Policy(between), click.echo)
+            return series.run([(scenario, tried)]) is Status.BROKEN
+
+        found = Shrinker(breaks).shrunk(plan)
+    (target / "plan.json").write_text(found.plan.to_json())
+    click.echo(f"{len(found.plan.steps)} faults are left after {found.runs} runs: {target / 'plan.json'}")
+    click.echo("\n".join(f"  {step} for {step.hold:g} s" for step in found.plan.steps))
+    click.echo(f"broken {found.confirmed} of {found.wanted} times more")
+    if not found.is_sure:
+        raise click.exceptions.Exit(int(Status.UNKNOWN))
+
+
+COMMANDS = (run, recheck, shrink)

@@ -1,0 +1,66 @@
+"""Several runs one after the other on one lab, none of which inherits the damage of another."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.cluster import Cluster
+from lab.errors import ClusterError, LabError, flat
+from lab.scenario.between import Between, Policy
+from lab.scenario.breaking import Unavailable
+from lab.scenario.judging import Status
+from lab.scenario.loading import Scenario
+from lab.scenario.performing import Performed, perform
+from lab.scenario.plan import Plan
+from lab.scenario.running import NotFit
+
+Tell = Callable[[str], None]
+_RANK = (Status.HELD, Status.UNKNOWN, Status.BROKEN)
+
+
+@dataclass
+class Series:
+    """What is to be run, and what came of it; `folder` gets a folder for each run."""
+
+    cluster: Cluster
+    folder: Path
+    policy: Policy
+    tell: Tell
+    done: list[Performed] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def run(self, todo: Sequence[tuple[Scenario, Plan]]) -> Status:
+        """Each in turn; the worst of what they come to, unknown if every one was skipped."""
+        keep = Between(self.cluster, self.policy)
+        self._begin(keep)
+        try:
+            for number, (scenario, plan) in enumerate(todo, 1):
+                self._one(scenario, plan, self.folder / f"{number:02}-{scenario.name}")
+                if number < len(todo) and (why := keep.after(destroyed=scenario.destroys_data)):
+                    self.tell(f"  the lab went back to where it was: {why}")
+        finally:
+            keep.end()
+        statuses = [each.judgement.status for each in self.done]
+        return max(statuses, key=_RANK.index, default=Status.UNKNOWN)
+
+    def summary(self) -> Iterator[str]:
+        """A line for each run."""
+        for each in self.done:
+            yield f"{each.judgement.word:24} {each.judgement.scenario:32} {each.folder}"
+        yield from (f"{'skipped':24} {each}" for each in self.skipped)
+
+    def _begin(self, keep: Between) -> None:
+        try:
+            keep.begin()
+        except (ClusterError, LabError, BaseExceptionGroup) as error:
+            raise NotFit(
+                f"the lab is not whole, so it is not broken any further: {flat(error)}",
+                remedy="thwlab up puts right what it can; thwlab status shows the rest",
+            ) from error
+
+    def _one(self, scenario: Scenario, plan: Plan, folder: Path) -> None:
+        try:
+            self.done.append(perform(self.cluster, scenario, plan, folder, self.tell))
+        except Unavailable as why:
+            self.skipped.append(f"{scenario.name}: this machine cannot do it: {why}")
+            self.tell(f"  skipped: {why}")
