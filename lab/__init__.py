@@ -2,7 +2,8 @@
 
 Reading order, which is also the one direction of imports:
 `errors`, `wait`, `strictyaml` -> `topology` -> `artifacts`, `pki`, `kubeconfig` -> `machine` ->
-`providers` -> `components`, `addons` -> `bringup` -> `cluster` -> `plugin`, `cli`.
+`providers` -> `components`, `addons` -> `bringup` -> `cluster` -> `linearizability` -> `jepsen` ->
+`plugin`, `cli`.
 """
 
 __version__ = "0.1.0"

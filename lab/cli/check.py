@@ -81,7 +81,7 @@ class Checked:
     type=click.IntRange(min=1),
     default=BUDGET,
     show_default=True,
-    help="How long a key is searched; a million steps are about two seconds.",
+    help="How long one search may be; a million steps take seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def check(file: Path, model: str, initial: str | None, budget: int, as_json: bool) -> None:
@@ -135,7 +135,7 @@ def _headline(checked: Checked) -> str:
     keys = len(judgement.keys)
     told = {
         Verdict.HELD: f"an order explains every answer ({_keys(keys)})",
-        Verdict.BROKEN: f"{len(judgement.broken)} of {_keys(keys)}: no order explains the answers",
+        Verdict.BROKEN: f"no order explains the answers of {len(judgement.broken)} of {_keys(keys)}",
         Verdict.UNKNOWN: f"{len(judgement.undecided)} of {_keys(keys)} undecided, none broken",
     }
     verdict = judgement.verdict

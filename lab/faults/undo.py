@@ -26,7 +26,7 @@ class Debt:
     record: dict[str, Any]
     due: float
     boot: str
-    pid: int
+    owner: str  # the process that broke it, by its number and when it began
 
     def __str__(self) -> str:
         return f"{self.record['fault']} on {', '.join(self.record['machines'])}"
@@ -39,6 +39,10 @@ class Debt:
     def due_for(self, seconds: float = 0.0) -> bool:
         """Whether it should have been healed so many seconds ago."""
         return self.boot != boot_id() or time.monotonic() >= self.due + seconds
+
+    def owner_lives(self) -> bool:
+        """Whether the process that broke it can still heal it."""
+        return _process(int(self.owner.partition(" ")[0])) == self.owner
 
     def is_owed(self) -> bool:
         """Whether it still is."""
@@ -54,10 +58,11 @@ def owe(state: Path, record: dict[str, Any], seconds: float) -> Debt:
     folder = state / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
-    debt = Debt(path, record, time.monotonic() + seconds, boot_id(), os.getpid())
+    debt = Debt(path, record, time.monotonic() + seconds, boot_id(), _process(os.getpid()))
     part = path.with_suffix(".part")
     with part.open("w") as stream:
-        json.dump({"record": record, "due": debt.due, "boot": debt.boot, "pid": debt.pid}, stream)
+        told = {"record": record, "due": debt.due, "boot": debt.boot, "owner": debt.owner}
+        json.dump(told, stream)
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(path)
@@ -72,7 +77,7 @@ def debts(state: Path) -> list[Debt]:
 def read(path: Path) -> Debt:
     """The debt in this file; `FileNotFoundError` once it was paid."""
     told = json.loads(path.read_text())
-    return Debt(path, told["record"], told["due"], told["boot"], told["pid"])
+    return Debt(path, told["record"], told["due"], told["boot"], told["owner"])
 
 
 def _read(state: Path) -> Iterator[Debt]:
@@ -81,3 +86,12 @@ def _read(state: Path) -> Iterator[Debt]:
             yield read(path)
         except FileNotFoundError:  # paid by another in between
             continue
+
+
+def _process(pid: int) -> str:
+    """A process by its number and when it began, for numbers are used again; if it is gone, by that alone."""
+    try:
+        begun = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        begun = ""
+    return f"{pid} {begun}"

@@ -1,7 +1,8 @@
 """Heals a fault whose harness was killed: a process of its own, one for each fault that lasts.
 
-``python -m lab.faults.watchdog LAB DEBT GRACE`` ends as soon as the debt is paid or the lab is gone; when
-the debt is due and nobody paid it within GRACE seconds, it does so itself.  What it says is in ``DEBT.log``.
+``python -m lab.faults.watchdog LAB DEBT`` ends as soon as the debt is paid or the lab is gone; when the debt
+is due and its owner is no more, it pays.  An owner that lives is given time, for it is at work on it.  What
+the watchdog says is in ``DEBT.log``.
 """
 
 import logging
@@ -13,19 +14,19 @@ from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.errors import LabError, flat
-from lab.faults.healing import heal_file
+from lab.faults.healing import WITHIN, heal_file
 from lab.faults.undo import Debt, read
 from lab.opening import reopened
 from lab.wait import NotYet, wait_until
 
 log = logging.getLogger(__name__)
-GRACE = 5.0  # seconds after the debt is due in which its owner may still pay
+DEAD, ALIVE = 3.0, 2 * WITHIN  # seconds after the debt is due in which its owner may still pay
 LONGEST = 24 * 3600.0  # seconds; no fault lasts longer
 
 
 def guard(lab: str, debt: Debt) -> None:
     """Start one for this debt; it outlives us."""
-    argv = [sys.executable, "-m", "lab.faults.watchdog", lab, str(debt.path), str(GRACE)]
+    argv = [sys.executable, "-m", "lab.faults.watchdog", lab, str(debt.path)]
     with debt.path.with_suffix(".log").open("wb") as said:
         subprocess.Popen(
             argv,
@@ -38,7 +39,7 @@ def guard(lab: str, debt: Debt) -> None:
         )
 
 
-def watch(lab: str, path: Path, grace: float) -> None:
+def watch(lab: str, path: Path, dead: float = DEAD, alive: float = ALIVE) -> None:
     """Wait until the debt is paid or due, and then pay it."""
 
     def check() -> bool:
@@ -46,7 +47,7 @@ def watch(lab: str, path: Path, grace: float) -> None:
             debt = read(path)
         except FileNotFoundError:
             return False
-        if not debt.due_for(grace):
+        if not debt.due_for(alive if debt.owner_lives() else dead):
             raise NotYet(f"{debt.record['fault']} is not due yet")
         return True
 
@@ -56,15 +57,15 @@ def watch(lab: str, path: Path, grace: float) -> None:
     log.warning("nobody healed %s in time; healing it", path.name)
     with closing(reopened(lab)) as laboratory:
         heal_file(Cluster(laboratory), path)
-    log.warning("healed")
+    path.with_suffix(".log").unlink(missing_ok=True)
 
 
 def main() -> None:
     """See the module."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    name, path, grace = sys.argv[1:]
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    name, path = sys.argv[1:]
     try:
-        watch(name, Path(path), float(grace))
+        watch(name, Path(path))
     except (LabError, BaseExceptionGroup) as error:
         log.error("%s", flat(error))  # noqa: TRY400 - foreseen: its text is all there is to say
         sys.exit(1)

@@ -71,11 +71,21 @@ class Availability(ShareAnswered):
 
 @dataclass(frozen=True, kw_only=True)
 class Away(ShareAnswered):
-    """The same share, where nothing may be answered as long as a fault lasts: what answers was not hit."""
+    """The same share, where nothing may be answered as long as a fault is in force: what answers was not hit.
+
+    Looked at from the evidence that it bit until its healing began, not for whole phases: `fault` is which of
+    the scenario's faults, 1 for the first.
+    """
 
     word: ClassVar[str] = "away"
 
     at_most: Share
+    fault: Count = FIRST
+
+    def _path(self, history: History, probe: Probed, span: Span) -> Seen:
+        injection = injection_of(history, self.fault)
+        ends = injection.heal_begun if injection.heal_begun is not None else span.end
+        return ShareAnswered._path(self, history, probe, Span(injection.in_force or 0.0, ends))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ _TOKEN = re.compile(
 )
 _SPACE = re.compile(r"[\s,]*+(?:;[^\n]*+[\s,]*+)*+")
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*+)N?")
-_BROKEN_DOWN = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?M?")
+_BROKEN_DOWN = re.compile(r"[+-]?(0|[1-9][0-9]*+)(\.[0-9]*)?([eE][+-]?[0-9]+)?M?")
 _OTHER_NUMBER = re.compile(r"[+-]?[0-9]+/[1-9][0-9]*|0[xX][0-9a-fA-F]+")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "\\": "\\", "'": "'"}
@@ -86,10 +86,12 @@ def records(text: str, source: str) -> Iterator[tuple[int, Form]]:
 def form_of(text: str) -> Form:
     """The one form that a text is; `ValueError` if it is none."""
     try:
-        (form,) = (form for _, form in _Reader(text, whole=False).forms())
+        forms = [form for _, form in _Reader(text, whole=False).forms()]
     except _Wrong as wrong:
         raise ValueError(wrong.what) from None
-    return form
+    if len(forms) != 1:
+        raise ValueError(f"one value was expected, not {len(forms)}")
+    return forms[0]
 
 
 class _Reader:

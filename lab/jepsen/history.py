@@ -99,6 +99,8 @@ class _Reading:
     def take(self, line: int, form: Form) -> None:
         fields = _fields(form)
         self.history.events += 1
+        if PROCESS not in fields:
+            _judgeable(fields.get(F))  # says more than that it names no process
         process, kind = _required(fields, PROCESS), _required(fields, TYPE)
         if not isinstance(kind, Word) or kind not in (INVOKE, OK, FAIL, INFO):
             raise _Refused(f"`:type {_text(kind)}` is none of :invoke, :ok, :fail, :info")
@@ -131,8 +133,7 @@ class _Reading:
         known = ACTIONS[self._model]
         if action := known.get(event.f.text):
             return action
-        if why := NO_MODEL.get(event.f.text):
-            raise _Refused(f"`:f {event.f}` is {why}")
+        _judgeable(event.f)
         other = next((name for name, fs in ACTIONS.items() if event.f.text in fs), "")
         hint = f"; --model {other} knows it" if other else ""
         raise _Refused(f"`:f {event.f}` is not known to the model {self._model} ({', '.join(known)}){hint}")
@@ -221,6 +222,11 @@ def _required(fields: Mapping[Form, Form], name: Word) -> Form:
     if name not in fields:
         raise _Refused(f"an event without {name}")
     return fields[name]
+
+
+def _judgeable(f: Form) -> None:
+    if isinstance(f, Word) and (why := NO_MODEL.get(f.text)):
+        raise _Refused(f"`:f {f}` is {why}")
 
 
 def _word(form: Form) -> Word:

@@ -10,6 +10,7 @@ from lab.linearizability.search import Explained, explain
 from lab.linearizability.verdict import Verdict
 
 STATES = 8  # told of at most
+STATES_BUDGET = 100_000  # steps for each of them: they are a help, not the verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def culprit(course: Course, budget: int) -> Culprit:
         else:
             low, proven = middle, proven and verdict is Verdict.HELD
         middle = (low + high) // 2
-    possible, all_told = _possible(course, ranks[high], budget)
+    possible, all_told = _possible(course, ranks[high], min(budget, STATES_BUDGET))
     return Culprit(course.answered[ranks[high]], possible, all_told, proven)
 
 

@@ -106,4 +106,10 @@ def shown(value: Value) -> str:
     if value is None:
         return "nil"
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    """Four hexadecimal digits for each half of UTF-16, as EDN and JSON have it."""
+    halves = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{halves[at : at + 4]}" for at in range(0, len(halves), 4))

@@ -1,9 +1,10 @@
 """The search for an order that explains a key's history, after Wing and Gong, with Lowe's cache.
 
 Operations that were answered stand in a linked list in order of their calls; one that is put in its place
-is lifted out, and put back when the search returns.  A configuration is (how many answers are done without
-a gap, a bit for each that is done beyond, a bit for each unanswered one that is done, the state): whoever
-meets one again has been there.  Every operation looked at costs a step; out of steps is `UNKNOWN`.
+is lifted out, and put back when the search returns.  A configuration is how many answers are done without a
+gap, a bit for each that is done beyond, the state, and a bit for each unanswered one that is done.  Who meets
+one again has been there.  So has whoever did the same and more of the unanswered ones: whatever can follow
+now could follow then.  Every operation looked at costs a step; out of steps is `UNKNOWN`.
 """
 
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ class Search:
 
     def run(self) -> Explained:
         """Search until an order is found, none is left, or the budget is spent."""
-        seen: set[tuple[int, int, int, Value]] = set()
+        seen: dict[tuple[int, int, Value], list[int]] = {}
         state, left = self.course.model.initial, len(self.course.observers())
         front = done = used = 0
         while True:
@@ -86,10 +87,12 @@ class Search:
             if self.steps > self.budget:
                 return self._ended(Verdict.UNKNOWN)
             state = self._tactics.same_as(state)
-            here = (front, done, used, state)
-            new = here not in seen
-            seen.add(here)
-            steps = self._tactics.steps(state, front, near, used) if new else []
+            before = seen.setdefault((front, done, state), [])
+            self.steps += len(before)
+            is_new = all(earlier & ~used for earlier in before)
+            if is_new:
+                before.append(used)
+            steps = self._tactics.steps(state, front, near, used) if is_new else []
             self._frames.append(_Frame(front, done, used, state, left, reads, iter(steps)))
             step = self._next_step()
             if step is None:

@@ -22,7 +22,7 @@ GRACE = 5.0
 class Clients:
     """A process of this host, in the lab's network; ends when its input closes, so with us."""
 
-    def __init__(self, cluster: Cluster, folder: Path, seed: str) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, seed: str, mark: str) -> None:
         self._output, self._errors = folder / "registers.jsonl", folder / "registers.err"
         members = cluster.topology.of(Role.ETCD)
         plan = {
@@ -31,7 +31,7 @@ class Clients:
             "tls": secrets_here(cluster, "etcd", folder),
             "interval": INTERVAL,
             "deadline": DEADLINE,
-            "prefix": f"{ETCD_ROOT}/register-",
+            "prefix": f"{ETCD_ROOT}/{mark}-register-",
             "per-key": PER_KEY,
             "seed": seed,
             "output": str(self._output),

@@ -1,7 +1,8 @@
 """All probes of a run together: begun, found at work, ended, and what they saw written into the history."""
 
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ Lines = list[dict[str, Any]]
 
 @dataclass
 class Watch:
-    """The probes of one run.  `seconds` is how long they may go on if nobody ends them."""
+    """The probes of one run.
+
+    `seconds` is how long they may go on if nobody ends them; `mark` is in the name of all that they write.
+    """
 
     cluster: Cluster
     workload: Workload
@@ -31,6 +35,7 @@ class Watch:
     recorder: Recorder
     seconds: float
     seed: str
+    mark: str = field(default_factory=lambda: secrets.token_hex(4))
     running: list[Running] = field(default_factory=list)
     clients: Clients | None = None
 
@@ -38,16 +43,17 @@ class Watch:
         """Have every probe at work.  Raises `LabError` naming those that are not."""
         private_folder(self.folder)
         on_each(list(self.cluster.machines.values()), clear)
+        marked = [_marked(probe, self.mark) for probe in probes]
         tasks = [
             start(partial(begin, self.cluster, probe, self.workload, self.folder, self.seconds), probe.name)
-            for probe in probes
+            for probe in marked
         ]
         failures = [error for task in tasks if (error := task.exception())]
         self.running = [task.result() for task in tasks if not task.exception()]
         if failures:
             self.end(keep=False)
             raise BaseExceptionGroup("probes could not be started", failures)
-        self.clients = Clients(self.cluster, self.folder, self.seed)
+        self.clients = Clients(self.cluster, self.folder, self.seed, self.mark)
 
     def check(self) -> None:
         """Raise `LabError` if a prober on this host, or the clients, ended by themselves."""
@@ -98,6 +104,14 @@ class Watch:
             name: round(line[name] - self.recorder.began, 4) for name in ("scheduled", "sent", "answered")
         }
         return {"probe": probe.name, **line, **times}
+
+
+def _marked(probe: Probe, mark: str) -> Probe:
+    """The probe with keys of this run's own: what an earlier one left is none of ours."""
+    if "prefix" not in probe.plan:
+        return probe
+    folder, slash, name = str(probe.plan["prefix"]).rpartition("/")
+    return replace(probe, plan={**probe.plan, "prefix": f"{folder}{slash}{mark}-{name}"})
 
 
 def _told(running: Running) -> tuple[Lines, str]:

@@ -29,7 +29,7 @@ def reckon(cluster: Cluster, recorder: Recorder) -> None:
     members = cluster.of(Role.ETCD)
     kept = on_each(members, partial(_keys, cluster))
     recorder.write("fact", name="ledger", value=kept)
-    _clear(cluster)
+    clear(cluster)
 
 
 def _keys(cluster: Cluster, member: Machine) -> list[str]:
@@ -50,7 +50,8 @@ def _listed(cluster: Cluster, member: Machine, prefix: str) -> list[str]:
     return done.stdout.split()
 
 
-def _clear(cluster: Cluster) -> None:
+def clear(cluster: Cluster) -> None:
+    """Take away what probes have written, in this run or in one that was killed."""
     done = cluster.etcdctl("del", f"{ETCD_ROOT}/", "--prefix", timeout=30)
     if not done.ok:
         raise LabError(f"etcdctl del {ETCD_ROOT}/: {done.stderr.strip()[-300:]}")

@@ -20,7 +20,7 @@ from lab.probes.watching import Watch, await_answers
 from lab.scenario.breaking import Breaking, insist_possible
 from lab.scenario.course import FAULT, PHASES, Course, Doing
 from lab.scenario.facts import record_lab, record_logs
-from lab.scenario.ledger import reckon
+from lab.scenario.ledger import clear, reckon
 from lab.scenario.steadiness import insist_steady
 from lab.wait import dwell
 
@@ -96,6 +96,7 @@ class Run:
     @contextmanager
     def _watched(self) -> Iterator[Watch]:
         served = workload.ensure(self.cluster)
+        clear(self.cluster)
         watch = Watch(
             self.cluster,
             served,

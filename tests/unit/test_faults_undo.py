@@ -1,10 +1,12 @@
 """Debts: written before the damage, found by whoever comes after us, paid once."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -85,7 +87,7 @@ def test_a_debt_is_due_after_its_time_and_after_the_next_boot(tmp_path: Path) ->
     assert undo.owe(tmp_path, {"fault": "x", "machines": []}, 0).due_for()
     later = undo.owe(tmp_path, {"fault": "x", "machines": []}, 60)
     assert not later.due_for()
-    assert undo.Debt(later.path, later.record, later.due, "another boot", 1).due_for()
+    assert undo.Debt(later.path, later.record, later.due, "another boot", "1 1").due_for()
 
 
 def test_healing_pays_and_stops_the_victims_timers(tmp_path: Path, spell: type[Spell]) -> None:
@@ -133,7 +135,7 @@ def test_the_watchdog_leaves_a_paid_debt_alone(tmp_path: Path, monkeypatch: pyte
     debt = undo.owe(tmp_path, {"fault": "x", "machines": []}, 0)
     debt.pay()
     began = time.monotonic()
-    watch("lab", debt.path, grace=30)
+    watch("lab", debt.path, dead=30)
     assert time.monotonic() - began < 5
 
 
@@ -146,6 +148,20 @@ def test_the_watchdog_heals_what_nobody_paid_in_time(tmp_path: Path, monkeypatch
     monkeypatch.setattr("lab.faults.watchdog.reopened", lambda _: Lab())
     monkeypatch.setattr("lab.faults.watchdog.heal_file", lambda _, path: healed.append(path))
     debt = undo.owe(tmp_path, {"fault": "x", "machines": []}, 0.2)
-    watch("lab", debt.path, grace=0.2)
+    watch("lab", debt.path, dead=30, alive=0.2)
     assert healed == [debt.path]
     assert time.monotonic() >= debt.due + 0.2
+
+
+def test_the_watchdog_waits_for_nobody_who_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    healed: list[Path] = []
+    monkeypatch.setattr("lab.faults.watchdog.reopened", lambda _: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr("lab.faults.watchdog.heal_file", lambda _, path: healed.append(path))
+    debt = undo.owe(tmp_path, {"fault": "x", "machines": []}, 0)
+    assert debt.owner_lives()
+    told = json.loads(debt.path.read_text())
+    debt.path.write_text(json.dumps({**told, "owner": f"{os.getpid()} 1"}))  # another's number, used again
+    began = time.monotonic()
+    watch("lab", debt.path, dead=0.1, alive=60)
+    assert healed == [debt.path]
+    assert time.monotonic() - began < 5

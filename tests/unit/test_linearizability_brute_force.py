@@ -128,25 +128,25 @@ def grow(changes: list[Operation], state: Value, found: set[Value]) -> None:
         grow([other for other in changes if other is not each], longer, found)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(REGISTERS, st.sampled_from([None, 1]))
 def test_registers_are_judged_as_by_brute_force(operations: list[Operation], initial: Value) -> None:
     compare(operations, register(initial))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(nearly_right(8, [Action.READ, Action.READ, Action.WRITE, Action.CAS], register()))
 def test_registers_that_are_nearly_right_are_judged_as_by_brute_force(operations: list[Operation]) -> None:
     compare(operations, register())
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.one_of(STRINGS, OVERWRITTEN))
 def test_strings_are_judged_as_by_brute_force(operations: list[Operation]) -> None:
     compare(operations, append())
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(nearly_right(7, [Action.READ, Action.READ, Action.APPEND, Action.APPEND, Action.WRITE], append()))
 def test_strings_that_are_nearly_right_are_judged_as_by_brute_force(operations: list[Operation]) -> None:
     compare(operations, append())

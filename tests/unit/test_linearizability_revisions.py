@@ -91,7 +91,7 @@ def recorded(draw: st.DrawFn, changes: list[Action]) -> list[Revised]:
     return records
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(recorded([Action.CAS]))
 def test_both_judges_agree_where_values_tell_the_order(records: list[Revised]) -> None:
     """Swaps do: each names the value before it.  Of writes at the same time only revisions tell."""
@@ -99,14 +99,14 @@ def test_both_judges_agree_where_values_tell_the_order(records: list[Revised]) -
     assert verdict_of(records) is judge(operations, register()).verdict
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(recorded([Action.WRITE, Action.CAS]))
 def test_what_the_revisions_allow_the_search_allows(records: list[Revised]) -> None:
     if verdict_of(records) is Verdict.HELD:
         assert judge([record.operation for record in records], register()).verdict is Verdict.HELD
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(recorded([Action.WRITE, Action.CAS]), st.data())
 def test_an_acknowledged_write_that_was_lost_is_found_by_both(
     records: list[Revised], data: st.DataObject
