@@ -6,7 +6,6 @@ from typing import ClassVar
 from lab.cluster import Cluster
 from lab.faults.base import Script
 from lab.faults.machine import answers_at
-from lab.faults.packets import DEVICE
 from lab.faults.shell import ShellFault, sh
 from lab.machine import Machine
 from lab.wait import NotYet
@@ -26,11 +25,11 @@ class InterfaceDown(ShellFault):
 
     def mending(self) -> tuple[Script, ...]:
         """Up again, and the routes that units and networkd had made."""
-        return tuple(Script(name, f"set -- {name}\n{DEVICE}{_UP}") for name in self.machines)
+        return tuple(Script(name, f"set -- {name}\n{_DEVICE}{_UP}") for name in self.machines)
 
     def inject(self, cluster: Cluster) -> None:  # noqa: D102
         self.on_victims(
-            cluster, lambda machine: sh(machine, f"{DEVICE}ip link set dev $dev down", machine.name)
+            cluster, lambda machine: sh(machine, f"{_DEVICE}ip link set dev $dev down", machine.name)
         )
 
     def in_force(self, cluster: Cluster) -> str:
@@ -62,9 +61,14 @@ class InterfaceDown(ShellFault):
 
 
 def _device(machine: Machine) -> str:
-    return sh(machine, f"{DEVICE}ip -o link show $dev", machine.name).strip()
+    return sh(machine, f"{_DEVICE}ip -o link show $dev", machine.name).strip()
 
 
+# While it is down networkd takes its address away; only containers come here, and theirs has this name.
+_DEVICE = """\
+dev=$(ip -o -4 addr show to "$(getent ahostsv4 "$1" | awk '{print $1; exit}')" | awk '{print $2; exit}')
+test -n "$dev" || dev=eth0
+"""
 _ROUTES = "thwlab-routes.service"
 _UP = f"""\
 ip link show "$dev" | grep -q '<.*[<,]UP[,>]' && exit 0

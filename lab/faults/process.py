@@ -130,14 +130,16 @@ class _Held(ProcessFault):
     """Without a process until healed."""
 
     def in_force(self, cluster: Cluster) -> str:
-        """No process is there, and none may come."""
+        """Its main process is gone, and none may come."""
         return self.on_victims(cluster, self._told_down)
 
     def _told_down(self, machine: Machine) -> str:
         seen = self.seen(machine)
-        if seen["held"] == "0" or seen["running"] != "0":
+        ended = seen["active"] in ("inactive", "failed") and seen["pid"] == "0"
+        if seen["held"] == "0" or not ended:
             raise NotYet(f"{machine.name}: {self.unit} is {_told(seen)}")
-        return f"{machine.name}: {self.unit} has no process and may not start"
+        left = f"; {seen['running']} children outlive it" if seen["running"] != "0" else ""
+        return f"{machine.name}: {self.unit} has no main process and may not start{left}"
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,11 @@ mkdir -p $dropins
 printf '[Unit]\\nConditionPathExists=/thwlab-holds-it-down\\n' >$dropins/thwlab-hold.conf
 systemctl daemon-reload
 """
+# Where a unit's children are to outlive it, as containerd's shims and so the pods, they do.
 _KILL_ALL = """\
-systemctl kill --kill-whom=all --signal=KILL $unit 2>/dev/null
+who=all
+test "$(show KillMode)" != process || who=main
+systemctl kill --kill-whom=$who --signal=KILL $unit 2>/dev/null
 systemctl stop --no-block $unit
 """
 # A reload keeps the main process; what it replaces are the others.

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,13 +30,15 @@ procs="$HERE/sys/fs/cgroup/system.slice/$unit.service/cgroup.procs"
 test "$verb" = daemon-reload && exit 0
 test "$verb" = cat && { test -d "$state"; exit; }
 mkdir -p "$state" "${procs%/*}"
+child() { sleep 600 >/dev/null 2>&1 & echo $! >"$state/$1"; echo $! >>"$HERE/began"; }
 start() {
   test -e "$HERE/run/systemd/system/$unit.service.d/thwlab-hold.conf" && return
   test "$(cat "$state/active" 2>/dev/null)" = active && return
-  sleep 600 >/dev/null 2>&1 & echo $! >"$state/pid"; sleep 600 >/dev/null 2>&1 & echo $! >"$state/worker"
+  child pid; child worker
   cat "$state/pid" "$state/worker" >"$procs"; echo active >"$state/active"
 }
 stop() {
+  test "$unit" != containerd || { echo 0 >"$state/pid"; echo inactive >"$state/active"; return; }
   xargs -r kill -KILL <"$procs" 2>/dev/null
   : >"$procs"; echo 0 >"$state/pid"; echo inactive >"$state/active"
 }
@@ -45,16 +48,24 @@ case "$verb" in
       *ControlGroup) echo "/system.slice/$unit.service";;
       *MainPID) cat "$state/pid" 2>/dev/null || echo 0;;
       *ActiveState) cat "$state/active" 2>/dev/null || echo inactive;;
+      *KillMode) test "$unit" = containerd && echo process || echo control-group;;
       *CanReload) test "$unit" = nginx && echo yes || echo no;;
     esac;;
   start) start;;
   stop) stop;;
   restart) stop; start;;
-  reload) kill -KILL "$(cat "$state/worker")"; sleep 600 >/dev/null 2>&1 & echo $! >"$state/worker"
+  reload) kill -KILL "$(cat "$state/worker")"; child worker
     cat "$state/pid" "$state/worker" >"$procs";;
   kill)
     signal=KILL
-    for word; do case "$word" in --signal=*) signal=${word#--signal=};; esac; done
+    for word; do case "$word" in
+      --signal=*) signal=${word#--signal=};;
+      --kill-whom=main) if test "$unit" = containerd; then cat "$state/worker" >"$procs.kept"; fi;;
+    esac; done
+    if test -e "$procs.kept"; then
+      mv "$procs.kept" "$procs"; kill -KILL "$(cat "$state/pid")"; echo 0 >"$state/pid"
+      echo inactive >"$state/active"; exit
+    fi
     xargs -r kill -"$signal" <"$procs" 2>/dev/null
     if test "$signal" = KILL; then stop; start; fi;;
   is-active) test "$(cat "$state/active" 2>/dev/null)" = active;;
@@ -116,9 +127,11 @@ class Sandbox(Machine):
 
     def end(self) -> None:
         """End every process that its systemd began."""
-        for procs in self.folder.rglob("cgroup.procs"):
-            for pid in procs.read_text().split():
-                subprocess.run(["kill", "-KILL", pid], check=False, capture_output=True)
+        began = self.folder / "began"
+        for pid in began.read_text().split() if began.exists() else ():
+            if "sleep" in _command(pid):
+                os.kill(int(pid), signal.SIGKILL)
+        began.unlink(missing_ok=True)
 
     def left(self) -> list[str]:
         """Files of faults that are still there."""
@@ -143,6 +156,13 @@ class Sandbox(Machine):
     def resume(self) -> None:
         self.took.append("resume")
         self.power = "running"
+
+
+def _command(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
 
 
 def sandboxes(folder: Path, *names: str, programs: Mapping[str, str] | None = None) -> dict[str, Sandbox]:

@@ -6,7 +6,7 @@ import pytest
 from fault_network import PEER, VICTIM, can_make_namespaces, cluster_of, wired
 
 from lab.faults.link import InterfaceDown
-from lab.machine import Machine, Result
+from lab.machine import Result
 from lab.wait import NotYet
 
 CONNECT = """
@@ -24,30 +24,26 @@ except OSError:
 @pytest.mark.skipif(not can_make_namespaces(), reason="needs root, ip and nft")
 def test_it_bites_and_is_healed_twice(tmp_path: Path) -> None:
     with wired(tmp_path) as machines:
-        lab, peer = cluster_of(machines), machines[PEER]
+        lab, peer, victim = cluster_of(machines), machines[PEER], machines[VICTIM]
+        networkd = f"#!/bin/sh\nip addr replace {victim.node.address}/24 dev eth0\n"
+        for name, body in (("networkctl", networkd), ("systemctl", "#!/bin/sh\nfalse\n")):
+            (tmp_path / name).write_text(body)
+            (tmp_path / name).chmod(0o755)
 
         def from_host(*argv: str, **_: float) -> Result:
             return Result(0, peer.python(CONNECT, argv[-2]).encode())
 
         lab.from_host = from_host
         fault = InterfaceDown((VICTIM,))
-        heal(fault, machines[VICTIM])
+        fault.heal(lab)
         fault.check_healed(lab)
         for _ in range(2):
             with pytest.raises(NotYet, match="eth0"):
                 fault.in_force(lab)
             fault.inject(lab)
+            victim.check("ip", "addr", "flush", "dev", "eth0")  # as networkd does
             assert fault.in_force(lab) == f"{VICTIM}: eth0@if2 is down, nobody answers at its address"
             with pytest.raises(NotYet):
                 fault.check_healed(lab)
-            heal(fault, machines[VICTIM])
+            fault.heal(lab)
             fault.check_healed(lab)
-
-
-def heal(fault: InterfaceDown, machine: Machine) -> None:
-    """As the victim's own timer does; less what would look for units of this host."""
-    (script,) = fault.undo()
-    text = "\n".join(
-        line for line in script.text.splitlines() if "systemctl" not in line and "networkctl" not in line
-    )
-    machine.check("sh", "-c", text)

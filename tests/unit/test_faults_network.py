@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from fault_network import PEER, PLAN, VICTIM, Namespace, can_make_namespaces, cluster_of, wired
 
+from lab.background import start
 from lab.faults.base import rebuilt
 from lab.faults.catalogue import FAULTS
 from lab.faults.network import NetworkFault, OneWay, Partition, Reject, Silent
@@ -154,13 +156,15 @@ def call(caller: Namespace, callee: Namespace, port: str = PORT) -> str:
 def calls(cluster: Any) -> dict[str, str]:
     """What each of the two gets from the other, and from itself, at the port and at another one."""
     victim, peer = cluster.machines[VICTIM], cluster.machines[PEER]
-    return {
-        "in": call(peer, victim),
-        "out": call(victim, peer),
-        "own": call(victim, victim),
-        "in-other": call(peer, victim, OTHER),
-        "out-other": call(victim, peer, OTHER),
+    ways = {
+        "in": (peer, victim, PORT),
+        "out": (victim, peer, PORT),
+        "own": (victim, victim, PORT),
+        "in-other": (peer, victim, OTHER),
+        "out-other": (victim, peer, OTHER),
     }
+    asked = {name: start(partial(call, *way)) for name, way in ways.items()}
+    return {name: task.result() for name, task in asked.items()}
 
 
 WELL = dict.fromkeys(("in", "out", "own", "in-other", "out-other"), "answered")

@@ -69,7 +69,17 @@ def test_it_is_kept_from_starting_before_it_is_killed(lab: Any) -> None:
     with pytest.raises(NotYet, match="kept from starting, inactive, 0 processes run"):
         fault.check_healed(lab)
     lab.machines["k8s-master1"].run("systemctl", "start", "etcd")
-    assert "has no process and may not start" in fault.in_force(lab)
+    assert "has no main process and may not start" in fault.in_force(lab)
+
+
+@pytest.mark.parametrize("kind", [KillAndHold, Terminate])
+def test_what_shall_outlive_its_program_does(lab: Any, kind: type[ProcessFault]) -> None:
+    lab.machines["k8s-master1"].run("systemctl", "start", "containerd")
+    fault = built(kind, unit="containerd")
+    fault.inject(lab)
+    assert "may not start; " in fault.in_force(lab)
+    fault.heal(lab)
+    fault.check_healed(lab)
 
 
 def test_a_stopped_program_still_has_its_processes(lab: Any) -> None:
@@ -204,7 +214,7 @@ def test_coredns_is_held_down_by_a_unit_of_its_own(
     gone = not Path(f"/proc/{pid}").exists() or ") Z" in Path(f"/proc/{pid}/stat").read_text()
     assert gone, "the loop killed what was there"
     (machine.folder / "pods" / pid).unlink(missing_ok=True)
-    assert "has no process and may not start" in fault.in_force(cluster)
+    assert "has no main process and may not start" in fault.in_force(cluster)
     begin_pod(machine)
     with pytest.raises(NotYet, match="kept from starting"):
         fault.check_healed(cluster)
