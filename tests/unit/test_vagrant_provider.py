@@ -226,6 +226,22 @@ def test_a_machine_that_fails_to_come_up_is_made_anew_the_next_time(
     assert sorted(world.vms) == sorted(VMS)
 
 
+def test_one_of_five_that_fails_stops_the_rest_and_the_next_run_has_all(make: Maker, world: World) -> None:
+    plan = load_topology()
+    five = [node.name for node in plan.nodes]
+    world.change(breaks=five[2])
+    with pytest.raises(LabError, match="never answered by SSH") as caught:
+        make().create(plan, five)
+    assert caught.value.remedy.startswith("look at its console")
+    assert not make().attach(plan)
+    world.change(breaks="")
+    make().create(plan, five)
+    assert sorted(make().attach(plan)) == sorted(five)
+    make().destroy()
+    assert world.vms == {}
+    assert not make().is_there()
+
+
 def test_a_vm_of_a_killed_run_that_vagrant_forgot_is_removed_and_made_anew(
     make: Maker, world: World, topology: Topology
 ) -> None:

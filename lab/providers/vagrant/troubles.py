@@ -58,7 +58,7 @@ KNOWN = (
     ),
     # https://github.com/hashicorp/vagrant/issues/1198
     Signature(
-        r"Could not rename the directory '[^']*'[^()]*VERR_ALREADY_EXISTS",
+        r"Could not rename the directory [^\n]*\(VERR_ALREADY_EXISTS\)",
         "a folder of that name is left in VirtualBox's folder of VMs, though no VM has it",
         "look into it, then remove the folder that VirtualBox names above (the second one)",
     ),
