@@ -1,0 +1,111 @@
+"""In which way questions failed: in silence, by a reset, by a refusal."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from lab.history import History, Outcome, Probed, Sample, Span
+from lab.invariants.answers import OfAnswers
+from lab.invariants.base import Invariant, Need, Seen, Unclear, end_of, injection_of
+from lab.invariants.finding import Unit, Verdict
+from lab.invariants.paths import each_path, watched
+from lab.invariants.terms import FIRST, NONE, Among, Count, Question, Seconds, Since
+
+
+class Kind(StrEnum):
+    """A way to fail.  `RESET` is every connection that was closed or refused by somebody who answered."""
+
+    TIMEOUT = "time-out"
+    RESET = "reset"
+    TLS = "TLS"
+    STATUS = "status"
+    OTHER = "other"
+
+
+_KINDS = (
+    (Kind.TIMEOUT, r"timed out|time-?out|deadline"),
+    (Kind.RESET, r"reset|refused|broken ?pipe|remotedisconnected|connectionaborted|eof|closed"),
+    (Kind.TLS, r"ssl|tls|certificate|handshake"),
+    (Kind.STATUS, r"(wrong: )?(http \d|dns rcode)"),
+)
+
+
+def kind_of(said: str) -> Kind:
+    """How a question failed, by what its prober said of it."""
+    status = re.match(_KINDS[-1][1], said, re.IGNORECASE)  # what a body says of time-outs is not ours
+    if status:
+        return Kind.STATUS
+    found = (kind for kind, words in _KINDS if re.search(words, said, re.IGNORECASE))
+    return next(found, Kind.OTHER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlyOneKind(OfAnswers):
+    """How many questions failed in another way than the one that this fault must show."""
+
+    unit: ClassVar[Unit] = Unit.COUNT
+    kind: ClassVar[Kind]
+
+    at_most: Count = NONE
+
+    def _path(self, history: History, probe: Probed, span: Span) -> Seen:
+        failed = watched(history, probe, span).failed
+        if not failed:
+            raise Unclear(f"{probe.name}: no question failed, so none failed as a {self.kind}")
+        other = [sample for sample in failed if kind_of(sample.said) is not self.kind]
+        text = f"{probe.name}: {len(failed) - len(other)} of {len(failed)} failures were a {self.kind}"
+        first = f"; first other: {other[0].said or other[0].outcome}" if other else ""
+        return self.measured(len(other), text + first, span)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResetsOnly(OnlyOneKind):
+    """Failures that were no reset or refused connection: a crash or a reject shows nothing else."""
+
+    word: ClassVar[str] = "resets-only"
+    kind: ClassVar[Kind] = Kind.RESET
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeoutsOnly(OnlyOneKind):
+    """Failures that were no time-out: a silent loss shows nothing else."""
+
+    word: ClassVar[str] = "timeouts-only"
+    kind: ClassVar[Kind] = Kind.TIMEOUT
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedWithin(Invariant):
+    """Seconds from the beginning of a fault until a question was refused, and not just left unanswered.
+
+    `fault` is which of the scenario's faults, 1 for the first.
+    """
+
+    word: ClassVar[str] = "refused-within"
+    unit: ClassVar[Unit] = Unit.SECONDS
+
+    of: Question
+    at_most: Seconds
+    among: Among = Among.ALL
+    fault: Count = FIRST
+
+    def look(self, history: History) -> Seen:  # noqa: D102
+        span = Span(injection_of(history, self.fault).begun, end_of(history))
+        return self.gravest(each_path(history, self.of, self.among, lambda p: self._path(history, p, span)))
+
+    def _path(self, history: History, probe: Probed, span: Span) -> Seen:
+        seen = watched(history, probe, span)
+        refused = next((sample for sample in seen.samples if _refuses(sample)), None)
+        if refused:
+            return self.measured(refused.answered - span.begin, f"{probe.name}: {refused.said}", span)
+        if span.seconds < self.at_most:
+            raise Unclear(f"{probe.name}: not refused, but the run ended after {span.seconds:.1f} s")
+        return Seen(Verdict.BROKEN, None, f"{probe.name}: never refused in {span.seconds:.1f} s", span)
+
+    def needs(self) -> Need:  # noqa: D102
+        return Need(self.at_most, Since.FAULT, "it may take so long until something is refused")
+
+
+def _refuses(sample: Sample) -> bool:
+    return sample.outcome is Outcome.FAILED and kind_of(sample.said) is not Kind.TIMEOUT

@@ -1,0 +1,158 @@
+"""Who led among the controller-managers and the schedulers, and since when."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, ClassVar
+
+from lab.history import History, Sample, Span
+from lab.invariants.base import Invariant, Need, Seen, Unclear, end_of, fact_of, injection_of
+from lab.invariants.finding import Unit, Verdict
+from lab.invariants.paths import paths
+from lab.invariants.terms import FIRST, LEASES, NONE, Count, Lease, Seconds, Since
+
+WORD = "leases"
+HOLDING = "holding"  # {lease: {holder: [[from, until or null], …]}}, by what the holders themselves said
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One observation of a lease: who had it, and how often it had changed hands."""
+
+    sample: Sample
+    holder: str
+    transitions: int
+
+
+def observations(history: History, lease: str) -> list[Held]:
+    """Every observation of the lease, in the order in which they were answered."""
+    found = [
+        Held(sample, str(seen.get("holder", "")), int(seen.get("transitions", 0)))
+        for probe in paths(history, WORD)
+        for sample in history.samples.get(probe.name, ())
+        if sample.ok and isinstance(sample.value, Mapping) and (seen := sample.value.get(lease))
+    ]
+    if not found:
+        raise Unclear(f"nobody saw the lease {lease}")
+    return sorted(found, key=lambda held: held.sample.answered)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseTakeover(Invariant):
+    """Seconds from the beginning of a fault until another holder was seen.
+
+    `lease` is kube-controller-manager or kube-scheduler; `fault` is which of the scenario's faults, 1 for the
+    first.
+    """
+
+    word: ClassVar[str] = "lease-takeover"
+    unit: ClassVar[Unit] = Unit.SECONDS
+    observes: ClassVar[tuple[str, ...]] = (WORD,)
+
+    lease: Lease
+    at_most: Seconds
+    fault: Count = FIRST
+
+    def look(self, history: History) -> Seen:  # noqa: D102
+        begun = injection_of(history, self.fault).begun
+        span = Span(begun, end_of(history))
+        seen = observations(history, self.lease)
+        before = [held for held in seen if held.sample.answered < begun and held.holder]
+        after = [held for held in seen if held.sample.sent >= begun]
+        if not before or not after:
+            raise Unclear(f"nobody saw who held {self.lease} {'before' if not before else 'after'} the fault")
+        old = before[-1].holder
+        new = next((held for held in after if held.holder not in ("", old)), None)
+        if new is not None:
+            return self.measured(new.sample.answered - begun, f"{old} -> {new.holder}", span)
+        seconds = after[-1].sample.answered - begun
+        if seconds < self.at_most:
+            raise Unclear(f"{old} held it for the {seconds:.1f} s that were seen")
+        return Seen(Verdict.BROKEN, None, f"nobody took it from {old} in {seconds:.1f} s", span)
+
+    def needs(self) -> Need:  # noqa: D102
+        return Need(self.at_most, Since.FAULT, "it may take so long until the lease is taken over")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlappingHolders(Invariant):
+    """How often two held the same lease at the same time.
+
+    By what the holders themselves said, where the run asked them (fact `holding`), and by the lease: one
+    count of transitions has one holder, and a holder of before never comes back under its old count.
+    """
+
+    word: ClassVar[str] = "overlapping-holders"
+    unit: ClassVar[Unit] = Unit.COUNT
+    observes: ClassVar[tuple[str, ...]] = (WORD,)
+
+    at_most: Count = NONE
+
+    def look(self, history: History) -> Seen:  # noqa: D102
+        told = history.facts.get(HOLDING) or {}
+        found: list[str] = []
+        for lease in LEASES:
+            found += _by_transitions(lease, observations(history, lease))
+            found += _by_their_word(lease, told.get(lease) or {}, end_of(history))
+        return self.measured(
+            len(found), "; ".join(found[:3]) or f"one holder at a time of {', '.join(LEASES)}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitOfOldHolder(Invariant):
+    """Seconds from the beginning of a fault until the holder of before stopped acting as one.
+
+    `lease` is kube-controller-manager or kube-scheduler; `fault` is which of the scenario's faults, 1 for the
+    first.
+    """
+
+    word: ClassVar[str] = "exit-of-old-holder"
+    unit: ClassVar[Unit] = Unit.SECONDS
+
+    lease: Lease
+    at_most: Seconds
+    fault: Count = FIRST
+
+    def look(self, history: History) -> Seen:  # noqa: D102
+        begun = injection_of(history, self.fault).begun
+        span = Span(begun, end_of(history))
+        told: Mapping[str, Any] = fact_of(history, HOLDING).get(self.lease) or {}
+        held = [(who, until) for who, begin, until in _terms(told) if begin <= begun and _after(until, begun)]
+        if not held:
+            raise Unclear(f"nobody said that it held {self.lease} when the fault began")
+        who, until = held[0]
+        if until is not None:
+            return self.measured(until - begun, f"{who} stopped", span)
+        if span.seconds < self.at_most:
+            raise Unclear(f"{who} went on for the {span.seconds:.1f} s that were seen")
+        return Seen(Verdict.BROKEN, None, f"{who} never stopped in {span.seconds:.1f} s", span)
+
+    def needs(self) -> Need:  # noqa: D102
+        return Need(self.at_most, Since.FAULT, "it may take so long until the old holder stops")
+
+
+def _by_transitions(lease: str, seen: Sequence[Held]) -> Iterator[str]:
+    holders: dict[int, set[str]] = {}
+    for held in seen:
+        holders.setdefault(held.transitions, set()).add(held.holder)
+    for count, several in holders.items():
+        if len(several - {""}) > 1:
+            yield f"{lease}: {', '.join(sorted(several - {''}))} in its term {count}"
+
+
+def _by_their_word(lease: str, told: Mapping[str, Any], end: float) -> Iterator[str]:
+    spans = [(who, begin, end if until is None else until) for who, begin, until in _terms(told)]
+    for (one, begin, until), (other, since, last) in combinations(spans, 2):
+        seconds = min(until, last) - max(begin, since)
+        if one != other and seconds > 0:
+            yield f"{lease}: {one} and {other} for {seconds:.2f} s"
+
+
+def _terms(told: Mapping[str, Any]) -> list[tuple[str, float, float | None]]:
+    """Who said to hold it, from when until when."""
+    return [(who, float(begin), until) for who, spans in told.items() for begin, until in spans]
+
+
+def _after(until: float | None, instant: float) -> bool:
+    return until is None or until > instant
