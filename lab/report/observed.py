@@ -9,12 +9,13 @@ from typing import Any
 
 from lab.history import History, Outcome, Probed, Sample
 from lab.invariants.terms import LEASES
-from lab.report.lanes import OK, PART, TONES, Lane, Section, away
+from lab.report.lanes import OK, PART, SILENT, TONES, Lane, Section, away
 from lab.report.runs import Run, runs_of, seen
 
 NOBODY = "nobody"
 READY = "True"
-SAME_TONES = {**TONES, NOBODY: PART}
+UNTOLD = dict.fromkeys(TONES, SILENT)  # that an observer was not answered says nothing of what it looks at
+SAME_TONES = {**UNTOLD, NOBODY: PART}
 
 
 def raft(history: History) -> Section:
@@ -33,8 +34,8 @@ def raft(history: History) -> Section:
         "Raft",
         "raft",
         lambda probe: [
-            _lane(history, probe, f"leader, says {_who(probe)}", leader, SAME_TONES),
-            _lane(history, probe, f"term, says {_who(probe)}", term, TONES),
+            _lane(history, probe, f"leader@{_who(probe)}", leader, SAME_TONES),
+            _lane(history, probe, f"term@{_who(probe)}", term, UNTOLD),
         ],
     )
 
@@ -58,7 +59,7 @@ def leases(history: History) -> Section:
             def holder(sample: Sample, lease: str = lease) -> str:
                 return _machine(str((_of(sample).get(lease) or {}).get("holder", ""))) or NOBODY
 
-            yield _lane(history, probe, f"{lease}, says {_who(probe)}", holder, SAME_TONES)
+            yield _lane(history, probe, f"{lease}@{_who(probe)}", holder, SAME_TONES)
 
     return _section(history, "Lease holders", "leases", each)
 
@@ -79,8 +80,8 @@ def nodes(history: History) -> Section:
                 state = _of(sample).get(node)
                 return "Ready" if state == READY else "gone" if state is None else f"Ready={state or '?'}"
 
-            tones = {**TONES, "Ready": OK}
-            yield _lane(history, probe, f"{node}, says {_who(probe)}", ready, tones, otherwise=PART)
+            tones = {**UNTOLD, "Ready": OK}
+            yield _lane(history, probe, f"{node}@{_who(probe)}", ready, tones, otherwise=PART)
 
     return _section(history, "Nodes", "nodes", each)
 
@@ -93,9 +94,9 @@ def pods(history: History) -> Section:
         return f"{sum(map(bool, states))} of {len(states)} ready"
 
     def each(probe: Probed) -> Iterator[Lane]:
-        lane = _lane(history, probe, f"pods, says {_who(probe)}", ready, TONES)
+        lane = _lane(history, probe, f"pods@{_who(probe)}", ready, UNTOLD)
         whole = {run.word: OK if _is_whole(run.word) else PART for run in lane.runs if run.word not in TONES}
-        yield Lane(lane.name, lane.runs, {**TONES, **whole}, lane.note, lane.empty)
+        yield Lane(lane.name, lane.runs, {**UNTOLD, **whole}, lane.note, lane.empty)
 
     return _section(history, "Pods", "pods", each)
 
@@ -116,7 +117,7 @@ def endpoints(history: History) -> Section:
         history,
         "Endpoints of the Service kubernetes",
         "endpoints",
-        lambda probe: [_lane(history, probe, f"endpoints, says {_who(probe)}", listed, SAME_TONES)],
+        lambda probe: [_lane(history, probe, f"endpoints@{_who(probe)}", listed, SAME_TONES)],
     )
 
 
@@ -136,13 +137,15 @@ def _section(
     for probe in history.asking(question):
         told = any(sample.ok for sample in history.samples.get(probe.name, ()))
         found += lanes(probe) if told else [_silent(history, probe)]
-    return Section(title, found, f"no data: nobody was asked for {question}")
+    return Section(
+        title, found, f"no data: nobody was asked for {question}", "as each machine after the @ told it"
+    )
 
 
 def _silent(history: History, probe: Probed) -> Lane:
     """An observer that never got an answer: its failures are all there is to see."""
     runs = runs_of(history.samples.get(probe.name, ()), probe.interval)
-    return Lane(probe.name, runs, TONES, away(probe), "no data: not one question was asked")
+    return Lane(probe.name, runs, UNTOLD, away(probe), "no data: not one question was asked")
 
 
 def _lane(

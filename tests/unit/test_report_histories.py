@@ -234,7 +234,16 @@ def hostile() -> Made:
     """Every text of a run is meant to do harm."""
     probe = asked(name=EVIL, said=EVIL, failing=[(10, 20)], at=EVIL, target=EVIL, lost=EVIL)
     worse = replace(
-        CUT, fault=EVIL, asked=EVIL, machines=(EVIL,), evidence=EVIL, trouble=EVIL, begun=10, healed=20
+        CUT,
+        fault=EVIL,
+        asked=EVIL,
+        machines=(EVIL,),
+        evidence=EVIL,
+        trouble=EVIL,
+        begun=10.0,
+        in_force=10.2,
+        heal_begun=19.0,
+        healed=20.0,
     )
     history = made(probe, stepped("nodes", (0, {EVIL: EVIL}), name=f"n{EVIL}"), raft("a", (0, 1, EVIL)),
                    injections=[worse])  # fmt: skip

@@ -85,7 +85,7 @@ const plot = {
       const code = shown.told.words.indexOf(word);
       if (code < 0) continue;
       let pixel = -1, rows = new Set();
-      context.fillStyle = context.strokeStyle = paint.colour(word);
+      context.fillStyle = context.strokeStyle = paint.colour(word === "ok" ? "dot" : word);
       context.lineWidth = 1.2;
       for (let n = first; n < shown.beats.length && shown.beats[n] <= view.to; n++) {
         if (shown.word[n] !== code) continue;

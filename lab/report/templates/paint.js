@@ -36,6 +36,8 @@ const paint = {
       case "ok": return { fill: this.colour("ok"), height: 0.5 };
       case "failed": return { fill: this.colour("failed"), height: 1 };
       case "unknown": return { fill: this.hatch(context, "unknown", false), height: 0.9, edge: this.colour("unknown") };
+      case "mixed": return { fill: this.hatch(context, "failed", false), height: 0.8, edge: this.colour("failed") };
+      case "silent": return { fill: this.hatch(context, "gap", true), height: 0.6 };
       case "part": return { fill: this.colour("part"), height: 0.75 };
       case "calm": return { fill: this.colour("calm"), height: 0.9 };
       case "injecting": return { fill: this.hatch(context, "force", false), height: 0.9, edge: this.colour("force") };
@@ -91,7 +93,7 @@ const paint = {
   gap(context, left, width, height) {
     context.fillStyle = this.colour("gap");
     for (let at = left; at < left + width; at += 6) {
-      context.fillRect(at, height / 2 - 0.5, Math.min(2, left + width - at), 1);
+      context.fillRect(at, Math.round(height / 2) - 1, Math.min(3, left + width - at), 2);
     }
   },
 };

@@ -1,7 +1,7 @@
 /* Lanes: runs of equal answers on the time axis. */
 
 const OUTCOMES = new Set(["ok", "failed", "unknown"]);
-const RANK = { ok: 1, gap: 2, unknown: 3, failed: 4 }; // what wins where several share a pixel
+const RANK = { ok: 1, gap: 2, unknown: 3, mixed: 4, failed: 5 }; // what wins where several share a pixel
 
 /* Five numbers a run, as lab/report/runs.py wrote them; what lies between two runs becomes a gap. */
 function decoded(numbers) {
@@ -34,7 +34,7 @@ class Lane {
     this.canvas = canvas;
     this.told = told;
     this.runs = decoded(told.runs);
-    this.judged = told.words.every(word => OUTCOMES.has(word));
+    this.judged = told.words.every((word, n) => OUTCOMES.has(word) && word === told.tones[n]);
     canvas.setAttribute("aria-label", this.summary());
   }
 
@@ -52,14 +52,15 @@ class Lane {
 
   toneOf(run) { return run.word < 0 ? "gap" : this.told.tones[run.word]; }
 
-  /* Pixel by pixel, the gravest first: one failure among thousands stays visible. */
+  /* Pixel by pixel, the gravest first: one failure among thousands stays visible, and is not all that was. */
   drawOutcomes({ context, width, height, x }) {
     const columns = new Array(Math.ceil(width)).fill("");
     for (let n = placeOf(this.runs, view.from); n < this.runs.length && this.runs[n].begin < view.to; n++) {
       const run = this.runs[n], tone = this.toneOf(run), least = tone === "ok" ? 1 : 2;
-      const left = Math.max(0, Math.floor(x(run.begin))), right = Math.min(columns.length, Math.max(left + least, Math.round(x(run.end))));
+      const left = Math.max(0, Math.floor(x(run.begin)));
+      const right = Math.min(columns.length, Math.max(left + least, Math.round(x(run.end))));
       for (let at = left; at < right; at++) {
-        if (!columns[at] || RANK[tone] > RANK[columns[at]]) columns[at] = tone;
+        columns[at] = this.both(columns[at], tone);
       }
     }
     for (let at = 0, end; at < columns.length; at = end) {
@@ -67,6 +68,12 @@ class Lane {
       if (columns[at] === "gap") paint.gap(context, at, end - at, height);
       else if (columns[at]) paint.bar(context, columns[at], at, end - at, height);
     }
+  }
+
+  both(one, other) {
+    if (!one || one === other) return other;
+    if (one !== "gap" && other !== "gap" && (one === "failed" || other === "failed")) return "mixed";
+    return RANK[one] > RANK[other] ? one : other;
   }
 
   drawValues({ context, width, height, x }) {
