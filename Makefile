@@ -1,4 +1,5 @@
 # make e2e   from nothing to a verified cluster, and everything removed again
+# make failover  the lab broken on purpose by every scenario, and what was felt
 # make test  the same set-up, then linters, unit tests and e2e tests; what CI runs
 # Options: PROVIDER=vagrant:libvirt for VMs; ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
 
@@ -25,7 +26,10 @@ STEPS = sed -un -e 's/^ *Collecting \([^ ]*\).*/      \1/p' -e 's/^ *Building wh
 	-e 's/^Installing collected packages: \(.*\)/      \1/p'
 PYTEST := "$(VENV)/bin/python" -m pytest -p no:randomly
 
-.PHONY: e2e test unit lint host setup clean
+.PHONY: e2e failover test unit lint host setup clean
+
+failover: host
+	$(PYTEST) -m failover -rs $(JUNIT)/junit-failover.xml $(ARGS)
 
 e2e: host
 	$(PYTEST) -m e2e -rs $(JUNIT)/junit-e2e.xml $(ARGS)

@@ -1,13 +1,14 @@
 """Around each test that uses the lab: its turn on it, and whether the lab is still there."""
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 
 import pytest
 
 from lab.errors import LabError
 from lab.session import LabSession
 
-ALONE = ("disruptive", "defects")
+PLUGIN = "lab.plugin"
+ALONE = ("disruptive", "defects", "failover")
 
 
 class Guard:
@@ -52,4 +53,17 @@ class Guard:
         return report
 
     def _uses_lab(self, item: pytest.Item) -> bool:
-        return not self._fixtures.isdisjoint(getattr(item, "fixturenames", ()))
+        """Whether it asks for a fixture of ours; others may have given theirs the same name."""
+        known = getattr(item, "_fixtureinfo", None)
+        asked = known.name2fixturedefs if known else {}
+        return any(_is_ours(name, asked[name]) for name in self._fixtures & asked.keys())
+
+
+def _is_ours(name: str, definitions: Sequence[pytest.FixtureDef[object]]) -> bool:
+    """Whether the fixture that counts, the last, is the plugin's, or is built upon it."""
+    for each in reversed(definitions):
+        if each.func.__module__ == PLUGIN:
+            return True
+        if name not in each.argnames:
+            return False
+    return False

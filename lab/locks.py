@@ -76,6 +76,18 @@ def is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
+def is_held(path: Path) -> bool:
+    """Whether anybody has the lock, shared or alone; makes no file.  Who asks at the same time counts too."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        return not locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def noted(path: Path) -> str:
     """What whoever has the lock wants others to know; empty if nothing."""
     try:

@@ -21,7 +21,7 @@ from lab.ownership import adopt, make_folder
 from lab.plan import effective
 from lab.session import LabSession, stages_of
 from lab.settings import SETTINGS, Effective, Setting, resolve
-from lab.summary import heading, proven, stage_table
+from lab.summary import heading, proven, proven_rows, stage_rows, stage_table
 from lab.teller import Teller
 
 SESSION = pytest.StashKey[LabSession]()
@@ -63,6 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "e2e: needs a lab; the fixtures bring up what a test names",
         "disruptive: breaks and mends machines; runs after everything else",
         "defects: breaks a running lab by hand and expects a test to turn red",
+        "failover: runs a scenario, which breaks the lab on purpose and measures what is felt",
+        "ci: a scenario short enough for every change",
     ):
         config.addinivalue_line("markers", line)
     try:
@@ -113,8 +115,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Disruptive tests last, whatever shuffled the others."""
-    items.sort(key=lambda item: item.get_closest_marker("disruptive") is not None)
+    """Disruptive tests last, and scenarios after them, whatever shuffled the others."""
+    items.sort(key=lambda item: [bool(item.get_closest_marker(mark)) for mark in ("failover", "disruptive")])
 
 
 @pytest.hookimpl(trylast=True)
@@ -307,8 +309,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     lab = config.stash[SESSION]
     if not lab.outcomes():
         return
-    lines = [*stage_table(lab.outcomes().values()), *proven(_reports(terminalreporter))]
-    lines += lab.limits.summary()
+    stages, parts = stage_rows(lab.outcomes().values()), proven_rows(_reports(terminalreporter))
+    limits = lab.limits.summary()
+    lab.ended(stages, parts, limits)
+    lines = [*stage_table(stages), *proven(parts), *limits]
     if lines:
         terminalreporter.section("lab")
     for line in lines:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -22,12 +22,12 @@ from lab.plan import Plan
 from lab.settings import Effective, asked, keep_policy, plan_of, shown
 from lab.stages import stages_for
 from lab.state import StateFolder
+from lab.summary import Row
 from lab.topology import Topology
 from lab.turns import Turns
 from lab.users import InUse, Sign
 from lab.vanished import vanished
 
-OWNER = "owner"
 COLLECT_TIMEOUT = 60.0
 
 Tell = Callable[[str], None]
@@ -215,6 +215,12 @@ class LabSession:
             self._sign.lift()
             self._sign = None
 
+    def ended(self, stages: Sequence[Row], parts: Sequence[Row], limits: Sequence[str]) -> None:
+        """Record the tables that the run ends with, unless a test started it: then they are a part of its."""
+        if not self.turns.are_inherited():
+            rows = {"stages": [asdict(row) for row in stages], "parts": [asdict(row) for row in parts]}
+            self.recorder.write("end", **rows, limits=list(limits))
+
     def remove(self, *, failed: bool) -> None:
         """Remove the lab if this run made it and it is not to be kept."""
         name = self.topology.name
@@ -248,13 +254,13 @@ class LabSession:
             there = False
         lab = open_lab(self.topology, self.settings["provider"].value, self._told, asked=asked(self.settings))
         if not there:
-            (state.path / OWNER).write_text(self.folder.name)
+            state.owner.write_text(self.folder.name)
         return lab
 
     def _is_ours(self) -> bool:
         """Whether a process of this very run created the lab."""
         try:
-            return (state_of(self.topology.name).path / OWNER).read_text() == self.folder.name
+            return state_of(self.topology.name).owner.read_text() == self.folder.name
         except (FileNotFoundError, NotADirectoryError):
             return False
 
@@ -281,7 +287,8 @@ class LabSession:
             self._heartbeat.started(stage)
             return
         error = flat(outcome.error) or None
-        self.recorder.write("stage", stage=stage, seconds=round(outcome.seconds, 3), error=error)
+        seconds = round(outcome.seconds, 3)
+        self.recorder.write("stage", stage=stage, mark=mark(outcome), seconds=seconds, error=error)
         self._heartbeat.ended(stage)
         truth = self.stages[stage].truth if stage in self.stages else "booted"
         said = error or remark(outcome) or truth

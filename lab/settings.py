@@ -87,6 +87,14 @@ SETTINGS = (
     Setting("reuse", "yes", "attach to a lab that already runs with the same plan", ("yes", "no")),
     Setting("artifacts", "artifacts", "the folder below which each run keeps records, logs and results"),
     Setting("run", "", "this run's folder; empty: a new one, named by date and time"),
+    Setting(
+        "between",
+        "auto",
+        "how a scenario is kept from the damage of the last one: by proof, by a snapshot, or by either",
+        ("auto", "verify", "restore"),
+    ),
+    Setting("seed", "", "what all choices of scenarios follow from; empty: a new one, told and stored"),
+    Setting("repeat", "1", "how often each scenario is run"),
 )
 
 
@@ -127,13 +135,22 @@ def _wrong_words(found: Mapping[str, Effective]) -> list[str]:
 
 
 def _wrong_values(found: Mapping[str, Effective]) -> list[str]:
-    checks = {"provider": mistake_in, "versions": _mistake_in_version, "run": _mistake_in_run}
+    checks = {
+        "provider": mistake_in,
+        "versions": _mistake_in_version,
+        "run": _mistake_in_run,
+        "repeat": _mistake_in_repeat,
+    }
     told = {name: check(found[name].value) for name, check in checks.items()}
     return [f"{found[name].origin}: {problem}" for name, problem in told.items() if problem]
 
 
 def _mistake_in_version(wish: str) -> str:
     return "" if not wish or row_of(wish) else unknown_row(wish)
+
+
+def _mistake_in_repeat(text: str) -> str:
+    return "" if text.isdigit() and int(text) else f"{text[:60]!r} is no whole number above 0"
 
 
 def _mistake_in_run(name: str) -> str:
@@ -223,6 +240,7 @@ def shown(settings: Mapping[str, Effective], plan: Plan, run: Effective) -> dict
         "profile": planned["profile"],
         "keep": Effective(keep_policy(settings), "default"),
         "run": run,
+        "seed": Effective("(a new one)", "default"),
     }
     return {name: each if each.value else behind[name] for name, each in settings.items()}
 

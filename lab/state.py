@@ -127,11 +127,11 @@ class StateFolder:
             mine.remove(self.path)
             if not self.path.exists():
                 self.clear_turns()
-                self._beside("lock").unlink(missing_ok=True)
+                self.lock.unlink(missing_ok=True)
             locks.release(descriptor)
 
     def _lock(self, timeout: float) -> int:
-        lock = self._beside("lock")
+        lock = self.lock
         try:
             with self._place.naming_trouble():
                 lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -152,6 +152,16 @@ class StateFolder:
     def turn(self) -> Path:
         """The lock of the tests that are at work; see `lab.turns`."""
         return self._beside("turn")
+
+    @property
+    def owner(self) -> Path:
+        """Names the run that made the lab; there is none after `thwlab up`."""
+        return self.path / "owner"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of whoever builds or removes the lab; see `locked`."""
+        return self._beside("lock")
 
     def clear_turns(self) -> None:
         """Remove the locks of tests that nobody holds."""

@@ -59,6 +59,10 @@ class Turns:
         if not self._state.path.exists():
             self._state.clear_turns()
 
+    def are_inherited(self) -> bool:
+        """Whether a test has started this run, on its own turn on this lab."""
+        return not self._held and str(self._state.path) in _inherited()
+
     def _wait(self, path: Path, test: str, deadline: float, *, alone: bool, note: str = "") -> int:
         left = max(0.0, deadline - time.monotonic())
         waiting = partial(self._waits, test, left)

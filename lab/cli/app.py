@@ -10,7 +10,20 @@ from typing import Any, NoReturn
 import click
 
 from lab import background
-from lab.cli import INTERRUPTED, artifacts, breaking, completion, health, inside, lifecycle, look, outside
+from lab.cli import (
+    INTERRUPTED,
+    artifacts,
+    breaking,
+    check,
+    completion,
+    health,
+    inside,
+    lifecycle,
+    look,
+    outside,
+    results,
+    sweeping,
+)
 from lab.cli.failures import EXIT_CODES, PIPE_CLOSED, exit_code, is_told, told
 from lab.cli.options import lab_options
 from lab.cli.session import Session
@@ -100,7 +113,19 @@ def cli(ctx: click.Context, verbose: bool) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-for family in (health, lifecycle, look, inside, outside, breaking, artifacts, completion):
+for family in (
+    health,
+    lifecycle,
+    sweeping,
+    look,
+    results,
+    inside,
+    outside,
+    breaking,
+    check,
+    artifacts,
+    completion,
+):
     for command in family.COMMANDS:
         cli.add_command(command)
 

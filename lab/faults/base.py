@@ -3,9 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 from lab.cluster import Cluster
+
+# What a number in a field means; `typing.get_type_hints(kind, include_extras=True)` tells it to whoever reads
+# scenario files.  A field that is a `Literal` lists its choices.
+Seconds: TypeAlias = Annotated[float, "seconds"]
+Percent: TypeAlias = Annotated[float, "percent"]
+Bytes: TypeAlias = Annotated[int, "bytes"]
+BytesPerSecond: TypeAlias = Annotated[int, "bytes per second"]
+PerSecond: TypeAlias = Annotated[int, "per second"]
+Ports: TypeAlias = Annotated[tuple[int, ...], "ports"]
+Peers: TypeAlias = Annotated[tuple[str, ...], "machines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,7 @@ class Fault(ABC):
     word: ClassVar[str]
     lasts: ClassVar[bool] = True
     silences: ClassVar[bool] = False
+    destroys_data: ClassVar[bool] = False
 
     def unavailable(self, cluster: Cluster) -> str:
         """Why this cluster or host cannot do it, for the report; empty if it can.  Changes nothing."""

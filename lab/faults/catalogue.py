@@ -2,7 +2,36 @@
 
 from collections.abc import Mapping
 
-from lab.faults import process
+from lab.faults import (
+    certificates,
+    clock,
+    cpu,
+    disk,
+    etcd,
+    link,
+    machine,
+    members,
+    network,
+    pods,
+    process,
+    shaping,
+    space,
+)
 from lab.faults.base import Fault
 
-FAULTS: Mapping[str, type[Fault]] = {each.word: each for each in (*process.FAULTS,)}
+FAMILIES: tuple[tuple[type[Fault], ...], ...] = (
+    process.FAULTS,
+    pods.FAULTS,
+    machine.FAULTS,
+    network.FAULTS,
+    link.FAULTS,
+    shaping.FAULTS,
+    disk.FAULTS,
+    cpu.FAULTS,
+    clock.FAULTS,
+    certificates.FAULTS,
+    etcd.FAULTS,
+    members.FAULTS,
+    space.FAULTS,
+)
+FAULTS: Mapping[str, type[Fault]] = {each.word: each for family in FAMILIES for each in family}

@@ -4,95 +4,154 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lab.cluster import Cluster
-from lab.faults.base import Fault, Script
+from lab.faults import pods, units
+from lab.faults.base import Script
+from lab.faults.pods import COREDNS
+from lab.faults.serving import check_unit
+from lab.faults.shell import LONG, ShellFault, sh
+from lab.faults.units import BALANCER
 from lab.machine import Machine
 from lab.wait import NotYet
 
-COMMAND = 10.0  # seconds for a command on a victim
+UNITS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "containerd",
+    BALANCER,
+    COREDNS,
+)
 
 
 @dataclass(frozen=True)
-class ProcessFault(Fault):
-    """Something done to a systemd unit on each victim.  `unit` is its name without `.service`."""
+class ProcessFault(ShellFault):
+    """Something done to one program on each victim.
+
+    `unit` is a systemd unit without its `.service`, or `load-balancer` for whichever program is one, or
+    `coredns` for the process in a pod.
+    """
 
     unit: str
 
+    def unavailable(self, cluster: Cluster) -> str:
+        """A program that is not on the victim, or cannot be treated like this."""
+        if self._in_pod:
+            return "" if self.word in pods.SCRIPTS else f"a pod's process cannot be told to {self.word}"
+        asked = self._head + units.IS_THERE
+        lacking = [machine.name for machine in self.victims(cluster) if not machine.run("sh", "-c", asked).ok]
+        return f"no unit {self.unit} on {', '.join(lacking)}" if lacking else ""
+
     def undo(self) -> tuple[Script, ...]:
-        """Let it start, and start it."""
-        return tuple(Script(name, _UNDO.format(unit=self.unit)) for name in self.machines)
-
-    def heal(self, cluster: Cluster) -> None:
         """Let it start, and start it; a stopped one goes on."""
-        for script in self.undo():
-            cluster.machines[script.machine].check("sh", "-c", script.text, timeout=60)
-
-    def check_healed(self, cluster: Cluster) -> None:
-        """The unit is active, its processes run, and nothing forbids its next start."""
-        for machine in self._victims(cluster):
-            seen = _seen(machine, self.unit)
-            if seen["active"] != "active" or seen["held"] != "0" or seen["stopped"] != "0":
-                raise NotYet(f"{machine.name}: {self.unit} is {_told(seen)}")
-
-    def _victims(self, cluster: Cluster) -> list[Machine]:
-        return [cluster.machines[name] for name in self.machines]
-
-    def _on_each(self, cluster: Cluster, script: str) -> None:
-        for machine in self._victims(cluster):
-            machine.check("sh", "-c", script.format(unit=self.unit), timeout=COMMAND)
-
-
-@dataclass(frozen=True)
-class Kill(ProcessFault):
-    """SIGKILL once; systemd starts it again by itself."""
-
-    word: ClassVar[str] = "kill"
-    lasts: ClassVar[bool] = False
+        text = pods.UNDO if self._in_pod else self._head + units.UNDO
+        return tuple(Script(name, text) for name in self.machines)
 
     def inject(self, cluster: Cluster) -> None:  # noqa: D102
-        self._on_each(cluster, _MARK + "systemctl kill --kill-whom=main --signal=KILL {unit}")
+        script = (pods if self._in_pod else units).SCRIPTS[self.word]
+        self.on_victims(cluster, lambda machine: self.script(machine, script))
 
-    def in_force(self, cluster: Cluster) -> str:  # noqa: D102
-        return _replaced(self._victims(cluster), self.unit)
+    def script(self, machine: Machine, text: str, *args: str) -> str:
+        """Run a script that knows what program it is about; what it printed."""
+        return sh(machine, self._head + text, *args, timeout=LONG)
+
+    def heal(self, cluster: Cluster) -> None:
+        """What the victims would do; a pod that its kubelet makes wait is made anew at once."""
+        super().heal(cluster)
+        if self._in_pod:
+            pods.replace_waiting(cluster, self.machines)
+
+    def check_healed(self, cluster: Cluster) -> None:
+        """It runs, nothing forbids its next start, and it answers."""
+        self.on_victims(cluster, self._told_running)
+        if self._in_pod:
+            pods.check_serving(cluster)
+            return
+        for machine in self.victims(cluster):
+            check_unit(cluster, machine, self.script(machine, 'echo "$unit"').strip())
+
+    def seen(self, machine: Machine) -> dict[str, str]:
+        """What systemd, or the node, and the kernel say of it; `before` is its main process as noted."""
+        words = self.script(machine, (pods if self._in_pod else units).SEE).split()
+        return dict(zip(("held", "active", "pid", "running", "stopped", "before"), words, strict=True))
+
+    @property
+    def _in_pod(self) -> bool:
+        return self.unit == COREDNS
+
+    @property
+    def _head(self) -> str:
+        return pods.HEAD if self._in_pod else units.head(self.unit)
+
+    def _told_running(self, machine: Machine) -> str:
+        seen = self.seen(machine)
+        if seen["active"] != "active" or seen["held"] != "0" or seen["stopped"] != "0":
+            raise NotYet(f"{machine.name}: {self.unit} is {_told(seen)}")
+        return ""
 
 
 @dataclass(frozen=True)
-class Restart(ProcessFault):
+class _Replaced(ProcessFault):
+    """Done once, and proven by a main process that is not the one of before."""
+
+    lasts: ClassVar[bool] = False
+
+    def in_force(self, cluster: Cluster) -> str:
+        """The process of before is gone; whether a new one is there is for `check_healed`."""
+        return self.on_victims(cluster, self._told_replaced)
+
+    def _told_replaced(self, machine: Machine) -> str:
+        seen = self.seen(machine)
+        if seen["before"] == "0":
+            raise NotYet(f"{machine.name}: {self.unit} had no process to begin with")
+        if seen["pid"] == seen["before"]:
+            raise NotYet(f"{machine.name}: {self.unit} still runs as pid {seen['pid']}")
+        return f"{machine.name}: pid {seen['before']} of {self.unit} is gone, {_told(seen)}"
+
+
+@dataclass(frozen=True)
+class Kill(_Replaced):
+    """SIGKILL once; it is started again as its unit, or its kubelet, says."""
+
+    word: ClassVar[str] = "kill"
+
+
+@dataclass(frozen=True)
+class Restart(_Replaced):
     """Stopped in order and started again, as an administrator does it."""
 
     word: ClassVar[str] = "restart"
-    lasts: ClassVar[bool] = False
-
-    def inject(self, cluster: Cluster) -> None:  # noqa: D102
-        self._on_each(cluster, _MARK + "systemctl restart --no-block {unit}")
-
-    def in_force(self, cluster: Cluster) -> str:  # noqa: D102
-        return _replaced(self._victims(cluster), self.unit)
 
 
 @dataclass(frozen=True)
-class KillAndHold(ProcessFault):
+class _Held(ProcessFault):
+    """Without a process until healed."""
+
+    def in_force(self, cluster: Cluster) -> str:
+        """No process is there, and none may come."""
+        return self.on_victims(cluster, self._told_down)
+
+    def _told_down(self, machine: Machine) -> str:
+        seen = self.seen(machine)
+        if seen["held"] == "0" or seen["running"] != "0":
+            raise NotYet(f"{machine.name}: {self.unit} is {_told(seen)}")
+        return f"{machine.name}: {self.unit} has no process and may not start"
+
+
+@dataclass(frozen=True)
+class KillAndHold(_Held):
     """SIGKILL, and kept from starting until healed: its sockets close at once, new ones are refused."""
 
     word: ClassVar[str] = "kill-and-hold"
 
-    def inject(self, cluster: Cluster) -> None:  # noqa: D102
-        self._on_each(cluster, _HOLD + _KILL)
-
-    def in_force(self, cluster: Cluster) -> str:  # noqa: D102
-        return _is_down(self._victims(cluster), self.unit)
-
 
 @dataclass(frozen=True)
-class Terminate(ProcessFault):
+class Terminate(_Held):
     """Stopped in order, and kept from starting until healed."""
 
     word: ClassVar[str] = "terminate"
-
-    def inject(self, cluster: Cluster) -> None:  # noqa: D102
-        self._on_each(cluster, _HOLD + "systemctl stop --no-block {unit}")
-
-    def in_force(self, cluster: Cluster) -> str:  # noqa: D102
-        return _is_down(self._victims(cluster), self.unit)
 
 
 @dataclass(frozen=True)
@@ -101,47 +160,51 @@ class Stop(ProcessFault):
 
     word: ClassVar[str] = "stop"
 
+    def in_force(self, cluster: Cluster) -> str:
+        """All of its processes are stopped, and there are some."""
+        return self.on_victims(cluster, self._told_stopped)
+
+    def _told_stopped(self, machine: Machine) -> str:
+        seen = self.seen(machine)
+        if seen["stopped"] == "0" or seen["running"] != "0":
+            raise NotYet(f"{machine.name}: {self.unit} is {_told(seen)}")
+        return f"{machine.name}: {seen['stopped']} processes of {self.unit} stopped, none runs"
+
+
+@dataclass(frozen=True)
+class Reload(ProcessFault):
+    """Told to read its configuration again, `times` times, each once the workers of the one before came."""
+
+    word: ClassVar[str] = "reload"
+    lasts: ClassVar[bool] = False
+
+    times: int = 1
+
+    def unavailable(self, cluster: Cluster) -> str:
+        """A program that can only be restarted."""
+        if reason := super().unavailable(cluster):
+            return reason
+        asked = self._head + units.CAN_RELOAD
+        unable = [machine.name for machine in self.victims(cluster) if not machine.run("sh", "-c", asked).ok]
+        return f"{self.unit} on {', '.join(unable)} cannot be reloaded" if unable else ""
+
     def inject(self, cluster: Cluster) -> None:  # noqa: D102
-        self._on_each(cluster, "systemctl kill --kill-whom=all --signal=STOP {unit}")
+        text, times = units.SCRIPTS[self.word], str(self.times)
+        self.on_victims(cluster, lambda machine: self.script(machine, text, times))
 
-    def in_force(self, cluster: Cluster) -> str:  # noqa: D102
-        told = []
-        for machine in self._victims(cluster):
-            seen = _seen(machine, self.unit)
-            if seen["stopped"] == "0" or seen["running"] != "0":
-                raise NotYet(f"{machine.name}: {self.unit} is {_told(seen)}")
-            told.append(f"{machine.name}: {seen['stopped']} processes of {self.unit} stopped, none runs")
-        return "; ".join(told)
+    def in_force(self, cluster: Cluster) -> str:
+        """Its main process is the same, and others are not."""
+        return self.on_victims(cluster, self._told_reloaded)
 
-
-def _replaced(machines: list[Machine], unit: str) -> str:
-    """That the process of before is gone; whether a new one is there is for `check_healed`."""
-    told = []
-    for machine in machines:
-        before = machine.check("cat", f"/run/thwlab-main-{unit}", timeout=COMMAND).strip()
-        seen = _seen(machine, unit)
-        if before in ("", "0"):
-            raise NotYet(f"{machine.name}: {unit} had no process to begin with")
-        if seen["pid"] == before:
-            raise NotYet(f"{machine.name}: {unit} still runs as pid {before}")
-        told.append(f"{machine.name}: pid {before} of {unit} is gone, {_told(seen)}")
-    return "; ".join(told)
-
-
-def _is_down(machines: list[Machine], unit: str) -> str:
-    told = []
-    for machine in machines:
-        seen = _seen(machine, unit)
-        if seen["held"] == "0" or seen["running"] != "0":
-            raise NotYet(f"{machine.name}: {unit} is {_told(seen)}")
-        told.append(f"{machine.name}: {unit} has no process and may not start")
-    return "; ".join(told)
-
-
-def _seen(machine: Machine, unit: str) -> dict[str, str]:
-    """What systemd and the kernel say of the unit."""
-    words = machine.check("sh", "-c", _SEE, "sh", unit, timeout=COMMAND).split()
-    return dict(zip(("held", "active", "pid", "running", "stopped"), words, strict=True))
+    def _told_reloaded(self, machine: Machine) -> str:
+        now, _, before = self.script(machine, units.SEE_WORKERS).strip().partition("\n")
+        main, _, workers = now.partition(":")
+        main_before, _, workers_before = before.partition(":")
+        fresh = set(workers.split()) - set(workers_before.split())
+        if not fresh or main != main_before:
+            raise NotYet(f"{machine.name}: {self.unit} runs as {now!r}, before as {before!r}")
+        told = f"{len(fresh)} new workers after {self.times} reloads, and pid {main} stayed"
+        return f"{machine.name}: {self.unit} has {told}"
 
 
 def _told(seen: dict[str, str]) -> str:
@@ -149,46 +212,4 @@ def _told(seen: dict[str, str]) -> str:
     return f"{held}{seen['active']}, {seen['running']} processes run and {seen['stopped']} are stopped"
 
 
-# What was the main process before, for the proof that it is not any more.
-_MARK = "systemctl show --property=MainPID --value {unit} >/run/thwlab-main-{unit}; "
-# Forbidden first, else systemd starts it again between the two.  A runtime mask would not do: it gives way to
-# a unit below /etc, where the guide has them.  A condition that fails leaves the unit inactive, not failed.
-_HOLD = """\
-dropins=/run/systemd/system/{unit}.service.d
-mkdir -p $dropins
-printf '[Unit]\\nConditionPathExists=/thwlab-holds-it-down\\n' >$dropins/thwlab-hold.conf
-systemctl daemon-reload
-"""
-_KILL = """\
-systemctl kill --kill-whom=all --signal=KILL {unit} 2>/dev/null
-systemctl stop --no-block {unit}
-"""
-_UNDO = """\
-systemctl kill --kill-whom=all --signal=CONT {unit} 2>/dev/null
-dropins=/run/systemd/system/{unit}.service.d
-if test -e $dropins/thwlab-hold.conf; then
-  rm -f $dropins/thwlab-hold.conf
-  rmdir --ignore-fail-on-non-empty $dropins
-  systemctl daemon-reload
-fi
-systemctl reset-failed {unit} 2>/dev/null
-rm -f /run/thwlab-main-{unit}
-systemctl start --no-block {unit}
-"""
-_SEE = r"""
-show() { systemctl show --property="$1" --value "$2"; }
-group=$(show ControlGroup "$1"); run=0; stop=0
-for where in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-  test -n "$group" && test -f "$where$group/cgroup.procs" || continue
-  for pid in $(cat "$where$group/cgroup.procs"); do
-    case "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null)" in
-      T*) stop=$((stop + 1));; Z*|'') ;; *) run=$((run + 1));;
-    esac
-  done
-  break
-done
-held=0; test -e "/run/systemd/system/$1.service.d/thwlab-hold.conf" && held=1
-echo $held "$(show ActiveState "$1")" "$(show MainPID "$1")" $run $stop
-"""
-
-FAULTS: tuple[type[ProcessFault], ...] = (Kill, Restart, KillAndHold, Terminate, Stop)
+FAULTS: tuple[type[ProcessFault], ...] = (Kill, Restart, KillAndHold, Terminate, Stop, Reload)

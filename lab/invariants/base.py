@@ -45,6 +45,7 @@ class Invariant(ABC):
     word: ClassVar[str]
     unit: ClassVar[Unit]
     observes: ClassVar[tuple[str, ...]] = ()  # questions it needs besides the one it names
+    times_answers: ClassVar[bool] = False  # whether the limit is of single answers, which a probe cuts off
 
     @abstractmethod
     def look(self, history: History) -> Seen:
@@ -78,7 +79,7 @@ class Invariant(ABC):
         """The word with what it is about, as `expect` and reports name it."""
         about = {name: getattr(self, name, None) for name in _TITLE}
         parts = [f" {link}{value}" for name, link in _TITLE.items() if (value := about[name])]
-        return self.word + "".join(part for part in parts if part != " among all")
+        return self.word + "".join(p for p in parts if p not in (" among all", f" of {self.word}"))
 
     @property
     def bound(self) -> str:

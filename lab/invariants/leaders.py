@@ -13,6 +13,8 @@ from lab.invariants.terms import FIRST, LEASES, NONE, Count, Lease, Seconds, Sin
 
 WORD = "leases"
 HOLDING = "holding"  # {lease: {holder: [[from, until or null], …]}}, by what the holders themselves said
+LOGS = "logs"  # {machine: [[seconds, line], …]}, excerpts around each fault
+LOST = "leaderelection lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class OverlappingHolders(Invariant):
 class ExitOfOldHolder(Invariant):
     """Seconds from the beginning of a fault until the holder of before stopped acting as one.
 
+    By what holders said of themselves (fact `holding`), else by the line in the log with which it ends.
     `lease` is kube-controller-manager or kube-scheduler; `fault` is which of the scenario's faults, 1 for the
     first.
     """
@@ -117,6 +120,8 @@ class ExitOfOldHolder(Invariant):
     def look(self, history: History) -> Seen:  # noqa: D102
         begun = injection_of(history, self.fault).begun
         span = Span(begun, end_of(history))
+        if HOLDING not in history.facts:
+            return self._by_log(history, span)
         told: Mapping[str, Any] = fact_of(history, HOLDING).get(self.lease) or {}
         held = [(who, until) for who, begin, until in _terms(told) if begin <= begun and _after(until, begun)]
         if not held:
@@ -127,6 +132,24 @@ class ExitOfOldHolder(Invariant):
         if span.seconds < self.at_most:
             raise Unclear(f"{who} went on for the {span.seconds:.1f} s that were seen")
         return Seen(Verdict.BROKEN, None, f"{who} never stopped in {span.seconds:.1f} s", span)
+
+    def _by_log(self, history: History, span: Span) -> Seen:
+        """By the line with which it ends itself; excerpts of logs are no proof that there was none."""
+        before = [held for held in observations(history, self.lease) if held.sample.answered < span.begin]
+        if not before:
+            raise Unclear(f"nobody saw who held {self.lease} before the fault")
+        old = before[-1].holder
+        machine = old.rpartition("_")[0] or old
+        said = [
+            float(at)
+            for at, line in fact_of(history, LOGS).get(machine) or ()
+            if float(at) >= span.begin and self.lease in line and LOST in line.lower()
+        ]
+        if not said:
+            raise Unclear(
+                f"{old} held it, and in what was kept of {machine}'s log it does not say that it stops"
+            )
+        return self.measured(min(said) - span.begin, f"{old} said that it stops", span)
 
     def needs(self) -> Need:  # noqa: D102
         return Need(self.at_most, Since.FAULT, "it may take so long until the old holder stops")

@@ -204,6 +204,7 @@ class NewPod(Invariant):
     """
 
     word: ClassVar[str] = "new-pod"
+    times_answers: ClassVar[bool] = True
     unit: ClassVar[Unit] = Unit.SECONDS
 
     of: Question = NEW_POD

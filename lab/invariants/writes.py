@@ -59,6 +59,7 @@ class InFlight(Invariant):
     """
 
     word: ClassVar[str] = "in-flight"
+    times_answers: ClassVar[bool] = True
     unit: ClassVar[Unit] = Unit.SECONDS
 
     of: Question = ETCD

@@ -4,16 +4,19 @@ Fast ones ask 20 times a second; they are what outages are measured by.  Observe
 sample's value and are judged by nobody for their availability.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lab.components.etcd import CLIENT_PORT
-from lab.probes.workload import NAMESPACE, Workload
+from lab.probes.workload import NAMESPACE, PORT, SCALED, Workload, configmap, new_pod
 from lab.topology import Role, Topology
 
 FAST, BRISK, SLOW = 0.05, 0.2, 1.0  # seconds between questions
 DEADLINE = 5.0  # seconds; what a patient user waits
+LEASE_TTL = 10  # seconds
+WATCH_SILENCE = 20.0  # seconds without a word, bookmarks neither, after which a watch is begun anew
 ETCD_ROOT = "/thwlab-probes"
 OUTSIDE = ""  # the vantage point of a user: this host, in the lab's network
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
@@ -95,10 +98,7 @@ def _api_in_cluster(topology: Topology, _: Workload) -> Iterator[Probe]:
 
 def _write_and_read(topology: Topology, address: str, prefix: str) -> dict[str, Any]:
     root = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
-    body = (
-        '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"%KEY%","labels":{"thwlab":"probe"}},'
-        '"data":{"key":"%KEY%"}}'
-    )
+    body = json.dumps(configmap())
     write = {"method": "POST", "path": root, "body": body, "accept": [201], "write": True}
     read = {"method": "GET", "path": f"{root}/%KEY%", "accept": [200], "holds": '"key":"%KEY%"'}
     return {
@@ -149,6 +149,63 @@ def _raft(topology: Topology, _: Workload) -> Iterator[Probe]:
             "take": "raft",
         }
         yield Probe(f"raft@{node.name}", "raft", 0.25, plan, secrets="etcd", target=node.name, deadline=2.0)
+
+
+def _etcd_lease(topology: Topology, _: Workload) -> Iterator[Probe]:
+    for node in topology.of(Role.ETCD):
+        plan = {**_https(str(node.address), CLIENT_PORT), "ask": "lease", "ttl": LEASE_TTL}
+        yield Probe(
+            f"etcd-lease@{node.name}", "etcd-lease", 2.0, plan, secrets="etcd", target=node.name, deadline=8.0
+        )
+
+
+# -- whether anybody acts --------------------------------------------------------------------------------
+
+
+def _api_watch(topology: Topology, _: Workload) -> Iterator[Probe]:
+    root = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+    plan = {
+        **_https(str(topology.api_address), topology.networks.api_port),
+        "ask": "watch",
+        "watched": root,
+        "object": configmap(),
+        "prefix": "watched-",
+        "writes": True,
+        "silence": WATCH_SILENCE,
+        "steps": ("write", "event"),
+    }
+    yield Probe("api-watch", "api-watch", 0.5, plan, secrets="kubernetes", deadline=WATCH_SILENCE + 5.0)
+
+
+def _new_pod(topology: Topology, _: Workload) -> Iterator[Probe]:
+    for node in topology.of(Role.WORKER):
+        plan = {
+            **_https(str(topology.api_address), topology.networks.api_port),
+            "ask": "pod",
+            "pods": f"/api/v1/namespaces/{NAMESPACE}/pods",
+            "pod": new_pod(topology, node.name),
+            "pod-port": PORT,
+            "prefix": f"new-{node.name}-",
+        }
+        yield Probe(
+            f"new-pod@{node.name}",
+            "new-pod",
+            10.0,
+            plan,
+            secrets="kubernetes",
+            target=node.name,
+            deadline=30.0,
+        )
+
+
+def _scale(topology: Topology, _: Workload) -> Iterator[Probe]:
+    plan = {
+        **_https(str(topology.api_address), topology.networks.api_port),
+        "ask": "scale",
+        "deployment": f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{SCALED}",
+        "steps": ("act",),
+    }
+    yield Probe("scale", "scale", 5.0, plan, secrets="kubernetes", deadline=30.0)
 
 
 # -- what users of the cluster's network feel -------------------------------------------------------------
@@ -213,6 +270,10 @@ QUESTIONS = (
         "api-in-cluster", "/readyz from a pod on each worker, by the Service's address", _api_in_cluster
     ),
     Question("etcd", "put a key and read it back, of each member by itself", _etcd),
+    Question("etcd-lease", "keep a lease alive, through each member", _etcd_lease),
+    Question("api-watch", "write through a pool of connections and see the event in a watch", _api_watch),
+    Question("new-pod", "a new pod on each worker: bound, started, answering", _new_pod),
+    Question("scale", "a Deployment gets another size, and its controller acts", _scale),
     Question("cluster-ip", "HTTP to a Service's address, from each worker", _cluster_ip),
     Question("node-port", "HTTP to a Service's port on each worker, from outside", _node_port),
     Question("dns", "a name of the cluster, from each worker", _dns),

@@ -6,7 +6,8 @@ output as soon as it is decided.  Times are seconds of this machine's monotonic 
 where PLAN says so, at the end of standard input, after the last questions were decided.
 
 PLAN: `output` (a path, or "" for standard output), `until-input-ends`, `begin` (monotonic seconds of the
-first beat; 0 for now), `interval`, `deadline`, `ask` (http, dns or tcp) and what that needs:
+first beat; 0 for now), `interval`, `deadline`, `ask` (http, dns, tcp, or what the file `module` has more) and
+what that needs:
 http: `address`, `port`, `host`, `tls` ({ca, cert, key} paths, or null), `requests` [{method, path, body,
       accept, write, holds, type}], in which %KEY% stands for a key that is new for each beat, and %BASE64KEY%
       for its base64; `take` (what of the last answer is kept as value), `prefix` of keys, `writes` (whether
@@ -18,6 +19,7 @@ tcp:  `address`, `port`: whether a connection is accepted.
 import base64
 import contextlib
 import http.client
+import importlib.util
 import json
 import os
 import signal
@@ -40,7 +42,9 @@ class Question:
 
     def __init__(self, plan: dict[str, Any], number: int, scheduled: float) -> None:
         self.plan = plan
+        self.number = number
         self.scheduled = scheduled
+        self.shared: dict[str, Any] = {}
         self.key = f"{plan.get('prefix', '')}{number:06}"
         self.sent = time.monotonic()
         self.deadline = self.sent + plan["deadline"]
@@ -245,7 +249,18 @@ def ask_tcp(question: Question, _: ssl.SSLContext | None) -> None:
     connected(question).close()
 
 
-ASK = {"http": ask_http, "dns": ask_dns, "tcp": ask_tcp}
+ASK: dict[str, Callable[..., None]] = {"http": ask_http, "dns": ask_dns, "tcp": ask_tcp}
+
+
+def also_from(path: str) -> Any:
+    """What another file can ask; by its path, for this program sees no packages."""
+    spec = importlib.util.spec_from_file_location("more", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    ASK.update(module.ASK)
+    return module
 
 
 # -- one question, and the beat ----------------------------------------------------------------------------
@@ -265,7 +280,8 @@ def decide(question: Question, context: ssl.SSLContext | None) -> None:
 
 def stage(question: Question) -> str:
     """How far it came, in a word."""
-    return ("connect", "handshake", "answer", "rest of the answer")[min(len(question.phases), 3)]
+    steps = question.plan.get("steps", ("connect", "handshake", "answer", "rest of the answer"))
+    return str(steps[min(len(question.phases), len(steps) - 1)])
 
 
 def trusting(tls: dict[str, str]) -> ssl.SSLContext:
@@ -283,6 +299,8 @@ class Prober:
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
         self.context = trusting(plan["tls"]) if plan.get("tls") else None
+        more = also_from(plan["module"]) if plan.get("module") else None
+        self.shared = more.begin(plan, self.context) if more else {}
         self.stop = threading.Event()
         self.lock = threading.Lock()
         output = plan.get("output")
@@ -309,6 +327,7 @@ class Prober:
     def ask(self, number: int, scheduled: float) -> None:
         """One question, from its beat to its line."""
         question = Question(self.plan, number, scheduled)
+        question.shared = self.shared
         decide(question, self.context)
         self.say(question.record(time.monotonic()))
 

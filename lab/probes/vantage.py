@@ -18,7 +18,7 @@ from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.machine import File, Machine, Substrate
 from lab.pki import CA_FILES
-from lab.probes import prober
+from lab.probes import dialogues, prober
 from lab.probes.catalogue import OUTSIDE, Probe
 from lab.probes.workload import Workload
 from lab.topology import Role
@@ -231,7 +231,8 @@ def _plan(probe: Probe, tls: Mapping[str, str] | None) -> dict[str, Any]:
         raise LabError(
             f"{probe.name}: {probe.secrets} certificates are not given to {probe.at or 'this host'}"
         )
-    return {**probe.plan, "interval": probe.interval, "deadline": probe.deadline, "tls": tls}
+    more = {"module": dialogues.__file__} if probe.plan["ask"] in dialogues.ASK else {}
+    return {**probe.plan, **more, "interval": probe.interval, "deadline": probe.deadline, "tls": tls}
 
 
 _COLLECT = """\

@@ -14,6 +14,7 @@ from lab.wait import NotYet, wait_until
 
 NAMESPACE = "thwlab-probes"
 PORT = 8080
+SCALED = "scaled"  # a Deployment whose pods nobody binds
 CRI = "unix:///run/containerd/containerd.sock"
 START, GONE = 90.0, 120.0  # seconds
 Manifest = dict[str, Any]
@@ -31,21 +32,12 @@ class Workload:
 def manifests(topology: Topology) -> list[Manifest]:
     """Namespace, DaemonSet and Service, in the order to create them.  Pure."""
     labels = {"app": "web"}
-    container = {
-        "name": "web",
-        "image": f"registry.k8s.io/e2e-test-images/agnhost:{topology.versions.agnhost}",
-        "imagePullPolicy": "Never",
-        "args": ["netexec", f"--http-port={PORT}", "--udp-port=8081"],
-        "readinessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 1},
-        "volumeMounts": [{"name": "uploads", "mountPath": "/uploads"}],
+    template = {"metadata": {"labels": labels}, "spec": _server(topology)}
+    unbound = {
+        "metadata": {"labels": {"app": SCALED}},
+        "spec": {**_server(topology), "schedulerName": "nobody"},
     }
-    pod = {
-        "terminationGracePeriodSeconds": 1,
-        "automountServiceAccountToken": False,
-        "containers": [container],
-        "volumes": [{"name": "uploads", "emptyDir": {}}],
-    }
-    template = {"metadata": {"labels": labels}, "spec": pod}
+    scaled = {"replicas": 1, "selector": {"matchLabels": {"app": SCALED}}, "template": unbound}
     return [
         _object("v1", "Namespace", NAMESPACE, spec={}),
         _object(
@@ -57,7 +49,40 @@ def manifests(topology: Topology) -> list[Manifest]:
             "web",
             spec={"type": "NodePort", "selector": labels, "ports": [{"port": 80, "targetPort": PORT}]},
         ),
+        _object("apps/v1", "Deployment", SCALED, spec=scaled),
     ]
+
+
+def configmap() -> Manifest:
+    """An object that a probe writes; %KEY% stands for its name.  Pure."""
+    labels = {"thwlab": "probe"}
+    metadata = {"name": "%KEY%", "labels": labels}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"key": "%KEY%"}}
+
+
+def new_pod(topology: Topology, worker: str) -> Manifest:
+    """A pod that the scheduler can bind to this worker only; %KEY% stands for its name.  Pure."""
+    spec = {**_server(topology), "nodeSelector": {"kubernetes.io/hostname": worker}, "restartPolicy": "Never"}
+    metadata = {"name": "%KEY%", "labels": {"thwlab": "probe"}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _server(topology: Topology) -> Manifest:
+    """The spec of a pod with a small web server."""
+    container = {
+        "name": "web",
+        "image": f"registry.k8s.io/e2e-test-images/agnhost:{topology.versions.agnhost}",
+        "imagePullPolicy": "Never",
+        "args": ["netexec", f"--http-port={PORT}", "--udp-port=8081"],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "uploads", "mountPath": "/uploads"}],
+    }
+    return {
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "containers": [container],
+        "volumes": [{"name": "uploads", "emptyDir": {}}],
+    }
 
 
 def _object(version: str, kind: str, name: str, spec: Any) -> Manifest:
@@ -128,8 +153,9 @@ def _check_ready(cluster: Cluster) -> None:
 
 def _pid(machine: Any) -> int:
     """The server's process on its worker."""
-    listed = machine.check(
-        "crictl", "-r", CRI, "ps", "--label", f"io.kubernetes.pod.namespace={NAMESPACE}", "-q"
+    found = machine.check("crictl", "-r", CRI, "pods", "--namespace", NAMESPACE, "--label", "app=web", "-q")
+    listed = (
+        machine.check("crictl", "-r", CRI, "ps", "--pod", found.split()[0], "-q") if found.split() else ""
     )
     if not listed.split():
         raise LabError(f"{machine.name}: its container runtime knows no container of {NAMESPACE}")

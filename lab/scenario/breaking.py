@@ -26,6 +26,20 @@ class Unavailable(LabError):
     """This machine or provider cannot do the fault; the scenario is skipped with this reason."""
 
 
+def fault_of(cluster: Cluster, doing: Doing) -> Fault:
+    """The fault at the machines that have the role now."""
+    asked = doing.on
+    machines = wait_until(f"{asked} to be known", partial(resolve, cluster, asked), timeout=RESOLVED)
+    return FAULTS[doing.fault](machines=machines, **doing.values)
+
+
+def insist_possible(cluster: Cluster, doing: Doing) -> None:
+    """Raise `Unavailable` if this cluster or host cannot do it; changes nothing."""
+    fault = fault_of(cluster, doing)
+    if why := fault.unavailable(cluster):
+        raise Unavailable(f"{fault.word}: {why}")
+
+
 @dataclass
 class Breaking:
     """One fault of a run, under way."""
@@ -42,15 +56,11 @@ class Breaking:
     @cached_property
     def fault(self) -> Fault:
         """The fault at the machines that have the role now."""
-        asked = self.doing.on
-        machines = wait_until(f"{asked} to be known", partial(resolve, self.cluster, asked), timeout=RESOLVED)
-        return FAULTS[self.doing.fault](machines=machines, **self.doing.values)
+        return fault_of(self.cluster, self.doing)
 
     def begin(self) -> dict[str, str]:
         """Break it and prove that it is broken; the machines where nothing runs any more, and why."""
         fault = self.fault
-        if why := fault.unavailable(self.cluster):
-            raise Unavailable(f"{fault.word}: {why}")
         hold = self.doing.hold if fault.lasts else 0.0
         self.debt = owe(self.cluster.lab.state.path, fault.record(), hold)
         guard(self.cluster.topology.name, self.debt)

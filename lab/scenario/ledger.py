@@ -54,8 +54,9 @@ def _clear(cluster: Cluster) -> None:
     done = cluster.etcdctl("del", f"{ETCD_ROOT}/", "--prefix", timeout=30)
     if not done.ok:
         raise LabError(f"etcdctl del {ETCD_ROOT}/: {done.stderr.strip()[-300:]}")
-    path = f"/api/v1/namespaces/{NAMESPACE}/configmaps?labelSelector=thwlab%3Dprobe"
-    wait_until("removing what probes wrote", partial(_removed, cluster, path), timeout=SECONDS)
+    for kind in ("configmaps", "pods"):
+        path = f"/api/v1/namespaces/{NAMESPACE}/{kind}?labelSelector=thwlab%3Dprobe"
+        wait_until(f"removing {kind} of probes", partial(_removed, cluster, path), timeout=SECONDS)
 
 
 def _removed(cluster: Cluster, path: str) -> Any:

@@ -17,8 +17,9 @@ from lab.history import Recorder
 from lab.probes import workload
 from lab.probes.catalogue import probes
 from lab.probes.watching import Watch, await_answers
-from lab.scenario.breaking import Breaking
+from lab.scenario.breaking import Breaking, insist_possible
 from lab.scenario.course import FAULT, PHASES, Course, Doing
+from lab.scenario.facts import record_lab, record_logs
 from lab.scenario.ledger import reckon
 from lab.scenario.steadiness import insist_steady
 from lab.wait import dwell
@@ -41,14 +42,18 @@ class Run:
     folder: Path
     tell: Tell
     lost: dict[str, str] = field(default_factory=dict)
+    moments: list[float] = field(default_factory=list)
 
     def go(self) -> None:
         """All of it.  Whatever happens, every fault is healed and every prober ended before it returns.
 
-        Raises `NotFit` before anything was broken; what comes up later is written down as trouble.
+        Raises `NotFit` or `Unavailable` before anything was broken; what comes up later is written down as
+        trouble.
         """
         self._whole_before()
-        self.recorder.write("course", course=self.course)
+        for doing in self.course.doings:
+            insist_possible(self.cluster, doing)
+        record_lab(self.cluster, self.recorder)
         try:
             with self._watched() as watch:
                 for phase in PHASES:
@@ -56,6 +61,7 @@ class Run:
         except (LabError, BaseExceptionGroup) as error:
             self.trouble(flat(error))
         self._whole_after()
+        record_logs(self.cluster, self.recorder, self.moments)
 
     def trouble(self, text: str) -> None:
         """Something because of which the run proves nothing."""
@@ -135,10 +141,12 @@ class Run:
             at, _, what = heapq.heappop(due)
             dwell(begin + at - self.recorder.now(), watch.check)
             if isinstance(what, Breaking):
+                self.moments.append(self.recorder.now())
                 what.heal()
                 continue
             breaking = Breaking(self.cluster, what, next(numbers), self.recorder, self.tell)
             self.lost |= breaking.begin()
+            self.moments.append(breaking.begun)
             if breaking.fault.lasts:
                 end = breaking.begun - begin + what.hold
                 heapq.heappush(due, (end, next(order), breaking))

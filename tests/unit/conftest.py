@@ -5,13 +5,18 @@ from pathlib import Path
 import pytest
 from fake_lab import never
 
+from lab import leftovers
 from lab.cli import lifecycle
 
 
 @pytest.fixture
 def no_real_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """State and cache of the test's own, and no way to make or to remove a lab."""
+    """State and cache of the test's own, no way to make or to remove a lab, no sight of others."""
     monkeypatch.setenv("THWLAB_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("THWLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(lifecycle, "remove_lab", never)
     monkeypatch.setattr(lifecycle, "open_lab", never)
+    monkeypatch.setattr(leftovers, "remove_lab", never)
+    monkeypatch.setattr(leftovers, "NETWORKS", tmp_path / "netns")
+    monkeypatch.setattr(leftovers, "PROCESSES", tmp_path / "proc")
+    monkeypatch.setattr(leftovers, "cgroup_mounts", dict)

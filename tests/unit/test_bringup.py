@@ -16,7 +16,7 @@ from lab.errors import ClusterError, CommandFailed, LabError, WaitExpired
 from lab.laboratory import Laboratory
 from lab.machine import on_each
 from lab.state import StateFolder
-from lab.summary import stage_table
+from lab.summary import stage_rows, stage_table
 from lab.topology import Role
 from lab.wait import NotYet, wait_until
 
@@ -320,7 +320,7 @@ def test_what_had_to_be_put_right_in_a_lab_that_was_whole_is_told(lab: Laborator
         "hosts": "ok",
     }
     assert "put right: nginx on k8s-lb" in ended(bringup.outcomes["load-balancer"], "it accepts")
-    (line,) = stage_table([bringup.outcomes["load-balancer"]])
+    (line,) = stage_table(stage_rows([bringup.outcomes["load-balancer"]]))
     assert line.startswith("mended")
     assert line.endswith("put right: nginx on k8s-lb")
 

@@ -136,7 +136,7 @@ def test_help_teaches_by_example(name: str) -> None:
 
 def test_the_commands_of_the_issue_are_there() -> None:
     wanted = "artifacts completion config doctor down env exec kubeconfig kubectl logs restore shell snapshot"
-    assert {*wanted.split(), "status", "up"} <= set(names())
+    assert {*wanted.split(), "status", "summary", "sweep", "up"} <= set(names())
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ PODS = {
 FEWER = {"default/dns": PODS["default/dns"]}
 FLICKER = asked(failing=[(t, t + 0.1) for t in range(60)])
 TAKEN = leases((0, "m1", 1), (25, "m2", 2))
+SAID = {"m1": [[9.0, f"{CM}: E leaderelection lost"], [21.5, f"{CM}[7]: E1126 Leaderelection lost"]]}
 NEVER = {CM: {"m1": [[0, None]]}}
 
 CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
@@ -263,6 +264,9 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
         None,
     ),
     (ld.ExitOfOldHolder(lease=CM, at_most=Seconds(12)), NOBODY, UNKNOWN, None),
+    (ld.ExitOfOldHolder(lease=CM, at_most=Seconds(12)), made(TAKEN, logs=SAID), HELD, 11.5),
+    (ld.ExitOfOldHolder(lease=CM, at_most=Seconds(11)), made(TAKEN, logs=SAID), BROKEN, 11.5),
+    (ld.ExitOfOldHolder(lease=CM, at_most=Seconds(12)), made(TAKEN, logs={"m1": []}), UNKNOWN, None),
     # nodes and pods
     (
         w.NodeNotReady(at_most=Seconds(20)),

@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_histories import KILL, asked, made
 
@@ -36,6 +36,7 @@ def seen_of(oks: list[bool], step: float = STEP) -> Watched:
     return Watched(Probed("api", "api", "", step, 5.0), SPAN, samples_of(oks, step))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(0, 40), max_size=30))
 def test_the_longest_gap_is_the_longest_span_without_an_instant(instants: list[float]) -> None:
     found, begin, end = longest_gap(sorted(instants), SPAN)
@@ -44,6 +45,7 @@ def test_the_longest_gap_is_the_longest_span_without_an_instant(instants: list[f
     assert (found, end - begin) == (pytest.approx(slow), pytest.approx(slow))
 
 
+@settings(deadline=None, max_examples=50)
 @given(answers)
 def test_recovery_is_the_first_good_answer_of_ten_good_seconds(oks: list[bool]) -> None:
     found = recovered(seen_of(oks))
@@ -51,6 +53,7 @@ def test_recovery_is_the_first_good_answer_of_ten_good_seconds(oks: list[bool]) 
     assert (found.scheduled if found else None) == (starts[0] * STEP if starts else None)
 
 
+@settings(deadline=None, max_examples=50)
 @given(answers)
 def test_recovery_is_known_as_soon_as_no_beat_can_be_its_start(oks: list[bool]) -> None:
     """Held, broken and unknown against every way in which the run might have gone on."""
@@ -71,6 +74,7 @@ def _run(oks: list[bool]) -> History:
     return made((probed, samples_of(oks)), phases={"fault": SPAN}, injections=[at_once])
 
 
+@settings(deadline=None, max_examples=50)
 @given(answers)
 def test_blocks_and_scattered_failures_are_all_failures(oks: list[bool]) -> None:
     seen = seen_of(oks)
@@ -80,6 +84,7 @@ def test_blocks_and_scattered_failures_are_all_failures(oks: list[bool]) -> None
     assert scattered(seen) * 80 == pytest.approx(text.count("x") - max(runs))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.floats(0, 20), st.floats(0, 19))
 def test_a_known_outage_is_reported_as_no_less_and_not_much_more(begin: float, seconds: float) -> None:
     """No more than its length, two intervals and one answer's time."""
@@ -91,6 +96,7 @@ def test_a_known_outage_is_reported_as_no_less_and_not_much_more(begin: float, s
     )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.floats(1, 20), st.floats(0, 30))
 def test_one_question_a_second_agrees_with_ten_within_a_second(begin: float, seconds: float) -> None:
     """Case D1: else the probe or the formula is wrong."""
@@ -106,6 +112,7 @@ def test_a_probe_cannot_be_resampled_faster_than_it_was() -> None:
         resampled(made(asked()), "api", 100)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.sets(st.integers(0, 79), max_size=78), st.floats(-0.2, 0.2))
 def test_every_beat_without_a_record_is_found(missing: set[int], offset: float) -> None:
     """Whatever the grid's offset to the window: what is missing is missing, and nothing else."""
@@ -122,6 +129,7 @@ def test_every_beat_without_a_record_is_found(missing: set[int], offset: float) 
 course = st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=40)
 
 
+@settings(deadline=None, max_examples=50)
 @given(course)
 def test_terms_and_leaders_are_counted_once_each(steps: list[tuple[int, bool]]) -> None:
     """However members' reports interleave: rises of the term, and new terms that were led."""
@@ -145,6 +153,7 @@ def test_terms_and_leaders_are_counted_once_each(steps: list[tuple[int, bool]]) 
         assert judged == [sum(b - a for a, b in pairwise(terms)), len(led - {3})]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.sets(st.integers(0, 600)), st.sets(st.integers(0, 600)))
 def test_lost_is_what_was_acknowledged_and_is_not_on_every_member(one: set[int], two: set[int]) -> None:
     run = made(

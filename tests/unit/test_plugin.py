@@ -1,5 +1,6 @@
 """The plugin in pytest runs of its own, over a lab without machines."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import fake_lab
 import pytest
 
 from lab.errors import LabError
+from lab.results import results_of
 from lab.state import StateFolder
+from lab.summary import proven, stage_table
 from lab.turns import INHERITED, Turns
 from lab.users import users
 
@@ -544,6 +547,35 @@ def spans(lines: list[str]) -> list[set[str]]:
     return found
 
 
+def test_the_tables_of_the_end_are_recorded_as_they_were_printed(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--lab-run=r1", "--junitxml=artifacts/r1/junit.xml", test=ETCD)
+    seen = results_of(pytester.path / "artifacts/r1")
+    assert seen.ended
+    printed = [line for line in result.outlines if line.startswith(("ok ", "proven "))]
+    assert printed == [*stage_table(seen.stages), *proven(seen.parts)]
+    assert [each.totals[0] for each in seen.suites] == ["1 tests"]
+
+
+def test_with_workers_the_controllers_tables_are_recorded(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(fake_lab.CONFTEST)
+    pytester.makepyfile(test_it=ETCD)
+    pytester.runpytest_subprocess("-n", "1", "-p", "no:randomly", *LEAN, "--lab-run=r1", timeout=240)
+    seen = results_of(pytester.path / "artifacts/r1")
+    assert seen.ended
+    assert [row.what for row in seen.parts] == ["test_it.py"]
+    assert "etcd" in [row.what for row in seen.stages]
+
+
+def test_a_run_that_a_test_starts_ends_nothing(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(INHERITED, json.dumps({str(pytester.path / "state/thw"): "alone"}))
+    run(pytester, "--lab-run=r1", test=ETCD)
+    seen = results_of(pytester.path / "artifacts/r1")
+    assert not seen.ended
+    assert [row.mark for row in seen.stages if row.what == "etcd"] == ["ok"]
+
+
 def spanning(names: str, seconds: float) -> str:
     text = SPANS.replace("SECONDS", str(seconds))
     for name in names.split():
@@ -580,6 +612,18 @@ def test_two_runs_on_one_lab_leave_a_disruptive_test_alone(pytester: pytest.Pyte
     assert any(len(each) == 2 for each in seen), "two runs, and never two tests at once"
     assert not [each for each in seen if len(each) > 1 and any(name[5] == "d" for name in each)]
     assert any("s for " in line and "lab thw: test_" in line for line in "".join(said).splitlines()), said
+
+
+def test_a_fixture_of_somebody_else_by_the_name_of_ours_takes_no_turn(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the lab; unit tests would wait for the tests of a lab that happens to run."""
+    taken: list[str] = []
+    monkeypatch.setattr(Turns, "take", lambda _, test, *, alone: taken.append(test))
+    monkeypatch.setattr(Turns, "end", lambda _: None)
+    pytester.makeconftest("import pytest\n@pytest.fixture\ndef lab_dns():\n    return 1\n")
+    run(pytester, test=ALL + "def test_ours(lab_etcd):\n    pass\n").assert_outcomes(passed=2)
+    assert [test.rpartition("::")[2] for test in taken] == ["test_ours"]
 
 
 def test_a_test_whose_turn_does_not_come_is_an_error_that_says_for_whom_it_waited(

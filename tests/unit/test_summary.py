@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lab.bringup import Blocked, Outcome, StageFailed
-from lab.summary import heading, proven, stage_table
+from lab.summary import heading, proven, proven_rows, stage_rows, stage_table
 
 
 def report(
@@ -15,10 +15,10 @@ def report(
 
 
 def test_a_stage_is_ok_failed_or_blocked() -> None:
-    table = stage_table(
+    rows = stage_rows(
         [Outcome("etcd", 3.21), Outcome("api", 60.0, StageFailed("x")), Outcome("dns", 0.0, Blocked("x"))]
     )
-    assert table == [
+    assert stage_table(rows) == [
         "ok       stage etcd                3.2 s",
         "FAILED   stage api                60.0 s",
         "blocked  stage dns                 0.0 s",
@@ -34,7 +34,7 @@ def test_a_part_counts_each_test_once_and_all_of_its_seconds() -> None:
         report("t/test_b.py::z", "setup", "failed"),
         report("t/test_c.py::z", "setup", "skipped"),
     ]
-    lines = proven(reports)
+    lines = proven(proven_rows(reports))
     assert [line.split()[:2] for line in lines] == [
         ["FAILED", "t/test_a.py"], ["ERROR", "t/test_b.py"], ["skipped", "t/test_c.py"],
     ]  # fmt: skip
@@ -43,12 +43,12 @@ def test_a_part_counts_each_test_once_and_all_of_its_seconds() -> None:
 
 
 def test_a_part_without_outcomes_has_no_line() -> None:
-    assert proven([report("t/test_a.py::x", "setup")]) == []
-    assert proven([]) == []
+    assert proven_rows([report("t/test_a.py::x", "setup")]) == []
+    assert proven_rows([]) == []
 
 
 def test_a_passed_test_with_a_broken_teardown_is_an_error() -> None:
-    lines = proven([report("a.py::x"), report("a.py::x", "teardown", "failed")])
+    lines = proven(proven_rows([report("a.py::x"), report("a.py::x", "teardown", "failed")]))
     assert lines[0].startswith("ERROR")
 
 

@@ -1,0 +1,68 @@
+"""How one scenario is kept from inheriting the damage of another: by proof, or by a snapshot."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lab.cluster import Cluster
+from lab.errors import ClusterError, LabError
+from lab.providers.base import Capability
+from lab.scenario.steadiness import insist_steady
+
+SNAPSHOT = "thwlab-between"
+
+
+class Policy(StrEnum):
+    """`auto`: prove it, and go back where that fails; `verify`: prove it; `restore`: always go back."""
+
+    AUTO = "auto"
+    VERIFY = "verify"
+    RESTORE = "restore"
+
+
+@dataclass
+class Between:
+    """One lab between the scenarios of one run."""
+
+    cluster: Cluster
+    policy: Policy
+
+    def begin(self) -> None:
+        """Keep what one can come back to; the lab must be whole."""
+        insist_steady(self.cluster)
+        if self.policy is Policy.VERIFY or not self._can():
+            return
+        self.cluster.lab.provider.forget_snapshot(SNAPSHOT)
+        self.cluster.lab.provider.snapshot(SNAPSHOT)
+
+    def after(self, *, destroyed: bool) -> str:
+        """Have a whole lab for the next one; why it was taken back, or nothing.
+
+        ``destroyed`` says that the scenario took data away on purpose.  Raises `LabError` or `ClusterError`
+        if the lab is not whole and there is nothing to go back to.
+        """
+        why = "the scenario destroys data" if destroyed else ""
+        if self.policy is Policy.RESTORE:
+            why = why or "as asked"
+        try:
+            if not why:
+                insist_steady(self.cluster)
+                return ""
+        except (ClusterError, LabError, BaseExceptionGroup) as error:
+            if self.policy is Policy.VERIFY or not self._can():
+                raise
+            why = str(error).splitlines()[0]
+        if self.policy is Policy.VERIFY or not self._can():
+            insist_steady(self.cluster)
+            return ""
+        self.cluster.lab.close()
+        self.cluster.lab.provider.restore(SNAPSHOT)
+        insist_steady(self.cluster)
+        return why
+
+    def end(self) -> None:
+        """Nothing is left of it."""
+        if self.policy is not Policy.VERIFY and self._can():
+            self.cluster.lab.provider.forget_snapshot(SNAPSHOT)
+
+    def _can(self) -> bool:
+        return Capability.SNAPSHOT in self.cluster.lab.provider.capabilities

@@ -1,0 +1,70 @@
+"""A scenario from its file to its verdict on a running lab, with everything about it in one folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.cluster import Cluster
+from lab.history import Recorder, history, read
+from lab.ownership import adopt, make_folder
+from lab.scenario.judging import Judgement, judged, write
+from lab.scenario.loading import Scenario
+from lab.scenario.plan import Plan
+from lab.scenario.running import Run
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """One run of one scenario, and where its records are."""
+
+    judgement: Judgement
+    folder: Path
+
+
+def perform(cluster: Cluster, scenario: Scenario, plan: Plan, folder: Path, tell: Tell) -> Performed:
+    """Run the plan once and judge it by its scenario.
+
+    Raises `NotFit` if the lab is not whole, `Unavailable` if this machine cannot do what is asked for.
+    """
+    make_folder(folder)
+    recorder = Recorder(folder / "records.jsonl")
+    recorder.write(
+        "scenario", name=scenario.name, source=scenario.origin, seed=plan.seed, text=_text(scenario)
+    )
+    tell(f"{scenario.name}: {scenario.about}")
+    run = Run(cluster, plan.course(), recorder, folder, tell)
+    _keep(folder / "plan.json", plan.to_json())
+    run.go()
+    done = plan
+    for injection in history(read(recorder.path)).injections:
+        done = done.resolved(injection.number, injection.machines)
+    _keep(folder / "plan.json", done.to_json())
+    judgement = judged(read(recorder.path), scenario)
+    write(recorder, judgement)
+    for line in lines(judgement):
+        tell(f"  {line}")
+    return Performed(judgement, folder)
+
+
+def _text(scenario: Scenario) -> str:
+    """The scenario as it was written; nothing for one that was made up by a seed."""
+    try:
+        return Path(scenario.origin.partition(":")[0]).read_text()
+    except OSError:
+        return ""
+
+
+def _keep(path: Path, text: str) -> None:
+    path.write_text(text)
+    adopt(path)
+
+
+def lines(judgement: Judgement) -> list[str]:
+    """The verdict in words, and every finding.  Pure."""
+    return [
+        *(finding.line() for finding in judgement.findings),
+        *(f"invalid: {reason}" for reason in judgement.invalid),
+        f"{judgement.scenario}: {judgement.word}",
+    ]

@@ -1,0 +1,50 @@
+"""Every scenario of `scenarios/`: the lab is broken on purpose, healed, and judged by what was felt."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Cluster
+from lab.errors import ClusterError, LabError
+from lab.scenario.between import Between
+from lab.scenario.breaking import Unavailable
+from lab.scenario.judging import Judgement, Status
+from lab.scenario.loading import Scenario
+from lab.scenario.performing import perform
+from lab.scenario.plan import plan_of
+from lab.session import LabSession
+
+pytestmark = pytest.mark.failover
+
+
+def test_scenario(
+    scenario: Scenario,
+    number: int,
+    lab: Cluster,
+    lab_session: LabSession,
+    between: Between,
+    seed: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Held is a pass; broken is a failure; unknown, or a run that proves nothing, is an error."""
+    folder = lab_session.folder / "scenarios" / f"{scenario.name}-{number}"
+    record_property("seed", seed)
+    try:
+        performed = perform(lab, scenario, plan_of(scenario, seed), folder, lab_session.tell)
+    except Unavailable as why:
+        pytest.skip(f"this machine cannot do it: {why}")
+    for finding in performed.judgement.findings:
+        record_property(finding.invariant, finding.value)
+    if back := between.after(destroyed=scenario.destroys_data):
+        lab_session.tell(f"  the lab went back to where it was: {back}")
+    insist(performed.judgement, folder)
+
+
+def insist(judgement: Judgement, folder: Path) -> None:
+    """Raise what the judgement comes to, with every reason."""
+    told = "\n  ".join([judgement.word, *judgement.why, *judgement.invalid, f"records: {folder}"])
+    if judgement.status is Status.BROKEN:
+        raise ClusterError(f"{judgement.scenario}: {told}")
+    if judgement.status is Status.UNKNOWN:
+        raise LabError(f"{judgement.scenario}: {told}")

@@ -1,0 +1,124 @@
+"""Every file of scenarios/ can be run and judged, and the editors' schema is in step with what is read."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from lab.errors import ConfigError
+from lab.faults.catalogue import FAULTS
+from lab.invariants.answers import LongestOutage, Recovery
+from lab.invariants.catalogue import ALWAYS
+from lab.plan import load_topology
+from lab.scenario.known import Known
+from lab.scenario.loading import Scenario, load, load_all
+from lab.scenario.schema import schema
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "scenarios"
+FILES = sorted(FOLDER.glob("*.yaml"))
+SCHEMA = FOLDER / "schema.json"
+
+
+@cache
+def known() -> Known:
+    """The words of the guide's plan, as this version has them."""
+    return Known(load_topology())
+
+
+@cache
+def scenarios() -> tuple[Scenario, ...]:
+    """Every scenario."""
+    return load_all(FOLDER, known())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_scenario_can_be_run_and_judged(path: Path) -> None:
+    assert load(path, known()).name == path.stem
+
+
+def test_all_of_them_are_read_at_once() -> None:
+    assert [each.name for each in scenarios()] == [path.stem for path in FILES]
+
+
+def test_there_are_twenty_and_a_control_and_a_cold_start() -> None:
+    names = {each.name for each in scenarios()}
+    assert {"baseline", "cold-start"} <= names
+    assert len(names) >= 22
+
+
+def test_ten_make_up_the_set_of_ci_and_last_a_minute_each() -> None:
+    """Ten in at most 15 min: what is checked between two of them has half of that time."""
+    ci = [each for each in scenarios() if "ci" in each.sets]
+    assert len(ci) == 10
+    assert {tuple(each.phases.values()) for each in ci} == {(10, 20, 30)}
+    assert not [each.name for each in ci if each.destroys_data]
+
+
+def test_the_figures_of_the_issue_are_the_limits() -> None:
+    found = {each.name: {i.title: i for i in each.invariants} for each in scenarios()}
+    whole = " during steady+fault+recovery"
+    assert found["master-silent"][f"availability of api{whole}"].limit == 0.95
+    assert found["master-silent"]["recovery of api since fault"].limit == 10
+    assert found["apiserver-crash"]["availability of api during fault+recovery"].limit == 0.995
+    assert found["apiserver-crash"]["longest-outage of api during fault+recovery"].limit == 1
+    assert found["apiserver-hung"][f"availability of api{whole}"].limit == 0.97
+    killed = found["etcd-leader-killed"]
+    assert killed["write-gap of etcd among survivors during fault+recovery"].limit == 5
+    measured = {each.name: each for each in scenarios()}
+    for name in ("master-silent", "apiserver-hung"):
+        assert sum(measured[name].phases.values()) == 120
+        assert [doing.hold for doing in measured[name].faults] == [60]
+
+
+def test_what_must_always_hold_is_judged_in_each_of_them() -> None:
+    always = {each.title for each in ALWAYS}
+    assert always == {"lost-writes", "linearizable", "minority-acks", "hash-kv", "overlapping-holders"}
+    assert not [each.name for each in scenarios() if not always <= {i.title for i in each.judged}]
+    assert not [each.name for each in scenarios() if "etcd" not in each.probes]
+
+
+def test_most_words_are_used() -> None:
+    """A fault or an invariant that no scenario uses is not known to work."""
+    used = {doing.fault for each in scenarios() for doing in each.faults}
+    rare = {"kill", "bandwidth", "defrag", "delay", "disarm", "interface-down", "loss", "move-leader",
+            "one-way", "reject"}  # fmt: skip
+    assert set(FAULTS) - used <= rare
+    judged = {type(i) for each in scenarios() for i in each.invariants}
+    assert {LongestOutage, Recovery} <= judged
+
+
+def test_only_what_the_guide_lacks_is_expected_to_break_there() -> None:
+    expected = {each.name for each in scenarios() if each.expect}
+    assert expected == {"master-silent", "master-power-cut", "coredns-node-lost"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_an_editor_finds_the_schema(path: Path) -> None:
+    assert path.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+def test_the_editors_schema_is_in_step() -> None:
+    """THWLAB_GOLDEN=write writes it anew."""
+    text = json.dumps(schema(known()), indent=1, ensure_ascii=True) + "\n"
+    if os.environ.get("THWLAB_GOLDEN") == "write":
+        SCHEMA.write_text(text)
+    assert SCHEMA.read_text() == text
+
+
+def test_a_folder_without_scenarios_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no scenario"):
+        load_all(tmp_path, known())
+
+
+def test_mistakes_of_several_files_are_told_together(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_all(tmp_path, known())
+    assert {text.split(":")[0].rpartition("/")[2] for text in caught.value.problems} == {
+        "one.yaml",
+        "two.yaml",
+    }
