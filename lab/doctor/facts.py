@@ -33,6 +33,7 @@ class Facts:
     closed_to: str = ""  # the group whose members may use a running daemon, where this user may not
     wants_private: bool = False
     vms: bool = False  # the machines are VMs
+    virtualbox: bool = False  # of VirtualBox's
     root_is_cached: bool = False
     running: bool = False
     kernel: Mapping[str, bool | None] = field(default_factory=dict)

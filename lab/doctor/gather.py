@@ -66,6 +66,7 @@ def gather(
         closed_to=group_of(closed) if closed and not daemon else "",
         wants_private=provider.partition(":")[2] in ("private", "lxd", "incusd"),
         vms=vms,
+        virtualbox=word == "vagrant:virtualbox",
         root_is_cached=cached,
         running=_is_running(topology.name),
         state=_disk(state_root()),

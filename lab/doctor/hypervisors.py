@@ -24,6 +24,10 @@ HOST_ONLY = IPv4Network("192.168.56.0/21")
 INSISTS: Version = (6, 1, 28)
 MACOS_DOES_NOT: Version = (7, 0, 0)
 NETWORKS_CONF = "/etc/vbox/networks.conf"
+# Since then it leaves the processor to KVM's own code: https://github.com/VirtualBox/virtualbox/issues/711
+ASKS_KVM: Version = (7, 2, 10)
+MODULES = ("vboxdrv", "vboxnetflt", "vboxnetadp")  # the VMs, and the host-only network
+OWN_INTERFACES = {"virtualbox": "vboxnet", "libvirt": "virbr"}
 MANAGEMENT = IPv4Network("192.168.121.0/24")  # vagrant-libvirt's own, for SSH
 OVERHEAD_MIB = 150  # of a VM, beside its guest's memory
 CROWD = 4  # virtual processors for each of this host's before a lab becomes too slow for its leases
@@ -42,6 +46,9 @@ class VmHost:
     networks_conf: str | None = None
     kvm: str = ""  # the module that is loaded
     kvm_holds: bool = False  # it has guests, or took the processor when it was loaded
+    kvm_guests: bool = False
+    kvm_at_load: bool | None = None  # whether it takes the processor when it is loaded
+    modules: frozenset[str] | None = None  # VirtualBox's own that are loaded
     vbox_runs: tuple[str, ...] = ()
     virtualisation: bool | None = None  # whether the processor offers it
     memory_mib: int | None = None
@@ -113,22 +120,53 @@ def check_host_only(host: VmHost, topology: Topology) -> Finding:
     return Finding(what, Verdict.MISSING, found, f"the line `{line}` in {NETWORKS_CONF}", remedy)
 
 
+def check_modules(host: VmHost, _: Topology) -> Finding:
+    """VirtualBox's modules, without which no VM starts and there is no host-only network."""
+    what = "VirtualBox's modules"
+    if host.kind != "virtualbox" or host.modules is None or host.virtualbox is None:
+        return good(what, "not needed" if host.kind != "virtualbox" else "this system has none")
+    if not (lacking := [name for name in MODULES if name not in host.modules]):
+        return good(what, "loaded")
+    remedy = (
+        f"sudo modprobe -a {' '.join(lacking)}; if that fails: sudo /sbin/vboxconfig, or dkms of your system"
+    )
+    return Finding(what, Verdict.MISSING, f"not loaded: {', '.join(lacking)}", ", ".join(MODULES), remedy)
+
+
 def check_kvm(host: VmHost, _: Topology) -> Finding:
     """KVM and VirtualBox cannot both have the processor."""
     what = "KVM and VirtualBox"
-    if host.kind == "virtualbox" and host.kvm and host.kvm_holds:
+    if host.kind == "libvirt":
+        if not host.vbox_runs:
+            return good(what, "neither is in the other's way")
+        names, remedy = ", ".join(host.vbox_runs), f"VBoxManage controlvm '{host.vbox_runs[0]}' savestate"
+        return Finding(what, Verdict.WARNING, f"VirtualBox runs {names}", "none while KVM runs", remedy)
+    if host.virtualisation is False:
+        remedy = "switch it on in the firmware; in a VM without it: --lab-provider=incus"
+        return Finding(what, Verdict.MISSING, "the processor offers none", "VT-x or AMD-V", remedy)
+    if host.kvm and (host.virtualbox or ASKS_KVM) >= ASKS_KVM:
+        return _beside_kvm(what, host)
+    if host.kvm and host.kvm_holds:
         remedy = (
             f"end KVM's guests, then: sudo modprobe -r {host.kvm}; for good: "
             "echo 'options kvm enable_virt_at_load=0' | sudo tee /etc/modprobe.d/thwlab-kvm.conf"
         )
         return Finding(what, Verdict.MISSING, f"{host.kvm} holds the processor", "it free", remedy)
-    if host.kind == "libvirt" and host.vbox_runs:
-        names = ", ".join(host.vbox_runs)
-        remedy = f"VBoxManage controlvm '{host.vbox_runs[0]}' savestate"
-        return Finding(what, Verdict.WARNING, f"VirtualBox runs {names}", "none while KVM runs", remedy)
-    if host.kind == "virtualbox" and host.virtualisation is False:
-        remedy = "switch it on in the firmware; in a VM without it: --lab-provider=incus"
-        return Finding(what, Verdict.MISSING, "the processor offers none", "VT-x or AMD-V", remedy)
+    return good(what, "neither is in the other's way")
+
+
+def _beside_kvm(what: str, host: VmHost) -> Finding:
+    """For a VirtualBox that asks KVM for the processor: KVM must have it, and no guests."""
+    if host.kvm_guests:
+        remedy = "end KVM's guests; `virsh list --all` shows libvirt's"
+        return Finding(what, Verdict.MISSING, f"{host.kvm} runs guests", "none while VirtualBox runs", remedy)
+    if host.kvm_at_load is False:
+        needed = f"VirtualBox {dotted(ASKS_KVM)} and later, but for Linux 6.12, need it at load"
+        remedy = (
+            "remove `options kvm enable_virt_at_load=0` from /etc/modprobe.d, then: "
+            f"sudo modprobe -r {host.kvm} kvm; sudo modprobe {host.kvm}"
+        )
+        return Finding(what, Verdict.WARNING, f"{host.kvm} does not take the processor", needed, remedy)
     return good(what, "neither is in the other's way")
 
 
@@ -203,7 +241,8 @@ def check_subnet(host: VmHost, topology: Topology) -> Finding:
     wanted = topology.networks.nodes
     if host.private:
         return good("subnet", f"{wanted} is in a network namespace of its own")
-    foreign = [(name, net) for name, net in host.networks if not name.startswith(("vboxnet", "virbr"))]
+    own = OWN_INTERFACES[host.kind]
+    foreign = [(name, net) for name, net in host.networks if not name.startswith(own)]
     taken = [f"{net} of {name}" for name, net in foreign if net.overlaps(wanted)]
     if not taken:
         return good("subnet", f"{wanted} is free")
@@ -261,6 +300,7 @@ CHECKS: tuple[Check, ...] = (
     check_vagrant,
     check_pair,
     check_plugin,
+    check_modules,
     check_host_only,
     check_kvm,
     check_memory,

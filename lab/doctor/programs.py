@@ -23,7 +23,7 @@ class Program:
     """A program under any of its `names`, and Debian's packages that bring it.
 
     `building`: only to build the machines' image; `private`: only for a daemon of the lab's own;
-    `flannel`: only where the plan wants flannel.
+    `flannel`: only where the plan wants flannel; `libvirt`: only where the VMs are not VirtualBox's.
     """
 
     names: tuple[str, ...]
@@ -32,6 +32,7 @@ class Program:
     building: bool = False
     private: bool = False
     flannel: bool = False
+    libvirt: bool = False
 
 
 PROGRAMS = (
@@ -51,15 +52,15 @@ PROGRAMS = (
 # A libvirtd of the lab's own and what it runs; Vagrant itself is judged in `hypervisors`.
 VM_PROGRAMS = (
     Program(("libvirtd",), ("libvirt-daemon-system",), "runs the VMs", private=True),
-    Program(("virsh",), ("libvirt-clients",), "switches the VMs"),
+    Program(("virsh",), ("libvirt-clients",), "switches the VMs", libvirt=True),
     Program(("qemu-system-x86_64",), ("qemu-system-x86",), "is each VM", private=True),
     Program(("dnsmasq",), ("dnsmasq-base",), "libvirt's networks ask for it", private=True),
     Program(("iptables",), ("iptables",), "libvirt's networks ask for it", private=True),
     Program(("qemu-img",), ("qemu-utils",), "the VMs' disks", private=True),
     Program(("mkfs.ext4",), ("e2fsprogs",), "writes the VMs' disk", building=True, private=True),
     Program(("mmdebstrap",), ("mmdebstrap",), "builds the VMs' Debian", building=True, private=True),
-    Program(("ip",), ("iproute2",), "the lab's network"),
-    Program(("nsenter",), ("util-linux",), "enters the lab's network"),
+    Program(("ip",), ("iproute2",), "the lab's network", private=True),
+    Program(("nsenter",), ("util-linux",), "enters the lab's network", private=True),
     Program(("ssh", "ssh-keygen"), ("openssh-client",), "reaches the VMs"),
     Program(("gcc", "cc"), ("gcc", "libc6-dev"), "builds flanneld", building=True, flannel=True),
 )
@@ -109,6 +110,8 @@ def check_go(facts: Facts, _: Topology) -> Finding:
 def _not_needed(program: Program, facts: Facts, topology: Topology) -> str:
     if program.building and facts.root_is_cached:
         return "not needed, the image is in the cache"
+    if program.libvirt and facts.virtualbox:
+        return "not needed, the VMs are VirtualBox's"
     if program.private and facts.vms and not facts.private:
         return "not needed, a hypervisor that is here already runs the VMs"
     if program.private and not facts.private:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab.doctor import proc
-from lab.doctor.hypervisors import NETWORKS_CONF, Version, VmHost
+from lab.doctor.hypervisors import MODULES, NETWORKS_CONF, Version, VmHost
 from lab.errors import LabError
 from lab.providers.subnets import networks_of_host
 from lab.providers.vagrant.hypervisor import RUNNING, Hypervisor
@@ -46,6 +46,9 @@ def gather(
         networks_conf=_read(root / NETWORKS_CONF.lstrip("/")),
         kvm=kvm,
         kvm_holds=bool(kvm) and kvm_holds(root / "sys", kvm),
+        kvm_guests=bool(kvm) and kvm_guests(root / "sys", kvm),
+        kvm_at_load=kvm_at_load(root / "sys"),
+        modules=modules(root / "sys") if platform.system() == "Linux" else None,
         vbox_runs=tuple(name for name, state in vbox_vms.items() if state == RUNNING),
         virtualisation=virtualisation(_read(root / "proc/cpuinfo")),
         memory_mib=proc.available_mib(_read(root / "proc/meminfo") or ""),
@@ -74,9 +77,23 @@ def numbers(text: str) -> Version | None:
 
 def kvm_holds(sys: Path, module: str) -> bool:
     """Whether KVM has the processor: it runs guests, or took it when it was loaded."""
-    at_load = (_read(sys / RUNNING_AT_LOAD) or "N").strip() in ("Y", "1")
-    users = (_read(sys / "module" / module / "refcnt") or "0").strip()
-    return at_load or users != "0"
+    return bool(kvm_at_load(sys)) or kvm_guests(sys, module)
+
+
+def kvm_guests(sys: Path, module: str) -> bool:
+    """Whether anybody uses KVM."""
+    return (_read(sys / "module" / module / "refcnt") or "0").strip() != "0"
+
+
+def kvm_at_load(sys: Path) -> bool | None:
+    """Whether KVM takes the processor when it is loaded; None of a kernel that has no such setting."""
+    said = _read(sys / RUNNING_AT_LOAD)
+    return None if said is None else said.strip() in ("Y", "1")
+
+
+def modules(sys: Path) -> frozenset[str]:
+    """Which of VirtualBox's are loaded."""
+    return frozenset(name for name in MODULES if (sys / "module" / name).is_dir())
 
 
 def virtualisation(cpuinfo: str | None) -> bool | None:

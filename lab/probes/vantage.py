@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -38,6 +39,10 @@ class Running(ABC):
     @abstractmethod
     def trouble(self) -> str:
         """Why it is not at work; empty if it is, or if its machine cannot be asked just now."""
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether it has read its plan and begun."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -74,7 +79,12 @@ class Here(Running):
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(GRACE)
+        if not self.is_ready():
+            raise LabError(self.trouble())
         return parsed(self.output.read_text())
+
+    def is_ready(self) -> bool:  # noqa: D102
+        return self.output.exists() and b"\n" in self.output.read_bytes()[:400]
 
     def _said(self) -> str:
         return self.errors.read_text(errors="replace").strip()[-1000:]
@@ -103,8 +113,11 @@ def secrets_here(cluster: Cluster, authority_of: str, folder: Path) -> dict[str,
         authority, pair = known.ca("kubernetes"), known.pair("user")
     names = {name: folder / f"{authority_of}.{name}" for name in ("ca", "cert", "key")}
     for name, content in (("ca", authority), ("cert", pair.cert), ("key", pair.key)):
-        names[name].touch(0o600)
-        names[name].write_bytes(content)
+        if not names[name].exists():  # else it may be read by another prober this moment
+            part = names[name].with_suffix(f".{threading.get_ident()}")
+            part.touch(0o600)
+            part.write_bytes(content)
+            part.replace(names[name])
     return {name: str(path) for name, path in names.items()}
 
 
@@ -131,6 +144,9 @@ class There(Running):
             return ""
         said = self.machine.run("journalctl", "-u", self.unit, "-n", "5", "-o", "cat", timeout=COMMAND)
         return f"{self.probe.name}: the prober on {self.machine.name} ended: {said.stdout.strip()[-1000:]}"
+
+    def is_ready(self) -> bool:  # noqa: D102
+        return self.machine.run("test", "-s", _path(self.probe, "jsonl"), timeout=COMMAND).ok
 
     def stop(self) -> None:  # noqa: D102
         self.machine.run("systemctl", "stop", "--no-block", self.unit, timeout=COMMAND)

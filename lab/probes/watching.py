@@ -79,7 +79,7 @@ class Watch:
             "probe",
             name=probe.name,
             question=probe.question,
-            at=probe.at,
+            vantage=probe.at,
             target=probe.target,
             interval=probe.interval,
             deadline=probe.deadline,
@@ -103,7 +103,7 @@ class Watch:
 def _told(running: Running) -> tuple[Lines, str]:
     try:
         return running.told(), ""
-    except (LabError, ValueError) as error:
+    except (LabError, OSError, ValueError) as error:
         return [], f"{running.probe.name}: nothing came back from its prober: {flat(error)}"
 
 
@@ -111,8 +111,9 @@ def await_answers(watch: Watch) -> None:
     """Return once every prober is at work; `WaitExpired` names those that are not."""
 
     def check() -> None:
-        idle = [said for each in watch.running if (said := each.trouble())]
-        if idle:
-            raise NotYet("; ".join(idle))
+        if dead := [said for each in watch.running if (said := each.trouble())]:
+            raise LabError("; ".join(dead))
+        if idle := [each.probe.name for each in watch.running if not each.is_ready()]:
+            raise NotYet(f"{', '.join(idle)} did not begin yet")
 
     wait_until("every prober to be at work", check, timeout=FIRST)

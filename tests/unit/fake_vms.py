@@ -1,7 +1,7 @@
 """Vagrant, VBoxManage, VBoxHeadless and virsh as one pretended host whose VMs have states.
 
 `install` puts them into a folder for PATH.  Each refuses what the real one refuses in that state, in its
-words; all calls are written down in order.  Words and shapes: see `lab/providers/vagrant/virtualbox.py`.
+words; all calls are written down in order.  VirtualBox's two programs are in `fake_virtualbox`.
 """
 
 import fcntl
@@ -9,9 +9,12 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from fake_virtualbox import Refusal, headless, new_vm, vbox
 
 PROGRAMS = ("vagrant", "VBoxManage", "VBoxHeadless", "virsh")
 SHIM = """\
@@ -20,14 +23,6 @@ import sys
 sys.path.insert(0, {here!r})
 import fake_vms
 sys.exit(fake_vms.main({world!r}))
-"""
-HOST_ONLY = """\
-Name:            {name}
-GUID:            786f6276-656e-4074-8000-0a0027000000
-DHCP:            Disabled
-IPAddress:       {address}
-NetworkMask:     255.255.255.0
-
 """
 INTERFACES = """\
  vnet0   network   vagrant-libvirt   virtio   52:54:00:aa:00:01
@@ -65,6 +60,10 @@ class World:
         found: dict[str, dict[str, Any]] = self.load()["vms"]
         return found
 
+    def note(self, argv: Sequence[str]) -> None:
+        with (self.folder / "calls").open("a") as log:
+            log.write(json.dumps(list(argv)) + "\n")
+
     def forget_calls(self) -> None:
         (self.folder / "calls").unlink(missing_ok=True)
 
@@ -80,15 +79,20 @@ class World:
     def change(self, **facts: Any) -> None:
         self.save({**self.load(), **facts})
 
+    @contextmanager
+    def locked(self) -> Iterator[dict[str, Any]]:
+        """The facts, to be changed while no program of the pretended host's works."""
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            facts = self.load()
+            yield facts
+            self.save(facts)
+
     def fail(self, words: str, said: str = "it broke") -> None:
         """Let calls whose arguments contain these words fail."""
         facts = self.load()
         facts["fail"][words] = said
         self.save(facts)
-
-
-class Refusal(Exception):
-    """What a program prints on standard error before it exits 1."""
 
 
 def main(file: str) -> int:
@@ -101,25 +105,21 @@ def main(file: str) -> int:
 
 def answer(world: World, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
     """Status, output and errors of one call; one at a time, whoever calls."""
+    line = " ".join(argv)
+    world.note(argv)
     with (world.folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with (world.folder / "calls").open("a") as log:
-            log.write(json.dumps(list(argv)) + "\n")
         facts = world.load()
         try:
             for words, said in facts["fail"].items():
-                if words in " ".join(argv):
+                if words in line:
                     raise Refusal(said)
             out = ACTS[argv[0]](facts, list(argv[1:]), env)
         except Refusal as error:
             world.save(facts)
-            return 1, "", f"{error}\n"
+            return 1, error.out, f"{error.err}\n" if error.err else ""
         world.save(facts)
     return 0, out, ""
-
-
-def new_vm(state: str = "running") -> dict[str, Any]:
-    return {"state": state, "snapshots": {}, "cables": {"1": "on", "2": "on"}, "saved": {}}
 
 
 def vagrant(facts: dict[str, Any], argv: list[str], env: Mapping[str, str]) -> str:
@@ -167,105 +167,6 @@ def vagrant(facts: dict[str, Any], argv: list[str], env: Mapping[str, str]) -> s
                 facts["vms"].pop(prefix + name, None)
         return "destroyed\n"
     raise Refusal(f"no such command: {argv}")
-
-
-def _vm(facts: dict[str, Any], name: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = facts["vms"][name]
-    except KeyError:
-        raise Refusal(
-            f"VBoxManage: error: Could not find a registered machine named '{name}'\n"
-            "VBoxManage: error: Details: code VBOX_E_OBJECT_NOT_FOUND (0x80bb0001)"
-        ) from None
-    return found
-
-
-def _need(vm: dict[str, Any], *states: str) -> None:
-    if vm["state"] not in states:
-        word = {"poweroff": "PoweredOff"}.get(vm["state"], vm["state"].capitalize())
-        raise Refusal(f"VBoxManage: error: Invalid machine state: {word}")
-
-
-def vbox(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
-    if argv == ["--version"]:
-        return f"{facts.get('virtualbox', '7.0.6')}r155176\n"
-    if argv == ["list", "vms"]:
-        return "".join(f'"{n}" {{{abs(hash(n)):032x}}}\n' for n in facts["vms"])
-    if argv == ["list", "hostonlyifs"]:
-        there = facts.setdefault("networks", {"vboxnet0": "192.168.100.1"})
-        return "".join(HOST_ONLY.format(name=n, address=a) for n, a in there.items())
-    if argv == ["list", "systemproperties"]:
-        return "API version:                     7_0\nDefault machine folder:          /nonexistent/VMs\n"
-    if argv[:2] == ["hostonlyif", "remove"]:
-        del facts["networks"][argv[2]]
-        return ""
-    vm = _vm(facts, argv[1])
-    if argv[0] == "showvminfo":
-        nics = "".join(f'nic{n}="nat"\ncableconnected{n}="{v}"\n' for n, v in vm["cables"].items())
-        state = f'name="{argv[1]}"\nUUID="1"\nVMState="{vm["state"]}"\n'
-        return f'{state}{nics}nic3="none"\n"SATA-0-0"="/a=b.vmdk"\n'
-    if argv[0] == "startvm":
-        _need(vm, "poweroff", "saved")
-        vm["state"] = "running"
-    if argv[0] == "modifyvm":
-        _need(vm, "poweroff")
-        vm["cables"][argv[2].removeprefix("--cableconnected")] = argv[3]
-    if argv[0] == "controlvm":
-        return _control(vm, argv[2:])
-    if argv[0] == "snapshot":
-        return _snapshot(vm, argv[1], argv[2:])
-    if argv[0] == "discardstate":
-        vm["state"] = "poweroff"
-    if argv[0] == "unregistervm":
-        _need(vm, "poweroff")
-        del facts["vms"][argv[1]]
-    return ""
-
-
-def _control(vm: dict[str, Any], words: list[str]) -> str:
-    if words[0].startswith("setlinkstate"):
-        _need(vm, "running", "paused")
-        vm["cables"][words[0].removeprefix("setlinkstate")] = words[1]
-    elif words[0] == "poweroff":
-        _need(vm, "running", "paused")
-        vm["state"] = "poweroff"
-    elif words[0] == "pause":
-        _need(vm, "running")
-        vm["state"] = "paused"
-    elif words[0] == "resume":
-        _need(vm, "paused")
-        vm["state"] = "running"
-    return ""
-
-
-def _snapshot(vm: dict[str, Any], name: str, words: list[str]) -> str:
-    if words[0] == "take":
-        vm["snapshots"][words[1]] = {"at": words[3], "state": vm["state"]}
-    elif words[1:2] and words[1] not in vm["snapshots"] and words[0] != "list":
-        raise Refusal("VBoxManage: error: Could not find a snapshot named '" + words[1] + "'")
-    elif words[0] == "restore":
-        _need(vm, "poweroff", "saved")
-        vm["state"] = "saved"
-    elif words[0] == "delete":
-        del vm["snapshots"][words[1]]
-    elif words[0] == "list":
-        if not vm["snapshots"]:
-            raise Refusal("This machine does not have any snapshots")
-        lines = []
-        for depth, (each, facts) in enumerate(vm["snapshots"].items()):
-            place = "-1" * depth
-            lines += [f'SnapshotName{place}="{each}"', f'SnapshotUUID{place}="u"']
-            lines += [f'SnapshotDescription{place}="{facts["at"]}"']
-        last = list(vm["snapshots"])[-1]
-        return "\n".join([*lines, f'CurrentSnapshotName="{last}"', 'CurrentSnapshotUUID="u"', ""])
-    return ""
-
-
-def headless(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
-    vm = _vm(facts, argv[argv.index("--startvm") + 1])
-    _need(vm, "poweroff", "saved")
-    vm["state"] = "paused" if "--start-paused" in argv else "running"
-    return ""
 
 
 def _row(number: int, name: str, state: str) -> str:

@@ -32,6 +32,7 @@ PasswordAuthentication no
 MaxStartups 100
 MaxSessions 100
 SetEnv HOME={folder} PATH={folder}/bin:/usr/bin:/bin
+{more}
 """
 
 
@@ -42,6 +43,7 @@ class Server:
     folder: Path
     port: int
     process: "subprocess.Popen[bytes] | None" = None
+    kind: str = "ed25519"
 
     @property
     def access(self) -> Access:
@@ -59,7 +61,7 @@ class Server:
 
     def new_host_key(self) -> None:
         (self.folder / "host").unlink(missing_ok=True)
-        make_key(self.folder / "host")
+        make_key(self.folder / "host", self.kind)
 
     def processes(self) -> list[int]:
         """The server and all below it, newest last."""
@@ -95,19 +97,20 @@ class Server:
             raise NotYet(str(error)) from error
 
 
-def make_key(path: Path) -> None:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True, timeout=20)
+def make_key(path: Path, kind: str = "ed25519") -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True, timeout=20)
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
+def serving(folder: Path, *, kind: str = "ed25519", more: str = "") -> Iterator[Server]:
+    """``kind`` is that of its host key, ``more`` lines of its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    server = Server(folder, port)
+    server = Server(folder, port, kind=kind)
     for name in ("host", "user"):
-        make_key(folder / name)
-    (folder / "config").write_text(CONFIG.format(port=port, folder=folder))
+        make_key(folder / name, kind)
+    (folder / "config").write_text(CONFIG.format(port=port, folder=folder, more=more))
     server.start()
     try:
         yield server

@@ -317,6 +317,16 @@ def test_a_hypervisor_that_is_there_needs_neither_root_nor_programs_of_a_private
     assert missing(found) == []
 
 
+def test_virtualbox_asks_for_no_program_of_libvirts_nor_of_linux() -> None:
+    """On macOS there is neither virsh nor ip."""
+    theirs = replace(
+        VMS, uid=1000, daemon="vagrant:virtualbox", virtualbox=True, programs=frozenset({"ssh", "go"})
+    )
+    assert missing(vm_findings(theirs)) == []
+    of_libvirts = replace(theirs, daemon="vagrant:libvirt", virtualbox=False)
+    assert [each.what for each in missing(vm_findings(of_libvirts))] == ["virsh"]
+
+
 def test_a_private_libvirtd_needs_root() -> None:
     (lacking,) = missing(vm_findings(replace(VMS, uid=1000)))
     assert lacking.what == "rights"

@@ -2,10 +2,11 @@
 
 import json
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.history import SCHEMA, Recorder, read
+from lab.history import SCHEMA, Outcome, Probed, Recorder, Sample, Span, history, read
 
 
 def test_a_stream_begins_with_its_schema_and_keeps_the_order(tmp_path: Path) -> None:
@@ -60,3 +61,27 @@ def test_a_second_process_appends_to_the_same_run(tmp_path: Path) -> None:
     Recorder(tmp_path / "r.jsonl").write("one")
     Recorder(tmp_path / "r.jsonl").write("two")
     assert [each["kind"] for each in read(tmp_path / "r.jsonl")] == ["run", "one", "run", "two"]
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """`at` is every record's own time, so a probe's vantage point goes by another name."""
+    recorder = Recorder(tmp_path / "records.jsonl")
+    probed = Probed("api", "api", "k8s-worker1", 0.05, 5.0, "k8s-master1", 1.0, 9.0, "freeze")
+    told = {name: value for name, value in asdict(probed).items() if name != "at"}
+    recorder.write("probe", **told, vantage=probed.at)
+    sample = Sample(
+        "api", 1.0, 1.1, 1.2, Outcome.UNKNOWN, "timed out", (0.1, 0.2), "k-1", acked=True, value={"a": 1}
+    )
+    recorder.write_all("sample", [asdict(sample)])
+    recorder.write("phase", phase="fault", begin=1.0, end=9.0)
+    first = {"number": 1, "fault": "kill", "asked": "etcd:leader", "machines": ("a",), "begun": 2.0}
+    recorder.write("injection", **first)
+    recorder.write("injection", **first, in_force=2.5, evidence="gone", heal_begun=3.0, healed=3.5)
+    recorder.write("fact", name="hash-kv", value={"a": 7})
+    recorder.write("trouble", text="a prober has ended")
+    seen = history(read(recorder.path))
+    assert seen.probes == {"api": probed}
+    assert seen.samples == {"api": (sample,)}
+    assert seen.phases == {"fault": Span(1.0, 9.0)}
+    assert [each.span for each in seen.injections] == [Span(2.5, 3.5)]
+    assert (seen.facts, seen.troubles) == ({"hash-kv": {"a": 7}}, ("a prober has ended",))

@@ -23,6 +23,7 @@ VBOX = VmHost(
     virtualbox=(7, 0, 6),
     networks_conf="* 192.168.0.0/16\n",
     virtualisation=True,
+    modules=frozenset(hypervisors.MODULES),
     memory_mib=16000,
     cpus=4,
 )
@@ -98,6 +99,24 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         "kvm_intel holds the processor",
         "modprobe -r kvm_intel",
     ),
+    "KVM runs guests beside a VirtualBox that asks it": (
+        hypervisors.check_kvm,
+        replace(VBOX, virtualbox=(7, 2, 14), kvm="kvm_amd", kvm_holds=True, kvm_guests=True),
+        "kvm_amd runs guests",
+        "end KVM's guests",
+    ),
+    "no module for host-only networks": (
+        hypervisors.check_modules,
+        replace(VBOX, modules=frozenset({"vboxdrv", "vboxnetflt"})),
+        "not loaded: vboxnetadp",
+        "sudo modprobe -a vboxnetadp",
+    ),
+    "libvirt's own bridge has the subnet": (
+        hypervisors.check_subnet,
+        replace(VBOX, networks=(("virbr0", IPv4Network("192.168.100.0/24")),)),
+        "192.168.100.0/24 of virbr0",
+        "another `network: cidr`",
+    ),
     "no virtualisation": (
         hypervisors.check_kvm,
         replace(VBOX, virtualisation=False),
@@ -165,6 +184,8 @@ def test_every_check_is_tried_on_something_broken() -> None:
     [
         (VBOX, {"pods": "10.0.0.0/8"}, "pods 10.0.0.0/8 overlaps 10.0.2.0/24"),
         (VBOX, {"services": "10.0.2.0/24"}, "services 10.0.2.0/24 overlaps 10.0.2.0/24"),
+        (VBOX, {"services": "10.0.0.0/22"}, "services 10.0.0.0/22 overlaps 10.0.2.0/24"),
+        (VBOX, {"nodes": "10.0.2.128/25"}, "nodes 10.0.2.128/25 overlaps 10.0.2.0/24"),
         (KVM, {"nodes": "192.168.121.0/24"}, "nodes 192.168.121.0/24 overlaps 192.168.121.0/24"),
     ],
 )
@@ -174,6 +195,15 @@ def test_a_range_that_nat_hides_is_named(host: VmHost, part: dict[str, str], sai
     assert finding.verdict is Verdict.MISSING
     assert said in finding.found
     assert "another range" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    "part", [{}, {"services": "10.0.0.0/23"}, {"services": "10.0.3.0/24"}, {"pods": "10.10.0.0/16"}]
+)
+def test_a_range_beside_the_nat_is_no_trouble(part: dict[str, str]) -> None:
+    """The guide's 10.0.0.0/24 and 10.10.0.0/16 lie beside VirtualBox' 10.0.2.0/24."""
+    networks = replace(PLAN.networks, **{name: IPv4Network(net) for name, net in part.items()})
+    assert hypervisors.check_nat(VBOX, replace(PLAN, networks=networks)).verdict is Verdict.GOOD
 
 
 def test_libvirt_does_not_mind_virtualboxs_nat() -> None:
@@ -223,6 +253,30 @@ def test_networks_conf_is_read_as_virtualbox_reads_it() -> None:
     expected = ["10.0.0.0/8", "192.168.100.0/24", "172.16.0.1/32"]
     assert [str(net) for net in allowed_ranges(text)] == expected
     assert allowed_ranges("") == []
+
+
+@pytest.mark.parametrize(
+    ("at_load", "verdict"), [(True, Verdict.GOOD), (None, Verdict.GOOD), (False, Verdict.WARNING)]
+)
+def test_a_virtualbox_that_asks_kvm_wants_it_to_have_the_processor(
+    at_load: bool | None, verdict: Verdict
+) -> None:
+    host = replace(VBOX, virtualbox=(7, 2, 10), kvm="kvm_intel", kvm_holds=bool(at_load), kvm_at_load=at_load)
+    finding = hypervisors.check_kvm(host, PLAN)
+    assert finding.verdict is verdict
+    assert ("remove `options kvm enable_virt_at_load=0`" in finding.remedy) is (verdict is Verdict.WARNING)
+
+
+def test_an_older_virtualbox_wants_kvm_to_leave_it() -> None:
+    host = replace(
+        VBOX, virtualbox=(7, 2, 8), vagrant=(2, 4, 9), kvm="kvm_intel", kvm_holds=True, kvm_at_load=True
+    )
+    assert hypervisors.check_kvm(host, PLAN).verdict is Verdict.MISSING
+
+
+def test_modules_are_asked_for_only_where_there_are_some() -> None:
+    for host in (replace(VBOX, modules=None), replace(KVM, modules=frozenset())):
+        assert hypervisors.check_modules(host, PLAN).verdict is Verdict.GOOD
 
 
 def test_kvm_that_only_lies_there_is_in_nobodys_way() -> None:
@@ -281,6 +335,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     host = tmp_path / "root"
     write(host / "etc/vbox/networks.conf", "* 10.0.0.0/8\n")
     write(host / "sys/module/kvm_intel/refcnt", "3\n")
+    write(host / "sys/module/vboxdrv/refcnt", "0\n")
     write(host / "proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu vmx sse\n")
     write(host / "proc/meminfo", "MemTotal: 9 kB\nMemAvailable:   8192000 kB\n")
     return host
@@ -302,6 +357,8 @@ def test_a_virtualbox_host_is_gathered(root: Path, tmp_path: Path) -> None:
     assert (host.vagrant, host.virtualbox) == ((2, 3, 4), (7, 1, 4))
     assert host.networks_conf == "* 10.0.0.0/8\n"
     assert (host.kvm, host.kvm_holds, host.virtualisation) == ("kvm_intel", True, True)
+    assert (host.kvm_guests, host.kvm_at_load) == (True, None)
+    assert host.modules == {"vboxdrv"}
     assert host.memory_mib == 8000
     assert host.vms == {OURS: "running", "x": "stopped"}
     assert host.labs == {"thw": IPv4Network("192.168.100.0/24")}

@@ -244,3 +244,47 @@ def test_the_version_is_read_without_its_revision(vbox: VirtualBox, world: World
     assert vbox.version() == "7.0.6"
     world.change(virtualbox="WARNING: The vboxdrv kernel module is not loaded.\n7.1.4")
     assert vbox.version() == "7.1.4"
+
+
+@pytest.mark.parametrize("act", ["cut", "revert", "remove"])
+def test_a_vm_that_is_locked_for_a_moment_after_its_end_is_waited_for(
+    vbox: VirtualBox, world: World, act: str
+) -> None:
+    """VirtualBox refuses for a moment what comes right after the power was taken."""
+    vbox.take(VM, "clean")
+    world.change(locks=2)
+    {"cut": vbox.cut, "revert": lambda vm: vbox.revert(vm, "clean"), "remove": vbox.remove}[act](VM)
+    assert vbox.state(VM) == {"cut": "stopped", "revert": "paused", "remove": None}[act]
+
+
+def test_a_vm_whose_own_start_finds_it_locked_is_started_again(vbox: VirtualBox, world: World) -> None:
+    vbox.take(VM, "clean")
+    world.change(locks_after_restore=1)
+    vbox.revert(VM, "clean")
+    assert vbox.state(VM) == "paused"
+    assert len([call for call in world.calls if call[0] == "VBoxHeadless"]) == 2
+
+
+def test_a_lock_that_stays_is_an_error_with_virtualboxs_words(
+    vbox: VirtualBox, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.providers.vagrant.virtualbox.ACT", 0.5)
+    world.change(locks=10_000)
+    with pytest.raises(LabError, match=r"VirtualBox to let go of thwlab_thw_k8s-lb .*while it is locked"):
+        vbox.remove(VM)
+
+
+def test_cables_that_an_interrupted_cut_left_out_are_in_after_a_start(vbox: VirtualBox, world: World) -> None:
+    world.change(vms={VM: {**new_vm("poweroff"), "cables": {"1": "off", "2": "on"}}})
+    vbox.start(VM)
+    assert world.vms[VM]["cables"] == {"1": "on", "2": "on"}
+
+
+def test_a_question_makes_no_folder_of_a_lab_that_is_not_there(tmp_path: Path, world: World) -> None:
+    """Else a lab would be there as soon as somebody asked whether it is."""
+    log = tmp_path / "state" / "thw" / "vagrant" / "vagrant.log"
+    VirtualBox(log).states()
+    assert not log.parent.exists()
+    log.parent.mkdir(parents=True)
+    VirtualBox(log).states()
+    assert "VBoxManage list vms" in log.read_text()

@@ -1,7 +1,8 @@
 """The provider `vagrant`: real virtual machines by VirtualBox or libvirt.
 
 Reading order: `process` (a program with a deadline), `adapter` (Vagrant), `ssh` (commands and files),
-`hypervisor` and its two forms (power, pauses, snapshots), `machine`, `provider`.
+`hypervisor` and its two forms (power, pauses, snapshots), `machine`; then what a provider is made of:
+`programs`, `networks`, `inventory`, `removal`, `snapshots`; `provider`.
 """
 
 import logging

@@ -5,6 +5,7 @@ OpenSSH does it: a master in the background holds the connection, commands come 
 
 import hashlib
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -28,6 +29,7 @@ CONNECT = 10.0  # seconds for one try
 CONTROL = 5.0  # seconds for a word with the master, which lives on this host
 PERSIST = 600  # seconds that a master without clients lives on
 ALIVE, MISSED = 15, 8  # a machine may be paused for two minutes before its connection is given up
+OTHER_KEY = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed")
 SILENT = ("timed out", "Timeout", "timeout")
 
 
@@ -50,6 +52,10 @@ class Unreachable(LabError):
 
 class Silent(Unreachable):
     """A machine did not answer before a deadline: paused, cut off, or very slow."""
+
+
+class OtherHostKey(Unreachable):
+    """A machine shows another host key than when it was made: no waiting helps."""
 
 
 def sockets_folder(base: Path = Path("/tmp")) -> Path:
@@ -249,7 +255,8 @@ class Connection:
         remedy = (
             trouble.remedy if trouble else f"thwlab status; `ssh -vF {self._config} {self.name}` tells more"
         )
-        return Unreachable(f"{self.where} cannot be asked by SSH: {said}{meaning}", remedy=remedy)
+        kind = OtherHostKey if OTHER_KEY.search(said) else Unreachable
+        return kind(f"{self.where} cannot be asked by SSH: {said}{meaning}", remedy=remedy)
 
 
 def _quoted(path: str) -> str:

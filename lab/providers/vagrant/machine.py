@@ -5,7 +5,7 @@ from functools import partial
 
 from lab.errors import LabError
 from lab.machine import Machine, Result, patience
-from lab.providers.vagrant.connection import Connection, Unreachable
+from lab.providers.vagrant.connection import Connection, OtherHostKey, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, STOPPED, Hypervisor
 from lab.providers.vagrant.ssh import execute
 from lab.topology import Node
@@ -82,6 +82,8 @@ def _check_booted(machine: VagrantMachine, other_than: str) -> None:
         # Without patience: whoever is not up yet is asked anew, however slow it is.
         argv = ("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID)
         seen = execute(machine.connection, argv, stdin=b"", timeout=TRY)
+    except OtherHostKey:
+        raise
     except LabError as error:
         if machine.state() != RUNNING:
             raise

@@ -56,6 +56,12 @@ KNOWN = (
         "a port of this host that Vagrant wants for a machine is taken",
         "`ss -lptn` shows who has it; end it, or another lab (thwlab status)",
     ),
+    # https://github.com/hashicorp/vagrant/issues/1198
+    Signature(
+        r"Could not rename the directory '[^']*'[^()]*VERR_ALREADY_EXISTS",
+        "a folder of that name is left in VirtualBox's folder of VMs, though no VM has it",
+        "look into it, then remove the folder that VirtualBox names above (the second one)",
+    ),
     Signature(
         r"machine with the name '[^']*' already exists|another VM with that name already exists|"
         r"Name `[^`]*` of domain about to create is already taken|domain '[^']*' already exists",

@@ -11,8 +11,10 @@ None of it was run against a real VirtualBox here: its tests have a stand-in.
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import IO
 
 from lab.errors import LabError
 from lab.providers.vagrant.hypervisor import (
@@ -33,6 +35,8 @@ MANAGE, HEADLESS = "VBoxManage", "VBoxHeadless"
 WORDS = {"poweroff": STOPPED, "aborted": STOPPED, "aborted-saved": SAVED, "saved": SAVED}
 ACTIVE = (RUNNING, PAUSED, "stuck", "starting", "restoring", "saving")
 LISTED = re.compile(r'^"(.+)" \{([0-9a-f-]+)\}$', re.MULTILINE)
+# https://github.com/hashicorp/vagrant/issues/8104, https://github.com/hashicorp/packer/issues/184
+LOCKED = re.compile(r"VBOX_E_INVALID_OBJECT_STATE|is already locked|while it is locked")
 SETTING = re.compile(r'^"?([^"=]+)"?="?(.*?)"?$', re.MULTILINE)
 
 
@@ -51,18 +55,18 @@ class VirtualBox(Hypervisor):
         return self._read_state(domain)
 
     def start(self, domain: str) -> None:
-        """See `Hypervisor.start`."""
-        self._say([MANAGE, "startvm", domain, "--type", "headless"], ACT)
+        """See `Hypervisor.start`; a cut that was interrupted may have left the cables out."""
+        if self._read_state(domain) == STOPPED:
+            self._plug_in(domain)
+        self._say_once_free(domain, "startvm", domain, "--type", "headless")
 
     def cut(self, domain: str) -> None:
         """See `Hypervisor.cut`; the cables are in again at the next start."""
-        cables = list(self._cables(domain))
-        for number in cables:
+        for number in self._cables(domain):
             self._control(domain, f"setlinkstate{number}", "off")
         self._control(domain, "poweroff")
         self._await(domain, STOPPED)
-        for number in cables:
-            self._say([MANAGE, "modifyvm", domain, f"--cableconnected{number}", "on"], ACT)
+        self._plug_in(domain)
 
     def pause(self, domain: str) -> None:
         """See `Hypervisor.pause`."""
@@ -100,12 +104,12 @@ class VirtualBox(Hypervisor):
         if self.state(domain) in ACTIVE:
             self._control(domain, "poweroff")
             self._await(domain, STOPPED)
-        self._say([MANAGE, "snapshot", domain, "restore", name], SNAPSHOT)
+        self._say_once_free(domain, "snapshot", domain, "restore", name, timeout=SNAPSHOT)
         self._start_paused(domain)
 
     def forget(self, domain: str, name: str) -> None:
         """See `Hypervisor.forget`."""
-        self._say([MANAGE, "snapshot", domain, "delete", name], SNAPSHOT)
+        self._say_once_free(domain, "snapshot", domain, "delete", name, timeout=SNAPSHOT)
 
     def remove(self, domain: str) -> None:
         """See `Hypervisor.remove`."""
@@ -114,8 +118,8 @@ class VirtualBox(Hypervisor):
             self._control(domain, "poweroff")
             self._await(domain, STOPPED)
         elif state == SAVED:
-            self._say([MANAGE, "discardstate", domain], ACT)
-        self._say([MANAGE, "unregistervm", domain, "--delete"], SNAPSHOT)
+            self._say_once_free(domain, "discardstate", domain)
+        self._say_once_free(domain, "unregistervm", domain, "--delete", timeout=SNAPSHOT)
 
     def networks(self) -> Mapping[str, str]:
         """See `Hypervisor.networks`: host-only interfaces."""
@@ -137,6 +141,19 @@ class VirtualBox(Hypervisor):
     def _control(self, domain: str, *words: str) -> None:
         self._say([MANAGE, "controlvm", domain, *words], ACT)
 
+    def _say_once_free(self, domain: str, *words: str, timeout: float | None = None) -> None:
+        """For a moment after its end a VM is still locked, by the session that goes."""
+
+        def check() -> None:
+            try:
+                self._say([MANAGE, *words], timeout or ACT)
+            except ProgramFailed as error:
+                if LOCKED.search(error.said):
+                    raise NotYet(error.said) from error
+                raise
+
+        wait_until(f"VirtualBox to let go of {domain}", check, timeout=ACT, every=0.2)
+
     def _listed(self) -> list[tuple[str, str]]:
         return LISTED.findall(self._say([MANAGE, "list", "vms"]))
 
@@ -153,10 +170,17 @@ class VirtualBox(Hypervisor):
     def _settings(self, domain: str) -> dict[str, str]:
         return dict(SETTING.findall(self._say([MANAGE, "showvminfo", domain, "--machinereadable"])))
 
-    def _cables(self, domain: str) -> Iterator[int]:
-        for key, value in self._settings(domain).items():
-            if (match := re.fullmatch(r"nic(\d+)", key)) and value != "none":
-                yield int(match[1])
+    def _cables(self, domain: str, state: str = "on") -> list[str]:
+        """The numbers of its adapters whose cable is in, or out."""
+        found = self._settings(domain)
+        numbers = [
+            key.removeprefix("nic") for key, value in found.items() if _is_adapter(key) and value != "none"
+        ]
+        return [number for number in numbers if found.get(f"cableconnected{number}", "on") == state]
+
+    def _plug_in(self, domain: str) -> None:
+        for number in self._cables(domain, "off"):
+            self._say_once_free(domain, "modifyvm", domain, f"--cableconnected{number}", "on")
 
     def _await(self, domain: str, *wanted: str) -> None:
         def check() -> None:
@@ -168,29 +192,50 @@ class VirtualBox(Hypervisor):
     def _start_paused(self, domain: str) -> None:
         """The process is the VM itself and lives on; `startvm` has no such start."""
         argv = [HEADLESS, "--startvm", domain, "--start-paused", "--vrde", "off"]
+        with tempfile.TemporaryFile() as words:
+            process = self._begin(argv, words)
+
+            def check() -> None:
+                nonlocal process
+                status = process.poll()  # before the state, which may change in between
+                if (state := self._read_state(domain)) == PAUSED:
+                    return
+                if status is None:
+                    raise NotYet(f"it is {state}")
+                said = _all_of(words)
+                if not LOCKED.search(said):
+                    raise LabError(f"`{' '.join(argv)}` exited {status}; {domain} is {state}: {said}")
+                process = self._begin(argv, words)
+                raise NotYet(said)
+
+            wait_until(f"{domain} to be back, paused", check, timeout=SNAPSHOT, every=0.2)
+
+    def _begin(self, argv: Sequence[str], words: IO[bytes]) -> "subprocess.Popen[bytes]":
+        words.truncate(0)
+        words.seek(0)
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
                 env=self._environment(),
                 start_new_session=True,
             )
         except OSError as error:
             raise LabError(f"`{' '.join(argv)}` cannot be run: {error.strerror}") from error
 
-        def check() -> None:
-            status = process.poll()
-            if (state := self._read_state(domain)) != PAUSED:
-                if status is not None:
-                    raise LabError(f"`{' '.join(argv)}` exited {status}; {domain} is {state}")
-                raise NotYet(f"it is {state}")
-
-        wait_until(f"{domain} to be back, paused", check, timeout=SNAPSHOT, every=0.2)
-
     def _environment(self) -> Mapping[str, str]:
         return {**os.environ, "LANG": "C", "LC_ALL": "C"}
+
+
+def _is_adapter(key: str) -> bool:
+    return re.fullmatch(r"nic\d+", key) is not None
+
+
+def _all_of(words: IO[bytes]) -> str:
+    words.seek(0)
+    return words.read().decode(errors="replace").strip()[-1000:]
 
 
 def _is(key: str, kind: str) -> bool:

@@ -1,0 +1,31 @@
+"""What has to be installed on this host before Vagrant can make a VM."""
+
+import shutil
+
+from lab.errors import LabError
+from lab.providers.base import Missing
+from lab.providers.vagrant.adapter import Adapter
+
+PROGRAMS = (("ssh", "openssh-client"), ("vagrant", "vagrant"))
+PLUGIN = "vagrant-libvirt"
+
+
+def lacking(adapter: Adapter) -> list[Missing]:
+    """Programs that are not there; if all are, what Vagrant says of itself."""
+    absent = [
+        Missing(f"no {program}", f"apt-get install {package}", (package,))
+        for program, package in PROGRAMS
+        if shutil.which(program) is None
+    ]
+    return absent or _unusable(adapter)
+
+
+def _unusable(adapter: Adapter) -> list[Missing]:
+    try:
+        adapter.version()
+    except LabError as error:
+        return [Missing(str(error).splitlines()[0], error.remedy or "update Vagrant")]
+    if adapter.project.provider == "libvirt" and PLUGIN not in adapter.plugins():
+        remedy = f"apt-get install {PLUGIN}, or vagrant plugin install {PLUGIN}"
+        return [Missing("Vagrant has no plugin for libvirt", remedy, (PLUGIN,))]
+    return []

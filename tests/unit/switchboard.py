@@ -1,0 +1,126 @@
+"""The wires between VirtualBox' NAT and the guests: a port of this host for each VM that runs, to an sshd.
+
+A VM that is off refuses, one that is paused or `mute` accepts and says nothing.  The sshd is one for all, so
+each connection is written down under its port: that tells `fake_guest` which VM is meant.
+"""
+
+import json
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fake_vms import World
+
+TICK = 0.05
+
+
+@dataclass
+class Line:
+    """The port of one VM's that runs, and the connections through it."""
+
+    name: str
+    boots: int
+    listener: socket.socket
+    through: list[socket.socket] = field(default_factory=list)
+    silent: threading.Event = field(default_factory=threading.Event)
+
+    def close(self) -> None:
+        for each in (self.listener, *self.through):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+@dataclass
+class Switchboard:
+    """Follows the pretended host's state until it is closed."""
+
+    world: World
+    guests: Path
+    sshd: int
+    _lines: dict[int, Line] = field(default_factory=dict)
+    _end: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        while not self._end.wait(TICK):
+            self._shut_down()
+            facts = self.world.load()
+            wanted = {port: name for name, vm in facts["vms"].items() for port in ports_of(vm)}
+            for port, line in list(self._lines.items()):
+                if wanted.get(port) != line.name or facts["vms"][line.name]["boots"] != line.boots:
+                    self._lines.pop(port).close()
+            for port, name in wanted.items():
+                vm = facts["vms"][name]
+                line = self._lines.get(port) or self._open(port, name, vm["boots"])
+                if vm["state"] == "paused" or name in facts.get("mute", ()):
+                    line.silent.set()
+                else:
+                    line.silent.clear()
+        for line in self._lines.values():
+            line.close()
+
+    def close(self) -> None:
+        self._end.set()
+
+    def _open(self, port: int, name: str, boots: int) -> Line:
+        made = self._lines[port] = Line(name, boots, socket.create_server(("127.0.0.1", port)))
+        in_background(self._answer, made)
+        return made
+
+    def _shut_down(self) -> None:
+        """A guest that was told to shut down is off."""
+        for mark in self.guests.glob("*/off"):
+            mark.unlink()
+            with self.world.locked() as facts:
+                facts["vms"][mark.parent.name]["state"] = "poweroff"
+
+    def _answer(self, line: Line) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                in_background(self._carry, line, line.listener.accept()[0])
+
+    def _carry(self, line: Line, client: socket.socket) -> None:
+        with client, socket.socket() as guest, suppress(OSError):
+            guest.bind(("127.0.0.1", 0))
+            note = self.guests / "lines" / str(guest.getsockname()[1])
+            note.write_text(json.dumps([line.name, line.boots]))
+            guest.connect(("127.0.0.1", self.sshd))
+            line.through += [client, guest]
+            while True:
+                for ready in select.select([client, guest], [], [])[0]:
+                    while line.silent.is_set():
+                        time.sleep(TICK)
+                    data = ready.recv(1 << 16)
+                    if not data:
+                        return
+                    (guest if ready is client else client).sendall(data)
+
+
+def ports_of(vm: dict[str, Any]) -> Iterator[int]:
+    """Ports of this host that lead to it, as long as it is on."""
+    if vm["state"] in ("running", "paused"):
+        yield from (int(rule.split(",")[3]) for rule in vm["forwards"].values())
+
+
+def in_background(work: Callable[..., None], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=work, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+@contextmanager
+def wired(world: World, guests: Path, sshd: int) -> Iterator[None]:
+    (guests / "lines").mkdir(exist_ok=True)
+    board = Switchboard(world, guests, sshd)
+    running = in_background(board.run)
+    try:
+        yield
+    finally:
+        board.close()
+        running.join(timeout=5)
