@@ -27,34 +27,6 @@ MOST_FILES = 200
 MOST_LINES, LONGEST_LINE = 200, 500  # of an excerpt
 
 
-def facts_of(records: Sequence[Record]) -> dict[str, Any]:
-    """What the records of a run say about it beside its history; findings and samples are not looked at."""
-    of: dict[str, list[Record]] = {}
-    for record in records:
-        if record["kind"] in _KINDS:
-            of.setdefault(record["kind"], []).append(record)
-    found: dict[str, Any] = {each["name"]: each["value"] for each in of.get("fact", ())}
-    for each in of.get("run", ()):
-        found["run"] = {"began": each.get("wall", ""), "schema of records": each.get("schema", "")}
-    for each in of.get("course", ()):
-        found |= _course(each.get("course"), found.get("run", {}))
-    if probers := of.get("prober"):
-        found["probers"] = {p["probe"]: {"priority": p.get("priority"), "cpu": p.get("cpu")} for p in probers}
-    if notes := of.get("note"):
-        found["notes"] = [{"at": note["at"], "text": note.get("text", "")} for note in notes]
-    return found
-
-
-_KINDS = {"fact", "run", "course", "prober", "note"}
-
-
-def _course(course: Any, run: Record) -> dict[str, Any]:
-    if not isinstance(course, Mapping):
-        return {}
-    seed = {"seed": course["seed"]} if course.get("seed") else {}
-    return {"scenario": course.get("name", ""), "run": {**run, **seed}}
-
-
 def mapping(facts: Record, name: str) -> Mapping[str, Any]:
     """That entry if it is a mapping, else an empty one: a report is made whatever a record holds."""
     found = facts.get(name)

@@ -1,7 +1,7 @@
 """The page and the JSON over several runs: each one's verdict, what it turns on, where its report is."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,13 @@ class Entry:
     report: str
 
 
-def index_json(entries: Sequence[Entry], title: str = "") -> dict[str, Any]:
-    """All runs in their order, and for each scenario that ran more than once how its runs differ.  Pure."""
+def index_json(
+    entries: Sequence[Entry], title: str = "", skipped: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """All runs in their order, and for each scenario that ran more than once how its runs differ.  Pure.
+
+    ``skipped`` are scenarios that this machine cannot do, with the reason: they are listed, and no pass.
+    """
     groups = grouped([entry.document for entry in entries])
     outcomes = Counter(gravest([run["verdict"] for run in runs]) for runs in groups.values())
     found: dict[str, Any] = plain(
@@ -31,8 +36,9 @@ def index_json(entries: Sequence[Entry], title: str = "") -> dict[str, Any]:
             "schema": SCHEMA,
             "title": title or "Failover scenarios",
             "verdict": gravest(list(outcomes)),
-            "sentence": _sentence(outcomes, len(groups)),
+            "sentence": _sentence(outcomes, len(groups), len(skipped or {})),
             "runs": [_run(entry) for entry in entries],
+            "skipped": [{"scenario": name, "why": why} for name, why in (skipped or {}).items()],
             "repeated": [
                 {
                     "scenario": name,
@@ -59,13 +65,18 @@ def _run(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _sentence(outcomes: Counter[str], scenarios: int) -> str:
-    if not scenarios:
-        return "Unknown: no scenario was run."
+def _sentence(outcomes: Counter[str], scenarios: int, skipped: int) -> str:
     told = [f"{outcomes[word]} {word}" for word in GRAVITY if outcomes[word]]
-    return f"{scenarios} scenario{'s' * (scenarios != 1)}: {', '.join(told)}."
+    ran = (
+        f"{scenarios} scenario{'s' * (scenarios != 1)}: {', '.join(told)}"
+        if scenarios
+        else "no scenario was run"
+    )
+    return f"{ran}; {skipped} skipped." if skipped else f"{ran}."
 
 
-def write_index(entries: Sequence[Entry], path: Path, title: str = "") -> None:
+def write_index(
+    entries: Sequence[Entry], path: Path, title: str = "", skipped: Mapping[str, str] | None = None
+) -> None:
     """The page over these runs."""
-    write(path, rendered("index.html.j2", ("index.js",), index=index_json(entries, title)))
+    write(path, rendered("index.html.j2", ("index.js",), index=index_json(entries, title, skipped)))

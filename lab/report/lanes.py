@@ -10,6 +10,7 @@ from lab.report.runs import Run, Texts, coded, runs_of
 # How a word is drawn.  Anything else is a name, and has the colour of that name in all lanes.
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 PART, CALM = "part", "calm"  # not whole; nothing to say
+EVEN, ODD = "even", "odd"  # what only has to differ from its neighbours
 SILENT = "silent"  # an observer was not answered
 INJECTING, FORCE, HEALING = "injecting", "force", "healing"
 TONES = {word: word for word in (OK, FAILED, UNKNOWN)}

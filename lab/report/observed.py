@@ -4,13 +4,14 @@ Every observer has lanes of its own: that two of them differ is a thing to be se
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from lab.history import History, Outcome, Probed, Sample
-from lab.invariants.terms import LEASES
-from lab.report.lanes import OK, PART, SILENT, TONES, Lane, Section, away
-from lab.report.runs import Run, runs_of, seen
+from lab.invariants.terms import LEASES, STEADY
+from lab.report.lanes import EVEN, ODD, OK, PART, SILENT, TONES, Lane, Section, away
+from lab.report.runs import runs_of, seen
 
 NOBODY = "nobody"
 READY = "True"
@@ -35,7 +36,7 @@ def raft(history: History) -> Section:
         "raft",
         lambda probe: [
             _lane(history, probe, f"leader@{_who(probe)}", leader, SAME_TONES),
-            _lane(history, probe, f"term@{_who(probe)}", term, UNTOLD),
+            _toned(_lane(history, probe, f"term@{_who(probe)}", term, UNTOLD), _parity),
         ],
     )
 
@@ -80,30 +81,57 @@ def nodes(history: History) -> Section:
                 state = _of(sample).get(node)
                 return "Ready" if state == READY else "gone" if state is None else f"Ready={state or '?'}"
 
-            tones = {**UNTOLD, "Ready": OK}
-            yield _lane(history, probe, f"{node}@{_who(probe)}", ready, tones, otherwise=PART)
+            name = f"{node}@{_who(probe)}"
+            yield _toned(_lane(history, probe, name, ready, {**UNTOLD, "Ready": OK}), lambda _: PART)
 
     return _section(history, "Nodes", "nodes", each)
 
 
 def pods(history: History) -> Section:
-    """How many pods are ready, as each master told it."""
+    """How many pods are ready of those that were there all through the steady phase, as each master told it.
 
-    def ready(sample: Sample) -> str:
-        states = [each[2] for each in _of(sample).values() if isinstance(each, Sequence) and len(each) > 2]
-        return f"{sum(map(bool, states))} of {len(states)} ready"
+    Others come and go in any run, for probes make them.
+    """
 
     def each(probe: Probed) -> Iterator[Lane]:
-        lane = _lane(history, probe, f"pods@{_who(probe)}", ready, UNTOLD)
-        whole = {run.word: OK if _is_whole(run.word) else PART for run in lane.runs if run.word not in TONES}
-        yield Lane(lane.name, lane.runs, {**UNTOLD, **whole}, lane.note, lane.empty)
+        known = _steady_pods(history, probe)
 
-    return _section(history, "Pods", "pods", each)
+        def ready(sample: Sample) -> str:
+            return f"{sum(_is_ready(_of(sample).get(pod)) for pod in known)} of {len(known)} ready"
+
+        yield _toned(_lane(history, probe, f"pods@{_who(probe)}", ready, UNTOLD), _wholeness)
+
+    return _section(history, "Pods that were there before", "pods", each)
 
 
-def _is_whole(word: str) -> bool:
+def _steady_pods(history: History, probe: Probed) -> frozenset[str]:
+    """The pods of every answer in the steady phase; without one, those of the first answer."""
+    told = [sample for sample in history.samples.get(probe.name, ()) if sample.ok]
+    steady = history.phases.get(STEADY)
+    early = [sample for sample in told if steady and steady.has(sample.scheduled)] or told[:1]
+    sets = [frozenset(_of(sample)) for sample in early]
+    return frozenset.intersection(*sets) if sets else frozenset()
+
+
+def _is_ready(pod: Any) -> bool:
+    """A pod is where it runs, its phase, whether it is ready, and when it was told to go."""
+    return isinstance(pod, Sequence) and len(pod) > 3 and bool(pod[2]) and not pod[3]
+
+
+def _toned(lane: Lane, tone: Callable[[str], str]) -> Lane:
+    """The lane with a tone for each word that has none yet."""
+    more = {run.word: tone(run.word) for run in lane.runs if run.word not in lane.tones}
+    return replace(lane, tones={**lane.tones, **more})
+
+
+def _wholeness(word: str) -> str:
     ready, _, of = word.partition(" of ")
-    return ready == of.partition(" ")[0]
+    return OK if ready == of.partition(" ")[0] else PART
+
+
+def _parity(word: str) -> str:
+    number = word.rpartition(" ")[2]
+    return ODD if number.isdigit() and int(number) % 2 else EVEN
 
 
 def endpoints(history: History) -> Section:
@@ -149,16 +177,10 @@ def _silent(history: History, probe: Probed) -> Lane:
 
 
 def _lane(
-    history: History,
-    probe: Probed,
-    name: str,
-    value: Callable[[Sample], str],
-    tones: dict[str, str],
-    otherwise: str = "",
+    history: History, probe: Probed, name: str, value: Callable[[Sample], str], tones: dict[str, str]
 ) -> Lane:
-    runs: list[Run] = runs_of(history.samples.get(probe.name, ()), probe.interval, seen(value))
-    more = {run.word: otherwise for run in runs if run.word not in tones} if otherwise else {}
-    return Lane(name, runs, {**tones, **more}, away(probe))
+    runs = runs_of(history.samples.get(probe.name, ()), probe.interval, seen(value))
+    return Lane(name, runs, tones, away(probe))
 
 
 def _who(probe: Probed) -> str:

@@ -37,6 +37,9 @@ const paint = {
       case "failed": return { fill: this.colour("failed"), height: 1 };
       case "unknown": return { fill: this.hatch(context, "unknown", false), height: 0.9, edge: this.colour("unknown") };
       case "mixed": return { fill: this.hatch(context, "failed", false), height: 0.8, edge: this.colour("failed") };
+      case "few": return { fill: this.colour("failed"), height: 0.8 };
+      case "even": return { fill: this.colour("even"), height: 0.9 };
+      case "odd": return { fill: this.colour("odd"), height: 0.9 };
       case "silent": return { fill: this.hatch(context, "gap", true), height: 0.6 };
       case "part": return { fill: this.colour("part"), height: 0.75 };
       case "calm": return { fill: this.colour("calm"), height: 0.9 };
@@ -80,7 +83,7 @@ const paint = {
   },
 
   bar(context, tone, left, width, height) {
-    const look = this.tone(context, tone), tall = Math.round(height * look.height), top = Math.round((height - tall) / 2);
+    const look = this.tone(context, tone === "mixed" && width < 8 ? "few" : tone), tall = Math.round(height * look.height), top = Math.round((height - tall) / 2);
     context.fillStyle = look.fill;
     context.fillRect(left, top, width, tall);
     if (look.edge && width > 3) {

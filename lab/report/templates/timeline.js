@@ -1,6 +1,7 @@
 /* Lanes: runs of equal answers on the time axis. */
 
 const OUTCOMES = new Set(["ok", "failed", "unknown"]);
+const LEGIBLE = new Set(["calm", "part", "even", "odd"]);
 const RANK = { ok: 1, gap: 2, unknown: 3, mixed: 4, failed: 5 }; // what wins where several share a pixel
 
 /* Five numbers a run, as lab/report/runs.py wrote them; what lies between two runs becomes a gap. */
@@ -56,7 +57,7 @@ class Lane {
   drawOutcomes({ context, width, height, x }) {
     const columns = new Array(Math.ceil(width)).fill("");
     for (let n = placeOf(this.runs, view.from); n < this.runs.length && this.runs[n].begin < view.to; n++) {
-      const run = this.runs[n], tone = this.toneOf(run), least = tone === "ok" ? 1 : 2;
+      const run = this.runs[n], tone = this.toneOf(run), least = tone === "ok" ? 1 : 3;
       const left = Math.max(0, Math.floor(x(run.begin)));
       const right = Math.min(columns.length, Math.max(left + least, Math.round(x(run.end))));
       for (let at = left; at < right; at++) {
@@ -92,7 +93,7 @@ class Lane {
   /* Only where all of the word can be read, and not on what is hatched. */
   write(context, run, left, wide, height) {
     const tone = this.toneOf(run), word = this.told.words[run.word];
-    if (wide < 14 || height < 11 || !(tone === "calm" || tone === "part" || tone.startsWith("="))) return;
+    if (wide < 14 || height < 11 || !(LEGIBLE.has(tone) || tone.startsWith("="))) return;
     if (context.measureText(word).width > wide - 8) return;
     context.fillStyle = paint.colour("fore");
     context.fillText(word, left + 5, height / 2 + 0.5);
