@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -174,6 +175,7 @@ def observers() -> Iterator[Asked]:
     yield from masters("pods", (0, pods))
 
 
+@cache
 def silent_master() -> Made:
     """A power cut of the leading master: half of the API's questions fail until the balancer notices."""
     every = [timed(probe) for probe in (*users(), *observers())]
@@ -182,6 +184,7 @@ def silent_master() -> Made:
     return judged(replace(history, facts={"ledger": dict.fromkeys((ONE, TWO, LB), keys)}))
 
 
+@cache
 def two_leaders() -> Made:
     """A partition in which the old leader goes on believing; something that must not happen."""
     members = [raft("a", (0, 3, "a")), *(raft(name, (0, 3, "a"), (12, 4, "b")) for name in "bc")]
@@ -189,17 +192,20 @@ def two_leaders() -> Made:
     return judged(made(*members, left, asked()))
 
 
+@cache
 def vantage_lost() -> Made:
     """The machine from which one probe asked was off itself for a while."""
     lost = asked("dns", name="dns@k8s-worker1", at=WORKERS[0], missing=[(10, 30)], lost="power-cut")
     return judged(made(asked(failing=[(10, 13)]), lost))
 
 
+@cache
 def nothing() -> Made:
     """A run that ended before anything was asked."""
     return judged(made(injections=(), phases={}))
 
 
+@cache
 def many(count: int = 100_000, *, alternating: bool = False) -> Made:
     """So many samples in ten probes, two of which fail for a while; or every second one fails."""
     each, every = count // 10, 0.01
@@ -230,6 +236,7 @@ def _beats(begin: float, end: float, every: float) -> Iterator[float]:
 EVIL = '</script><img src=x onerror="document.title=1"><b>\u202egnp.exe\u2066'
 
 
+@cache
 def hostile() -> Made:
     """Every text of a run is meant to do harm."""
     probe = asked(name=EVIL, said=EVIL, failing=[(10, 20)], at=EVIL, target=EVIL, lost=EVIL)
