@@ -337,11 +337,12 @@ def test_another_probes_latencies_can_be_chosen(tab: Tab, tmp_path: Path) -> Non
 
 def test_on_paper_all_is_open_and_afterwards_as_before(tab: Tab, tmp_path: Path) -> None:
     tab.open(page_of("silent-master", tmp_path))
-    opened = "[...document.querySelectorAll('details')].map(each => each.open)"
+    opened = "[...document.querySelectorAll('details:not(.log)')].map(each => each.open)"
     before = tab.js(opened)
     tab.js("view.show(30, 60); dispatchEvent(new Event('beforeprint'))")
     assert all(tab.js(opened))
     assert tab.shown() == (0, 120)
+    assert tab.js("document.querySelector('details.log').open") is False
     tab.js("dispatchEvent(new Event('afterprint'))")
     assert tab.js(opened) == before
     assert not all(before)

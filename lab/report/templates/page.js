@@ -128,10 +128,10 @@ function tellShown() {
 view.drawers.unshift(() => paint.refresh());
 view.drawers.push(drawLegend, tellShown);
 
-/* On paper everything is light, whole and open. */
+/* On paper everything is light, whole and open; of logs, which may be dozens of pages, what the reader opened. */
 function paper(prints) {
   document.documentElement.toggleAttribute("data-print", prints);
-  for (const each of document.querySelectorAll("details")) {
+  for (const each of document.querySelectorAll("details:not(.log)")) {
     if (prints) { each.dataset.was = each.open ? "open" : ""; each.open = true; }
     else if (each.dataset.was !== undefined) each.open = each.dataset.was === "open";
   }
