@@ -13,6 +13,8 @@ from lab.cli.options import LabCommand, examples
 from lab.cli.session import Session
 from lab.cluster import Cluster
 from lab.errors import ConfigError
+from lab.failover.performing import lines
+from lab.failover.series import Series
 from lab.ownership import make_folder, point
 from lab.scenario.between import Policy
 from lab.scenario.composing import composed
@@ -20,9 +22,7 @@ from lab.scenario.forms import seconds
 from lab.scenario.judging import Judgement, Status, judged, records_of
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario, load, load_all, remembered
-from lab.scenario.performing import lines
 from lab.scenario.plan import Plan, differences, fresh_seed, from_file, plan_of
-from lab.scenario.series import Series
 from lab.scenario.shrinking import Shrinker
 from lab.scenario.telling import lines as planned
 from lab.users import Sign

@@ -1,12 +1,15 @@
 """Scenario files as tests: one test for each file and repetition, with the file's sets as markers."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from lab.cluster import Cluster
 from lab.errors import ConfigError
+from lab.failover.performing import Performed
+from lab.failover.series import INDEX, overview
 from lab.plugin import SESSION
 from lab.scenario.between import Between, Policy
 from lab.scenario.known import Known
@@ -15,6 +18,17 @@ from lab.scenario.plan import fresh_seed
 from lab.session import LabSession
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
+
+
+@dataclass
+class Series:
+    """What was run, and what this machine cannot do."""
+
+    done: list[Performed]
+    skipped: dict[str, str]
+    folder: Path
+
+
 SEED = pytest.StashKey[str]()
 
 
@@ -57,6 +71,18 @@ def seed_of(config: pytest.Config) -> str:
 def seed(request: pytest.FixtureRequest) -> str:
     """What all choices of a scenario follow from."""
     return seed_of(request.config)
+
+
+@pytest.fixture(scope="session")
+def series(lab_session: LabSession) -> Iterator[Series]:
+    """Every scenario of this run, for the page over all of them."""
+    found = Series([], {}, lab_session.folder / "scenarios")
+    try:
+        yield found
+    finally:
+        if found.done or found.skipped:
+            overview(found.done, found.skipped, found.folder)
+            lab_session.tell(f"lab report: {found.folder / INDEX}")
 
 
 @pytest.fixture(scope="session")

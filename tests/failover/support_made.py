@@ -4,12 +4,12 @@ from pathlib import Path
 
 from lab import strictyaml
 from lab.cluster import Cluster
+from lab.failover.performing import perform
 from lab.history import History, Injection, read
 from lab.scenario.judging import told
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario
 from lab.scenario.loading import read as understood
-from lab.scenario.performing import perform
 from lab.scenario.plan import plan_of
 from lab.session import LabSession
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError
+from lab.failover.performing import perform
 from lab.scenario.between import Between
 from lab.scenario.breaking import Unavailable
 from lab.scenario.judging import Judgement, Status
 from lab.scenario.loading import Scenario
-from lab.scenario.performing import perform
 from lab.scenario.plan import plan_of
 from lab.session import LabSession
 
@@ -24,16 +25,19 @@ def test_scenario(
     lab: Cluster,
     lab_session: LabSession,
     between: Between,
+    series: Any,
     seed: str,
     record_property: Callable[[str, object], None],
 ) -> None:
     """Held is a pass; broken is a failure; unknown, or a run that proves nothing, is an error."""
-    folder = lab_session.folder / "scenarios" / f"{scenario.name}-{number}"
+    folder = series.folder / f"{scenario.name}-{number}"
     record_property("seed", seed)
     try:
         performed = perform(lab, scenario, plan_of(scenario, seed), folder, lab_session.tell)
     except Unavailable as why:
+        series.skipped[scenario.name] = str(why)
         pytest.skip(f"this machine cannot do it: {why}")
+    series.done.append(performed)
     for finding in performed.judgement.findings:
         record_property(finding.invariant, finding.value)
     if back := between.after(destroyed=scenario.destroys_data):

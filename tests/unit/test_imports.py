@@ -26,6 +26,7 @@ ORDER = (
     "jepsen",
     "scenario",
     "report",
+    "failover",
     "doctor plugin cli",
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names.split()}

@@ -1,19 +1,23 @@
 """Several runs one after the other on one lab, none of which inherits the damage of another."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
+from lab.failover.performing import Performed, perform
+from lab.ownership import make_folder
+from lab.report import Entry, write_index, write_junit
+from lab.report.stored import HTML
 from lab.scenario.between import Between, Policy
 from lab.scenario.breaking import Unavailable
 from lab.scenario.judging import Status
 from lab.scenario.loading import Scenario
-from lab.scenario.performing import Performed, perform
 from lab.scenario.plan import Plan
 from lab.scenario.running import NotFit
 
+INDEX, JUNIT = "index.html", "junit-scenarios.xml"
 Tell = Callable[[str], None]
 _RANK = (Status.HELD, Status.UNKNOWN, Status.BROKEN)
 
@@ -27,7 +31,7 @@ class Series:
     policy: Policy
     tell: Tell
     done: list[Performed] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def run(self, todo: Sequence[tuple[Scenario, Plan]]) -> Status:
         """Each in turn; the worst of what they come to, unknown if every one was skipped."""
@@ -40,6 +44,7 @@ class Series:
                     self.tell(f"  the lab went back to where it was: {why}")
         finally:
             keep.end()
+        overview(self.done, self.skipped, self.folder)
         statuses = [each.judgement.status for each in self.done]
         return max(statuses, key=_RANK.index, default=Status.UNKNOWN)
 
@@ -47,7 +52,8 @@ class Series:
         """A line for each run."""
         for each in self.done:
             yield f"{each.judgement.word:24} {each.judgement.scenario:32} {each.folder}"
-        yield from (f"{'skipped':24} {each}" for each in self.skipped)
+        yield from (f"{'skipped':24} {name:32} {why}" for name, why in self.skipped.items())
+        yield f"report: {self.folder / INDEX}"
 
     def _begin(self, keep: Between) -> None:
         try:
@@ -62,5 +68,13 @@ class Series:
         try:
             self.done.append(perform(self.cluster, scenario, plan, folder, self.tell))
         except Unavailable as why:
-            self.skipped.append(f"{scenario.name}: this machine cannot do it: {why}")
+            self.skipped[scenario.name] = f"this machine cannot do it: {why}"
             self.tell(f"  skipped: {why}")
+
+
+def overview(done: Sequence[Performed], skipped: Mapping[str, str], folder: Path) -> None:
+    """What several runs come to, in one page and for programs; their folders lie below this one."""
+    make_folder(folder)
+    entries = [Entry(each.document, str(each.folder.relative_to(folder) / HTML)) for each in done]
+    write_index(entries, folder / INDEX, skipped=skipped)
+    write_junit([each.document for each in done], folder / JUNIT)

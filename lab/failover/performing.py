@@ -7,6 +7,8 @@ from pathlib import Path
 from lab.cluster import Cluster
 from lab.history import Recorder, history, read
 from lab.ownership import adopt, make_folder
+from lab.report import write_run
+from lab.report.document import Document
 from lab.scenario.judging import Judgement, judged, write
 from lab.scenario.loading import Scenario
 from lab.scenario.plan import Plan
@@ -21,6 +23,7 @@ class Performed:
 
     judgement: Judgement
     folder: Path
+    document: Document
 
 
 def perform(cluster: Cluster, scenario: Scenario, plan: Plan, folder: Path, tell: Tell) -> Performed:
@@ -43,9 +46,10 @@ def perform(cluster: Cluster, scenario: Scenario, plan: Plan, folder: Path, tell
     _keep(folder / "plan.json", done.to_json())
     judgement = judged(read(recorder.path), scenario)
     write(recorder, judgement)
+    document = write_run(folder, read(recorder.path), scenario, judgement)
     for line in lines(judgement):
         tell(f"  {line}")
-    return Performed(judgement, folder)
+    return Performed(judgement, folder, document)
 
 
 def _text(scenario: Scenario) -> str:

@@ -1,0 +1,4 @@
+"""Scenarios from their files to verdicts and reports on a running lab.
+
+Reading order: `performing` (one scenario once), `series` (several, none inheriting the damage of another).
+"""
