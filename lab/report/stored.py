@@ -101,13 +101,20 @@ def _injections(records: Sequence[Record]) -> tuple[Injection, ...]:
 def _logs(logs: Record, injections: Sequence[Injection]) -> Iterator[dict[str, Any]]:
     """An excerpt for each fault and machine; what lies near no fault is one of none."""
     for machine, lines in logs.items():
-        timed = [(float(at), str(said)) for at, said in lines]
+        timed = list(_timed(lines))
         near = {each.number: [line for line in timed if _is_near(line[0], each)] for each in injections}
         taken = {line for some in near.values() for line in some}
         rest = [line for line in timed if line not in taken]
         for number, some in (*near.items(), (None, rest)):
             if some:
                 yield _excerpt(machine, number, some)
+
+
+def _timed(lines: Any) -> Iterator[tuple[float, str]]:
+    """The lines that have a time; what else a record may hold does not stop a report."""
+    for line in lines if isinstance(lines, list | tuple) else ():
+        if isinstance(line, list | tuple) and len(line) == 2 and isinstance(line[0], int | float):
+            yield float(line[0]), str(line[1])
 
 
 def _is_near(at: float, injection: Injection) -> bool:

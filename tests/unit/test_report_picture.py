@@ -44,6 +44,11 @@ def test_a_hole_between_equal_answers_is_a_gap_too() -> None:
     assert [(run.begin, run.end) for run in runs_of(samples("oo  oo"), 1.0)] == [(0, 2), (4, 6)]
 
 
+def test_a_run_ends_where_the_next_one_begins() -> None:
+    early = replace(samples(" f")[0], scheduled=0.8)
+    assert [(run.begin, run.end) for run in runs_of([*samples("o"), early], 1.0)] == [(0, 0.8), (0.8, 1.8)]
+
+
 def test_no_questions_are_no_runs() -> None:
     assert runs_of([], 1.0) == []
 
