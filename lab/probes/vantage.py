@@ -178,7 +178,7 @@ def _unit_argv(probe: Probe, seconds: float) -> tuple[str, ...]:
     unit, path = unit_of(probe), _path(probe, "jsonl")
     clean = f"systemctl stop {unit} 2>/dev/null; systemctl reset-failed {unit} 2>/dev/null; rm -f {path}"
     run = f"systemd-run --quiet --unit={unit} --property=RuntimeMaxSec={seconds:.0f}"
-    return ("sh", "-c", f'{clean}; exec {run} "$@"', "sh")
+    return ("sh", "-c", f'{clean}; {_FIRST}; exec {run} "$@"', "sh")
 
 
 def clear(machine: Machine) -> None:
@@ -251,6 +251,8 @@ def _plan(probe: Probe, tls: Mapping[str, str] | None) -> dict[str, Any]:
     return {**probe.plan, **more, "interval": probe.interval, "deadline": probe.deadline, "tls": tls}
 
 
+# In a container on cgroup v1 nobody has real-time priority until somebody gives its group a share of it.
+_FIRST = "{ echo 50000 >/sys/fs/cgroup/cpu/cpu.rt_runtime_us; } 2>/dev/null"
 _COLLECT = """\
 systemctl stop {unit} 2>/dev/null
 cat {path}

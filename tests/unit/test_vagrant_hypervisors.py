@@ -269,7 +269,7 @@ def test_a_lock_that_stays_is_an_error_with_virtualboxs_words(
     vbox: VirtualBox, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lab.providers.vagrant.virtualbox.ACT", 0.5)
-    world.change(locks=10_000)
+    world.change(vms={VM: {**new_vm("poweroff"), "locked": 10_000}})
     with pytest.raises(LabError, match=r"VirtualBox to let go of thwlab_thw_k8s-lb .*while it is locked"):
         vbox.remove(VM)
 
