@@ -25,7 +25,7 @@ def gravest(outcomes: Sequence[str]) -> str:
 def spread(documents: Sequence[Document]) -> list[dict[str, Any]]:
     """For each invariant over all runs: worst, median and spread of its values, and how often which verdict.
 
-    Spread is the greatest value less the least.  A run in which nothing could be measured has no value; where
+    Spread is the greatest value less the least, and nothing where there are not two.  A run in which nothing could be measured has no value; where
     that run broke, it is the worst.
     """
     every: dict[str, list[dict[str, Any]]] = {}
@@ -43,7 +43,7 @@ def _spread(name: str, findings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     numbers = {
         "worst": None if never else worst,
         "median": median(values) if values else None,
-        "spread": max(values) - min(values) if values else None,
+        "spread": max(values) - min(values) if len(values) > 1 else None,
     }
     unit = Unit(first["unit"])
     told = {f"{each}_shown": _told(value, unit) for each, value in numbers.items()}

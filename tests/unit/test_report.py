@@ -269,6 +269,11 @@ def test_the_worst_share_is_the_least() -> None:
     assert row["worst"] == 0.91
 
 
+def test_one_value_has_no_spread() -> None:
+    (row,) = spread([only(finding())])
+    assert (row["worst"], row["spread"], row["spread_shown"]) == (3.0, None, "nothing")
+
+
 def test_what_never_came_is_worse_than_any_number() -> None:
     (row,) = spread([only(finding()), only(finding(BROKEN, None))])
     assert (row["worst"], row["worst_shown"], row["measured"], row["runs"]) == (None, "nothing", 1, 2)
