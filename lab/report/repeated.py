@@ -25,8 +25,8 @@ def gravest(outcomes: Sequence[str]) -> str:
 def spread(documents: Sequence[Document]) -> list[dict[str, Any]]:
     """For each invariant over all runs: worst, median and spread of its values, and how often which verdict.
 
-    Spread is the greatest value less the least, and nothing where there are not two.  A run in which nothing could be measured has no value; where
-    that run broke, it is the worst.
+    Spread is the greatest value less the least, and nothing where there are not two.  A run in which nothing
+    could be measured has no value; where that run broke, it is the worst.
     """
     every: dict[str, list[dict[str, Any]]] = {}
     for document in documents:
