@@ -58,7 +58,8 @@ def _excerpt(zero: float, moments: Sequence[float], machine: Machine) -> list[tu
 _JOURNAL = r"""
 bad='\]: ([EWF][0-9]{4} |.*"level":"(warn|error|fatal)"|.*level=(warn|error)|.*\[(warn|error|alert)\])'
 while [ $# -ge 2 ]; do
-  journalctl -q -o short-unix --since "$1" --until "$2" | grep -E "$bad|systemd\[1\]" | tail -n "$0"
+  journalctl -q -o short-unix --since "$1" --until "$2" | grep -E "$bad|systemd\[1\]" |
+    grep -v 'ignoring common name in gRPC-gateway' | tail -n "$0"
   shift 2
 done
 """
