@@ -1,0 +1,116 @@
+"""From records to a verdict and a status, without a lab; what is stored is judged as it was."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.errors import ConfigError
+from lab.history import Recorder, read
+from lab.invariants.finding import Verdict
+from lab.plan import load_topology
+from lab.scenario.judging import Judgement, Status, judged, linearizable, records_of
+from lab.scenario.known import Known
+from lab.scenario.loading import remembered
+
+TEXT = """\
+name: made
+about: Made for a test.
+phases: {steady: 10s, fault: 10s, recovery: 10s}
+faults: []
+invariants:
+  - {invariant: availability, of: api, at-least: 99%, during: fault}
+"""
+
+
+def operation(process: int, f: str, invoked: int, returned: int, **more: Any) -> dict[str, Any]:
+    told = {
+        "process": process,
+        "f": f,
+        "key": "/x/r-1",
+        "outcome": "ok",
+        "invoked": invoked,
+        "returned": returned,
+    }
+    return {**told, "kind": "operation", **more}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "invalid", "status"),
+    [
+        (Verdict.HELD, (), Status.HELD),
+        (Verdict.HELD, ("a prober was late",), Status.UNKNOWN),
+        (Verdict.UNKNOWN, (), Status.UNKNOWN),
+        (Verdict.BROKEN, (), Status.BROKEN),
+        (Verdict.BROKEN, ("a prober was late",), Status.BROKEN),
+    ],
+)
+def test_broken_counts_even_where_the_run_proves_nothing_and_nothing_else_is_a_pass(
+    verdict: Verdict, invalid: tuple[str, ...], status: Status
+) -> None:
+    assert Judgement("x", (), verdict, (), invalid).status is status
+
+
+def test_a_stale_read_is_found_and_named() -> None:
+    told = [
+        operation(1, "write", 0, 10, value="1"),
+        operation(1, "write", 20, 30, value="2"),
+        operation(2, "read", 40, 50, value="1"),
+    ]
+    assert linearizable(told) == {"r-1": {"verdict": "broken", "culprit": 'read "1"'}}
+    told[2]["value"] = "2"
+    assert linearizable(told) == {"r-1": {"verdict": "held"}}
+
+
+def test_a_write_of_unknown_outcome_may_have_been_done_or_not() -> None:
+    for seen in ("1", None):
+        told = [
+            operation(1, "write", 0, 10, value="1", outcome="unknown"),
+            operation(2, "read", 40, 50, value=seen),
+        ]
+        assert linearizable(told)["r-1"]["verdict"] == "held"
+
+
+def stored(folder: Path, failing: int) -> Path:
+    """A run of thirty seconds whose API failed so many times in the fault phase."""
+    recorder = Recorder(folder / "records.jsonl")
+    recorder.write("scenario", name="made", source="made.yaml", text=TEXT, seed="1")
+    recorder.write("fact", name="plan", value={"profile": "hardened"})
+    for number, phase in enumerate(("steady", "fault", "recovery")):
+        recorder.write("phase", phase=phase, begin=10.0 * number, end=10.0 * number + 10)
+    probe = {"name": "api", "question": "api", "vantage": "", "target": "", "interval": 0.1, "deadline": 5.0}
+    recorder.write("probe", **probe, began=0.0, ended=30.0, lost="")
+    samples = [
+        {
+            "probe": "api",
+            "scheduled": beat / 10,
+            "sent": beat / 10,
+            "answered": beat / 10 + 0.01,
+            "outcome": "failed" if 100 <= beat < 100 + failing else "ok",
+            "said": "",
+            "phases": [],
+            "key": "",
+            "acked": False,
+            "value": None,
+        }
+        for beat in range(300)
+    ]
+    recorder.write_all("sample", samples)
+    return folder
+
+
+@pytest.mark.parametrize(("failing", "verdict"), [(0, Verdict.HELD), (5, Verdict.BROKEN)])
+def test_a_stored_run_is_judged_by_its_own_scenario(tmp_path: Path, failing: int, verdict: Verdict) -> None:
+    records = records_of(stored(tmp_path, failing))
+    scenario = remembered(TEXT, "made.yaml", Known(load_topology()))
+    findings = {each.invariant: each for each in judged(records, scenario).findings}
+    found = findings["availability of api during fault"]
+    assert (found.verdict, found.value) == (verdict, (100 - failing) / 100)
+
+
+def test_what_holds_no_run_is_bad_input(tmp_path: Path) -> None:
+    Recorder(tmp_path / "records.jsonl")
+    for path, why in ((tmp_path, "holds no run of a scenario"), (tmp_path / "nothing", "cannot be read")):
+        with pytest.raises(ConfigError, match=why):
+            records_of(path)
+    assert [each["kind"] for each in read(tmp_path / "records.jsonl")] == ["run"]
