@@ -29,6 +29,7 @@ class Facts:
     uid: int = 0
     programs: frozenset[str] = frozenset()
     pip: bool = False
+    ci: bool = False
     daemon: str | None = None
     closed_to: str = ""  # the group whose members may use a running daemon, where this user may not
     wants_private: bool = False

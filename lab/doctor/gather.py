@@ -61,6 +61,7 @@ def gather(
         family=family,
         uid=os.geteuid(),
         programs=frozenset(_programs(env)),
+        ci=env.get("CI") == "true",
         pip=importlib.util.find_spec("pip") is not None,
         daemon=str(daemon) if daemon else None,
         closed_to=group_of(closed) if closed and not daemon else "",

@@ -23,7 +23,8 @@ class Program:
     """A program under any of its `names`, and Debian's packages that bring it.
 
     `building`: only to build the machines' image; `private`: only for a daemon of the lab's own;
-    `flannel`: only where the plan wants flannel; `libvirt`: only where the VMs are not VirtualBox's.
+    `flannel`: only where the plan wants flannel; `libvirt`: only where the VMs are not VirtualBox's;
+    `testing`: only in CI, for tests that are skipped without it.
     """
 
     names: tuple[str, ...]
@@ -33,6 +34,7 @@ class Program:
     private: bool = False
     flannel: bool = False
     libvirt: bool = False
+    testing: bool = False
 
 
 PROGRAMS = (
@@ -46,6 +48,7 @@ PROGRAMS = (
     Program(("nsenter",), ("util-linux",), "enters the lab's network"),
     Program(("dnsmasq",), ("dnsmasq-base",), "the daemon's bridge asks for it", private=True),
     Program(("gcc", "cc"), ("gcc", "libc6-dev"), "builds flanneld", building=True, flannel=True),
+    Program(("chromium",), ("chromium",), "opens reports in the tests", testing=True),
 )
 
 
@@ -92,7 +95,8 @@ def check_program(program: Program, facts: Facts, topology: Topology) -> Finding
         return good(what, reason)
     packages = packages_of(program, facts)
     remedy = install_command(facts, packages)
-    return Finding(what, Verdict.MISSING, "not installed", program.purpose, remedy, packages)
+    verdict = Verdict.WARNING if program.testing else Verdict.MISSING
+    return Finding(what, verdict, "not installed", program.purpose, remedy, packages)
 
 
 def check_go(facts: Facts, _: Topology) -> Finding:
@@ -108,6 +112,8 @@ def check_go(facts: Facts, _: Topology) -> Finding:
 
 
 def _not_needed(program: Program, facts: Facts, topology: Topology) -> str:
+    if program.testing and not facts.ci:
+        return "not needed outside CI: tests that want it are skipped"
     if program.building and facts.root_is_cached:
         return "not needed, the image is in the cache"
     if program.libvirt and facts.virtualbox:

@@ -31,6 +31,7 @@ from lab.errors import LabError
 from lab.providers.base import Missing
 from lab.topology import Cni
 
+NEEDED = [program for program in programs.PROGRAMS if not program.testing]
 EVERY = frozenset(name for program in programs.PROGRAMS for name in program.names) | {"go"}
 DISK = Disk(Path("/var/lib/thwlab"), 50_000, 1)
 FINE = Facts(
@@ -112,7 +113,15 @@ def test_a_good_host_lacks_nothing() -> None:
     assert missing(diagnose(FINE, guide_topology())) == []
 
 
-@pytest.mark.parametrize("program", programs.PROGRAMS, ids=lambda p: p.names[0])
+def test_what_only_tests_want_is_asked_for_in_ci_and_keeps_no_lab_from_running() -> None:
+    browser = next(each for each in programs.PROGRAMS if each.testing)
+    without = replace(FINE, programs=EVERY - {"chromium"})
+    assert programs.check_program(browser, without, guide_topology()).verdict is Verdict.GOOD
+    found = programs.check_program(browser, replace(without, ci=True), guide_topology())
+    assert (found.verdict, found.packages) == (Verdict.WARNING, ("chromium",))
+
+
+@pytest.mark.parametrize("program", NEEDED, ids=lambda p: p.names[0])
 def test_each_program_is_missed_with_its_package(program: programs.Program) -> None:
     topology = replace(guide_topology(), cni=Cni.FLANNEL)
     found = programs.check_program(program, replace(FINE, programs=EVERY - set(program.names)), topology)
