@@ -13,7 +13,7 @@ import pytest
 
 from lab import machine as module
 from lab.errors import CommandFailed, CommandTimedOut, LabError
-from lab.machine import File, Machine, Result, on_each
+from lab.machine import File, Machine, Result, on_each, patience
 from lab.topology import Node
 from lab.wait import NotYet, stretch
 
@@ -283,22 +283,24 @@ def test_one_machine_that_failed_for_good_is_not_hidden_by_those_that_are_not_re
     ("slowness", "given", "limit"),
     [(1.0, 60.0, 60.0), (3.0, 60.0, 180.0), (10.0, 60.0, 300.0), (10.0, 900.0, 900.0)],
 )
-def test_slow_machines_get_more_time_for_what_must_succeed_and_not_for_what_is_judged(
+def test_slow_machines_get_more_time_for_commands_up_to_a_limit(
     slowness: float, given: float, limit: float
 ) -> None:
-    seen: list[float] = []
-
-    class Told(Here):
-        def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
-            seen.append(timeout)
-            return Result(0)
-
-    machine = Told(Node("a", IPv4Address("192.168.100.5"), frozenset()))
     stretch(slowness)
     try:
-        machine.check("true", timeout=given)
-        machine.apply([File("/a", b"")], timeout=given)
-        machine.run("true", timeout=given)
+        assert patience(given) == limit
     finally:
         stretch(1.0)
-    assert seen == [limit, limit, given]
+
+
+def test_what_is_told_of_a_cut_command_is_the_time_that_it_had() -> None:
+    class Hanging(Here):
+        def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
+            return Result(None)
+
+    stretch(3.0)
+    try:
+        with pytest.raises(CommandTimedOut, match=r"timed out after 30\.0s"):
+            Hanging(Node("a", IPv4Address("192.168.100.5"), frozenset())).check("true", timeout=10)
+    finally:
+        stretch(1.0)

@@ -39,7 +39,8 @@ def test_bringup(lab_session, stage):
 @pytest.fixture(autouse=True)
 def fake(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the outer run, no state of this host's."""
-    for name in [name for name in os.environ if name.startswith("LAB_") or name == "CI"]:
+    of_the_outer_run = ("CI", "PYTEST_XDIST_WORKER")
+    for name in [name for name in os.environ if name.startswith("LAB_") or name in of_the_outer_run]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("THWLAB_STATE", str(pytester.path / "state"))
     monkeypatch.setenv("FAKE_EVENTS", str(pytester.path / "events"))

@@ -434,7 +434,7 @@ def test_a_reboot_is_over_when_it_is_another_boot(
     def instead(*argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
         return Result(0) if argv[0] == "systemctl" else Result(0, f"{next(answers)}\n".encode())
 
-    monkeypatch.setattr(victim, "run", instead)
+    monkeypatch.setattr(victim, "ask", instead)
     victim.reboot()
     assert next(answers, None) is None
 
@@ -444,7 +444,7 @@ def test_an_address_that_never_comes_up_is_named(
 ) -> None:
     victim = provider.attach(topology)["k8s-lb"]
     assert isinstance(victim, VagrantMachine)
-    monkeypatch.setattr(victim, "run", lambda *_, **__: Result(1, b"id\n"))
+    monkeypatch.setattr(victim, "ask", lambda *_, **__: Result(1, b"id\n"))
     with pytest.raises(WaitExpired, match=r"no 192\.168\.100\.100 on any interface yet"):
         victim.await_boot(timeout=0.1)
 

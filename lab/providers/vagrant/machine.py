@@ -27,8 +27,12 @@ class VagrantMachine(Machine):
         self._hypervisor = hypervisor
 
     def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:  # noqa: D102
+        return self.ask(*argv, stdin=stdin, timeout=patience(timeout))
+
+    def ask(self, *argv: str, stdin: bytes = b"", timeout: float) -> Result:
+        """The same for exactly so many seconds, however slow the machine is."""
         try:
-            return execute(self.connection, argv, stdin=stdin, timeout=patience(timeout))
+            return execute(self.connection, argv, stdin=stdin, timeout=timeout)
         except Unreachable as error:
             if (state := self.state()) != RUNNING:
                 raise Unreachable(f"{self.name} is {state or 'gone'}", remedy="thwlab up") from error
@@ -80,8 +84,7 @@ def _check_booted(machine: VagrantMachine, other_than: str) -> None:
     script = 'cat "$2" && systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q .'
     try:
         # Without patience: whoever is not up yet is asked anew, however slow it is.
-        argv = ("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID)
-        seen = execute(machine.connection, argv, stdin=b"", timeout=TRY)
+        seen = machine.ask("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID, timeout=TRY)
     except OtherHostKey:
         raise
     except LabError as error:
