@@ -35,7 +35,7 @@ CASES: tuple[tuple[str, str, Values], ...] = (
     ("stop", "node-of:coredns", {"unit": "coredns"}),
     ("pod-delete", "node-of:coredns", {}),
     ("silent", "k8s-master1", {}),
-    ("silent", "workers", {"ports": (53,), "inside": True}),
+    ("silent", "workers", {"ports": (8080, 8181), "inside": True}),  # kubelets ask CoreDNS how it is
     ("reject", "k8s-master1", {"ports": (6443,)}),
     ("one-way", "etcd:follower", {"direction": "in", "ports": (2380,)}),
     ("one-way", "etcd:follower", {"direction": "out", "ports": (2380,)}),
