@@ -1,10 +1,13 @@
 """HAProxy in layer 4 before the apiservers, the alternative to nginx."""
 
+from lab.components.apiserver import asks_own_member_only
 from lab.components.balancer import LayerFourBalancer
 from lab.components.rendering import RESTART, Service, ca_file, render
 from lab.machine import File
 from lab.pki import CA_FILES, Credentials
-from lab.topology import Node
+from lab.topology import Node, Role
+
+MASTER = Role.CONTROL_PLANE
 
 
 class Haproxy(LayerFourBalancer):
@@ -21,6 +24,7 @@ class Haproxy(LayerFourBalancer):
             servers=self.servers(),
             hardened=self.hardened,
             ca=CA_FILES["kubernetes"],
+            etcd_counts=all(asks_own_member_only(self.topology, node) for node in self.topology.of(MASTER)),
         )
         return [
             File("/etc/haproxy/haproxy.cfg", config),

@@ -211,9 +211,13 @@ def test_nginx_notices_a_dead_apiserver_after_a_second_and_cuts_no_watch() -> No
         assert setting in content
 
 
-def test_haproxy_does_not_ask_about_etcd() -> None:
-    content = text(replace(PLAN, load_balancer=Balancer.HAPROXY), "k8s-lb", "/etc/haproxy/haproxy.cfg")
-    assert "exclude=etcd&exclude=etcd-readiness" in content
+def test_haproxy_asks_about_etcd_only_where_each_apiserver_has_a_member_of_its_own() -> None:
+    """Else one silent member makes all apiservers say no, and all would be taken out at once."""
+    plan = replace(PLAN, load_balancer=Balancer.HAPROXY)
+    assert "uri /readyz ver" in text(plan, "k8s-lb", "/etc/haproxy/haproxy.cfg")
+    apart = replace(plan.nodes[1], roles=frozenset({Role.CONTROL_PLANE}))
+    shared = replace(plan, nodes=(plan.nodes[0], apart, *plan.nodes[2:]))
+    assert "exclude=etcd&exclude=etcd-readiness" in text(shared, "k8s-lb", "/etc/haproxy/haproxy.cfg")
 
 
 def test_a_balancer_on_a_masters_machine_leaves_the_apiserver_its_address() -> None:
