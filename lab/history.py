@@ -207,7 +207,7 @@ def history(records: Sequence[Mapping[str, Any]]) -> History:
     for each in these.get("sample", ()):
         each |= {"outcome": Outcome(each["outcome"]), "phases": tuple(each.get("phases", ()))}
         samples.setdefault(each["probe"], []).append(Sample(**each))
-    probed = [Probed(at=each.pop("vantage"), **each) for each in these.get("probe", ())]
+    probed = [Probed(at=each.pop("vantage", ""), **each) for each in these.get("probe", ())]
     injections = {each["number"]: each for each in these.get("injection", ())}  # the last word counts
     return History(
         phases={each["phase"]: Span(each["begin"], each["end"]) for each in these.get("phase", ())},

@@ -13,6 +13,7 @@ from lab.cli.options import LabCommand, examples
 from lab.cli.session import Session
 from lab.cluster import Cluster
 from lab.errors import ConfigError
+from lab.failover.comparing import compared, only_in_one
 from lab.failover.performing import lines
 from lab.failover.series import Series
 from lab.ownership import make_folder, point
@@ -220,4 +221,43 @@ def shrink(session: Session, folder: Path, between: str) -> None:
         raise click.exceptions.Exit(int(Status.UNKNOWN))
 
 
-COMMANDS = (run, recheck, shrink)
+@click.command(
+    cls=LabCommand,
+    epilog=examples(
+        "thwlab compare artifacts/nginx artifacts/haproxy     five runs each, for example",
+        "thwlab compare RUN/01-master-crash RUN/02-master-crash",
+    ),
+)
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@pass_session
+def compare(session: Session, first: Path, second: Path) -> None:
+    """Set two runs, or two sets of runs, beside each other: median, range, and whether they differ.
+
+    They do where no run of one lies among those of the other.  Invalid runs are left out, and counted.
+    """
+    sets = [_judged_below(session, folder) for folder in (first, second)]
+    for line in (*only_in_one(*sets), *(each.line() for each in compared(*sets))):
+        click.echo(line)
+
+
+def _judged_below(session: Session, folder: Path) -> list[Judgement]:
+    """Every run below a folder, or the folder's own, that proves something."""
+    places = sorted(path.parent for path in folder.rglob("records.jsonl"))
+    stored = [place for place in places if _is_of_scenario(place)]
+    if not stored:
+        raise ConfigError(str(folder), [f"{folder}: holds no run of a scenario"])
+    found = [_rejudged(session, place)[1] for place in stored]
+    valid = [each for each in found if not each.invalid]
+    click.echo(f"{folder}: {len(valid)} runs, {len(found) - len(valid)} invalid ones left out")
+    return valid
+
+
+def _is_of_scenario(folder: Path) -> bool:
+    try:
+        return bool(records_of(folder))
+    except ConfigError:
+        return False
+
+
+COMMANDS = (run, recheck, shrink, compare)

@@ -1,0 +1,118 @@
+"""Two sets of runs beside each other: is one better, or do they only scatter?  Pure."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lab.invariants.finding import Finding, Unit, shown
+from lab.scenario.judging import Judgement
+
+Key = tuple[str, str]  # scenario, invariant
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What one invariant came to in the runs of one set; `missing` of them measured nothing."""
+
+    values: tuple[float, ...]
+    missing: int
+    broken: int
+
+    @property
+    def median(self) -> float:
+        """Half of the runs are not above it."""
+        return statistics.median(self.values)
+
+    @property
+    def low(self) -> float:
+        """The least."""
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        """The greatest."""
+        return max(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One invariant of one scenario in both sets.
+
+    `differs` is true where no run of one set lies among those of the other: with few runs that is all that
+    can be said without believing in a distribution.  `better` says which set is, by the side of the limit.
+    """
+
+    scenario: str
+    invariant: str
+    unit: Unit
+    bound: str
+    first: Values
+    second: Values
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both sets measured something."""
+        return bool(self.first.values and self.second.values)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the difference exceeds the spread."""
+        if not self.comparable:
+            return False
+        return self.first.high < self.second.low or self.second.high < self.first.low
+
+    @property
+    def better(self) -> str:
+        """`A`, `B`, or nothing where they do not differ."""
+        if not self.differs:
+            return ""
+        lower = "A" if self.first.high < self.second.low else "B"
+        higher = "B" if lower == "A" else "A"
+        return lower if self.bound == "at-most" else higher
+
+    def line(self) -> str:
+        """Both medians with their ranges, and whether one is better."""
+        verdict = f"{self.better} is better" if self.differs else "no difference beyond the spread"
+        if not self.comparable:
+            verdict = "measured in one set only"
+        both = f"A {_told(self.first, self.unit)}; B {_told(self.second, self.unit)}"
+        return f"{self.scenario}: {self.invariant}: {both}; {verdict}"
+
+
+def compared(first: Sequence[Judgement], second: Sequence[Judgement]) -> list[Compared]:
+    """Every invariant that both sets judged, in the order of the first."""
+    mine, theirs = _by_key(first), _by_key(second)
+    return [
+        Compared(*key, found[0].unit, found[0].bound, _values(found), _values(theirs[key]))
+        for key, found in mine.items()
+        if key in theirs
+    ]
+
+
+def only_in_one(first: Sequence[Judgement], second: Sequence[Judgement]) -> Iterator[str]:
+    """Scenarios of which there is no run in the other set."""
+    names = [{each.scenario for each in one} for one in (first, second)]
+    for letter, mine, theirs in (("A", names[0], names[1]), ("B", names[1], names[0])):
+        yield from (f"only in {letter}: {name}" for name in sorted(mine - theirs))
+
+
+def _by_key(judgements: Iterable[Judgement]) -> Mapping[Key, list[Finding]]:
+    found: dict[Key, list[Finding]] = {}
+    for judgement in judgements:
+        for finding in judgement.findings:
+            found.setdefault((judgement.scenario, finding.invariant), []).append(finding)
+    return found
+
+
+def _values(findings: Sequence[Finding]) -> Values:
+    known = tuple(sorted(each.value for each in findings if each.value is not None))
+    return Values(known, len(findings) - len(known), sum(each.verdict == "broken" for each in findings))
+
+
+def _told(values: Values, unit: Unit) -> str:
+    if not values.values:
+        return f"nothing in {values.missing} runs"
+    middle, count = shown(values.median, unit), len(values.values)
+    if count == 1:
+        return middle
+    return f"{middle} ({shown(values.low, unit)} to {shown(values.high, unit)}, n={count})"

@@ -1,0 +1,42 @@
+"""Two sets of runs: a difference is one only where no run of either lies among those of the other."""
+
+from lab.failover.comparing import compared, only_in_one
+from lab.invariants.finding import Finding, Unit, Verdict
+from lab.scenario.judging import Judgement
+
+OUTAGE, SHARE = "longest-outage of api", "availability of api"
+
+
+def runs(scenario: str, title: str, *values: float | None, bound: str = "at-most") -> list[Judgement]:
+    unit = Unit.SECONDS if bound == "at-most" else Unit.SHARE
+    found = [Finding(title, Verdict.HELD, value, 1.0, unit, None, "", bound) for value in values]
+    return [Judgement(scenario, (each,), Verdict.HELD, (), ()) for each in found]
+
+
+def test_sets_that_overlap_do_not_differ_however_their_medians_do() -> None:
+    seen = compared(runs("crash", OUTAGE, 1, 2, 9), runs("crash", OUTAGE, 3, 4, 5))[0]
+    assert (seen.first.median, seen.second.median) == (2, 4)
+    assert (seen.differs, seen.better) == (False, "")
+    assert "no difference beyond the spread" in seen.line()
+
+
+def test_less_is_better_of_an_outage_and_more_of_availability() -> None:
+    assert compared(runs("crash", OUTAGE, 1, 2), runs("crash", OUTAGE, 3, 4))[0].better == "A"
+    low, high = (runs("crash", SHARE, *some, bound="at-least") for some in ((0.8, 0.9), (0.97, 0.99)))
+    seen = compared(low, high)[0]
+    assert seen.better == "B"
+    assert seen.line() == (
+        "crash: availability of api: A 85 % (80 % to 90 %, n=2); B 98 % (97 % to 99 %, n=2); B is better"
+    )
+
+
+def test_what_one_set_did_not_measure_is_not_better_or_worse() -> None:
+    seen = compared(runs("crash", OUTAGE, None, None), runs("crash", OUTAGE, 3))[0]
+    assert (seen.comparable, seen.better) == (False, "")
+    assert seen.line().endswith("A nothing in 2 runs; B 3.00 s; measured in one set only")
+
+
+def test_scenarios_that_only_one_set_has_are_named() -> None:
+    first, second = runs("crash", OUTAGE, 1), runs("freeze", OUTAGE, 1)
+    assert compared(first, second) == []
+    assert list(only_in_one(first, second)) == ["only in A: crash", "only in B: freeze"]
