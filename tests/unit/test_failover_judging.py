@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stored_runs import TEXT, stored
 
 from lab.errors import ConfigError
 from lab.history import Recorder, read
@@ -12,15 +13,6 @@ from lab.plan import load_topology
 from lab.scenario.judging import Judgement, Status, judged, linearizable, records_of
 from lab.scenario.known import Known
 from lab.scenario.loading import remembered
-
-TEXT = """\
-name: made
-about: Made for a test.
-phases: {steady: 10s, fault: 10s, recovery: 10s}
-faults: []
-invariants:
-  - {invariant: availability, of: api, at-least: 99%, during: fault}
-"""
 
 
 def operation(process: int, f: str, invoked: int, returned: int, **more: Any) -> dict[str, Any]:
@@ -69,34 +61,6 @@ def test_a_write_of_unknown_outcome_may_have_been_done_or_not() -> None:
             operation(2, "read", 40, 50, value=seen),
         ]
         assert linearizable(told)["r-1"]["verdict"] == "held"
-
-
-def stored(folder: Path, failing: int) -> Path:
-    """A run of thirty seconds whose API failed so many times in the fault phase."""
-    recorder = Recorder(folder / "records.jsonl")
-    recorder.write("scenario", name="made", source="made.yaml", text=TEXT, seed="1")
-    recorder.write("fact", name="plan", value={"profile": "hardened"})
-    for number, phase in enumerate(("steady", "fault", "recovery")):
-        recorder.write("phase", phase=phase, begin=10.0 * number, end=10.0 * number + 10)
-    probe = {"name": "api", "question": "api", "vantage": "", "target": "", "interval": 0.1, "deadline": 5.0}
-    recorder.write("probe", **probe, began=0.0, ended=30.0, lost="")
-    samples = [
-        {
-            "probe": "api",
-            "scheduled": beat / 10,
-            "sent": beat / 10,
-            "answered": beat / 10 + 0.01,
-            "outcome": "failed" if 100 <= beat < 100 + failing else "ok",
-            "said": "",
-            "phases": [],
-            "key": "",
-            "acked": False,
-            "value": None,
-        }
-        for beat in range(300)
-    ]
-    recorder.write_all("sample", samples)
-    return folder
 
 
 @pytest.mark.parametrize(("failing", "verdict"), [(0, Verdict.HELD), (5, Verdict.BROKEN)])
