@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x2000000, 0x20000000, 0x40000000
-REAL_TIME = 300_000  # microseconds of each second, for all machines of a lab
+REAL_TIME = 500_000  # microseconds of each second, for all machines of a lab
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
