@@ -251,8 +251,8 @@ def _plan(probe: Probe, tls: Mapping[str, str] | None) -> dict[str, Any]:
     return {**probe.plan, **more, "interval": probe.interval, "deadline": probe.deadline, "tls": tls}
 
 
-# In a container on cgroup v1 nobody has real-time priority until its group is given a share of each second (here
-# a tenth); a prober that wanted more would be held up until the next one, and be seen to be late.
+# In a container on cgroup v1 nobody has real-time priority until its group is given a share of each second,
+# here a tenth; a prober that wanted more would be held up until the next one, and be seen to be late.
 _FIRST = "{ echo 100000 >/sys/fs/cgroup/cpu/cpu.rt_runtime_us; } 2>/dev/null"
 _COLLECT = """\
 systemctl stop {unit} 2>/dev/null
