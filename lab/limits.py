@@ -17,16 +17,16 @@ class Limits:
     is_slow: Callable[[], bool]
     unjudged: list[str] = field(default_factory=list)
 
-    def at_most(self, seconds: float, limit: float, what: str) -> None:
+    def at_most(self, seconds: float, limit: float, what: str, *, more: str = "") -> None:
         """Insist that something took no longer than so many seconds; where machines are slow, note it.
 
-        Raises `ClusterError` with both numbers.
+        Raises `ClusterError` with both numbers, and with ``more``, which explains them.
         """
         told = f"{what}: {seconds:.1f} s, the limit is {limit:g} s"
         if self.is_slow():
             self.unjudged.append(told)
         elif seconds > limit:
-            raise ClusterError(told)
+            raise ClusterError(f"{told}. {more}" if more else told)
 
     def summary(self) -> list[str]:
         """What was not judged, for the end of a run; nothing where everything was."""

@@ -114,7 +114,8 @@ def in_a_row(seen: Cut, kind: str, note: Note, limits: Limits) -> None:
     late = first.answered - seen.pulled
     note("seconds_to_the_first_of_20_writes", round(late, 2))
     note("not_acknowledged", sum(not write.ok for write in writes.since(seen.pulled)))
-    limits.at_most(late, OUTAGE_SECONDS, f"from the cut to the first of {ROW} writes in a row. {told}")
+    what = f"{seen.name} cut, {kind}: from the cut to the first of {ROW} acknowledged writes in a row"
+    limits.at_most(late, OUTAGE_SECONDS, what, more=told)
 
 
 def test_no_acknowledged_write_is_lost_by_a_power_cut(cut_of: CutOf, member: str) -> None:

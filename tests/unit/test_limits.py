@@ -11,6 +11,8 @@ def test_a_limit_that_is_missed_breaks_and_one_that_is_met_does_not() -> None:
     limits.at_most(9.9, 10, "first write")
     with pytest.raises(ClusterError, match=r"first write: 10\.1 s, the limit is 10 s"):
         limits.at_most(10.1, 10, "first write")
+    with pytest.raises(ClusterError, match=r"the limit is 10 s\. 3 timed out$"):
+        limits.at_most(10.1, 10, "first write", more="3 timed out")
     assert limits.summary() == []
 
 
