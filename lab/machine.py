@@ -91,6 +91,7 @@ class Machine(ABC):
     def __init__(self, node: Node) -> None:
         self.node = node
         self.name = node.name
+        self.touched: dict[str, set[str]] = {}  # files changed here, and who has been told of it since
 
     @abstractmethod
     def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:

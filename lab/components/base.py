@@ -62,8 +62,10 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
     """
     here = _on(components, machine)
     wanted = {c.name: c.files(machine.node, credentials) for c in here}
-    changed = machine.apply([file for files in wanted.values() for file in files])
-    paths = {name: {file.path for file in files} & changed for name, files in wanted.items()}
+    machine.touched |= {
+        path: set() for path in machine.apply([f for files in wanted.values() for f in files])
+    }
+    paths = {name: _news(name, files, machine) for name, files in wanted.items()}
     jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in here if c.unit is not None]
     fresh = [c.unit for c in here if c.unit is not None and paths[c.name]]
     idle = machine.check("sh", "-c", _JOBS, " ".join(fresh), *jobs).split() if jobs else []
@@ -72,6 +74,17 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
         for name, unit in ((c.name, c.unit) for c in here)
         if paths[name] or unit in idle
     ]
+
+
+def _news(component: str, files: Sequence[File], machine: Machine) -> set[str]:
+    """Which of the component's files have changed since it was last told, and that it is told now.
+
+    Also by another's hand: a file that two read, such as a key, is right by the time the second one comes.
+    """
+    news = {file.path for file in files if component not in machine.touched.get(file.path, {component})}
+    for path in news:
+        machine.touched[path].add(component)
+    return news
 
 
 def _verb(component: Component, changed: Collection[str]) -> str:

@@ -11,9 +11,11 @@ from fixed import fixed_credentials, guide_topology
 from lab.components.apiserver import ApiServer
 from lab.components.base import Component, install, place
 from lab.components.cni import CniFlannel, CniRouted
+from lab.components.controller_manager import ControllerManager
 from lab.components.kubelet import Kubelet
 from lab.components.nginx import Nginx
 from lab.components.readiness import ask
+from lab.components.rendering import SA_KEY
 from lab.components.scheduler import Scheduler
 from lab.errors import WaitExpired
 from lab.machine import File, Machine, Platform, Result
@@ -156,6 +158,16 @@ def test_a_new_configuration_reloads_nginx_and_a_new_unit_restarts_it(tmp_path: 
     del machine.files["/etc/nginx/nginx.conf"]
     place([nginx], machine, fixed_credentials())
     assert verbs(machine) == ["restart nginx.service", "reload-or-restart nginx.service"]
+
+
+def test_a_file_that_two_read_restarts_both_though_the_first_one_wrote_it(tmp_path: Path) -> None:
+    """A wrong service-account key, put right by the apiserver's stage, stayed in the controller-manager."""
+    machine, both = master(tmp_path, systemctl="true"), (ApiServer, ControllerManager)
+    for kind in both:
+        place([kind(PLAN, CONTAINER)], machine, fixed_credentials())
+    del machine.files[SA_KEY]
+    told = [place([kind(PLAN, CONTAINER)], machine, fixed_credentials()) for kind in (*both, *both)]
+    assert told == [["kube-apiserver"], ["kube-controller-manager"], [], []]
 
 
 def test_files_without_a_unit_touch_no_unit(tmp_path: Path) -> None:
