@@ -49,6 +49,7 @@ def cut(cluster: Cluster, machine: Machine, pods: PodSet) -> Cut:
     watchers = [each for each in cluster.of(Role.ETCD) if each is not machine]
     with _writers(cluster, machine, seen):
         seen.lasting = on_each(watchers, lambda each: _capturing(each, machine))
+        since = on_each(watchers, _clock)
         seen.pulled = time.monotonic()
         machine.pull_plug()
         seen.dead = time.monotonic()
@@ -57,7 +58,9 @@ def cut(cluster: Cluster, machine: Machine, pods: PodSet) -> Cut:
                 watchers, lambda each: len(_flows(each, machine) & seen.lasting[each.name])
             )
             _while_dead(cluster, machine, pods, seen)
-            seen.goodbyes = on_each(watchers, lambda each: _goodbyes(each, seen.lasting[each.name]))
+            seen.goodbyes = on_each(
+                watchers, lambda each: _goodbyes(each, seen.lasting[each.name], since[each.name])
+            )
         finally:
             seen.booted = time.monotonic()
             machine.boot()
@@ -180,10 +183,24 @@ def _dotted(end: str) -> str:
     return f"{address.removeprefix('[::ffff:').removesuffix(']')}.{port}"
 
 
-def _goodbyes(watcher: Machine, lasting: set[str]) -> list[str]:
-    """What was captured of connections that were to last."""
-    told = watcher.check("sh", "-c", _TELL, CAPTURE)
-    return [line for line in told.splitlines() if any(flow in line for flow in lasting)]
+def _clock(watcher: Machine) -> float:
+    """The watcher's own clock, which its captures are stamped by."""
+    return float(watcher.check("date", "+%s.%N"))
+
+
+def _goodbyes(watcher: Machine, lasting: set[str], since: float) -> list[str]:
+    """What was captured of connections that were to last, from the cut on.
+
+    On a loaded host even a request lasts, and its connection may end in good order before the cut.
+    """
+    told = watcher.check("sh", "-c", _TELL, CAPTURE).splitlines()
+    return [line for line in told if is_goodbye(line, lasting, since)]
+
+
+def is_goodbye(line: str, lasting: set[str], since: float) -> bool:
+    """Whether a line of tcpdump is about one of the connections, and not from before."""
+    stamp, _, rest = line.partition(" ")
+    return stamp.replace(".", "", 1).isdigit() and float(stamp) >= since and any(f in rest for f in lasting)
 
 
 _CAPTURE = """\
