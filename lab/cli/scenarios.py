@@ -3,8 +3,8 @@
 import json
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
@@ -26,6 +26,7 @@ from lab.scenario.loading import Scenario, load, load_all, remembered
 from lab.scenario.plan import Plan, differences, fresh_seed, from_file, plan_of
 from lab.scenario.shrinking import Shrinker
 from lab.scenario.telling import lines as planned
+from lab.turns import Turns
 from lab.users import Sign
 
 SCENARIOS = Path("scenarios")
@@ -77,6 +78,10 @@ def run(
     Exit code 0 if every invariant held, 1 if one was broken, 3 if one is unknown or a run proves nothing, 2
     for a mistake in a file.
     """
+    if time_for_random and replay:
+        raise click.UsageError("--random makes a new plan, --replay takes a recorded one: give one")
+    if replay_targets and not replay:
+        raise click.UsageError("--replay-targets says how to --replay a plan.json; name it")
     known = Known(session.known_plan)
     seed = seed or fresh_seed()
     if time_for_random:
@@ -89,9 +94,10 @@ def run(
         for scenario, plan in todo:
             click.echo("\n".join([*planned(scenario, plan, known), ""]))
         return
-    series = _performed(session, [each for each in todo for _ in range(repeat)], between)
+    series, status = _performed(session, [each for each in todo for _ in range(repeat)], between)
     if replay:
         _tell_differences(from_file(replay), series)
+    raise click.exceptions.Exit(int(status))
 
 
 def _loaded(files: Sequence[Path], known: Known) -> list[Scenario]:
@@ -133,22 +139,28 @@ def _tell_differences(recorded: Plan, series: Series) -> None:
         click.echo("\n".join(["differs from the recorded run:", *found]) if found else "as it was recorded")
 
 
-def _performed(session: Session, todo: Todo, policy: str) -> Series:
-    """Run them all on the running lab, and end with what they come to, unless that is held."""
+def _performed(session: Session, todo: Todo, policy: str) -> tuple[Series, Status]:
+    """Run them all on the running lab."""
     folder = _run_folder(session)
-    with closing(session.attached()) as lab:
-        sign = Sign(lab.state.path, str(folder))
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is broken is healed on the way out
-        series = Series(Cluster(lab), folder, Policy(policy), click.echo)
-        try:
-            status = series.run(todo)
-        finally:
-            sign.lift()
+    with _alone(session, folder) as cluster:
+        series = Series(cluster, folder, Policy(policy), click.echo)
+        status = series.run(todo)
     click.echo("\n".join(["", *series.summary()]))
-    click.get_current_context().call_on_close(lambda: None)
-    if status is not Status.HELD:
-        raise click.exceptions.Exit(int(status))
-    return series
+    return series, status
+
+
+@contextmanager
+def _alone(session: Session, folder: Path) -> Iterator[Cluster]:
+    """The running lab for nobody else: who begins a run heals whatever he finds broken on purpose."""
+    with closing(session.attached()) as lab:
+        turns, sign = Turns(lab.state, click.echo), Sign(lab.state.path, str(folder))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is broken is healed on the way out
+        try:
+            turns.take("thwlab run", alone=True)
+            yield Cluster(lab)
+        finally:
+            turns.end()
+            sign.lift()
 
 
 def _run_folder(session: Session) -> Path:
@@ -205,11 +217,11 @@ def shrink(session: Session, folder: Path, between: str) -> None:
         raise click.UsageError(f"{folder} is {judgement.word}; only a broken run can be made smaller")
     target = _run_folder(session)
     plan = from_file(folder / "plan.json")
-    with closing(session.attached()) as lab:
+    with _alone(session, target) as cluster:
 
         def breaks(tried: Plan) -> bool:
             place = target / f"try-{len(list(target.glob('try-*'))) + 1:02}"
-            series = Series(Cluster(lab), place, Policy(between), click.echo)
+            series = Series(cluster, place, Policy(between), click.echo)
             return series.run([(scenario, tried)]) is Status.BROKEN
 
         found = Shrinker(breaks).shrunk(plan)

@@ -16,7 +16,6 @@ class Values:
 
     values: tuple[float, ...]
     missing: int
-    broken: int
 
     @property
     def median(self) -> float:
@@ -106,7 +105,7 @@ def _by_key(judgements: Iterable[Judgement]) -> Mapping[Key, list[Finding]]:
 
 def _values(findings: Sequence[Finding]) -> Values:
     known = tuple(sorted(each.value for each in findings if each.value is not None))
-    return Values(known, len(findings) - len(known), sum(each.verdict == "broken" for each in findings))
+    return Values(known, len(findings) - len(known))
 
 
 def _told(values: Values, unit: Unit) -> str:

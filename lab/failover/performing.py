@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cluster import Cluster
+from lab.errors import LabError
 from lab.history import Recorder, history, read
 from lab.ownership import adopt, make_folder
 from lab.report import write_run
@@ -31,6 +32,8 @@ def perform(cluster: Cluster, scenario: Scenario, plan: Plan, folder: Path, tell
 
     Raises `NotFit` if the lab is not whole, `Unavailable` if this machine cannot do what is asked for.
     """
+    if (folder / "records.jsonl").exists():  # two runs in one stream would be judged as one
+        raise LabError(f"{folder} holds a run already", remedy="another --lab-run (LAB_RUN), or none")
     make_folder(folder)
     recorder = Recorder(folder / "records.jsonl")
     recorder.write(

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
 from lab.failover.performing import Performed, perform
 from lab.ownership import make_folder
+from lab.probes import workload
 from lab.report import Entry, write_index, write_junit
 from lab.report.stored import HTML
 from lab.scenario.between import Between, Policy
@@ -43,8 +45,8 @@ class Series:
                 if number < len(todo) and (why := keep.after(destroyed=scenario.destroys_data)):
                     self.tell(f"  the lab went back to where it was: {why}")
         finally:
-            keep.end()
-        overview(self.done, self.skipped, self.folder)
+            tidy(self.cluster, keep, self.tell)
+            overview(self.done, self.skipped, self.folder)
         statuses = [each.judgement.status for each in self.done]
         return max(statuses, key=_RANK.index, default=Status.UNKNOWN)
 
@@ -78,3 +80,12 @@ def overview(done: Sequence[Performed], skipped: Mapping[str, str], folder: Path
     entries = [Entry(each.document, str(each.folder.relative_to(folder) / HTML)) for each in done]
     write_index(entries, folder / INDEX, skipped=skipped)
     write_junit([each.document for each in done], folder / JUNIT)
+
+
+def tidy(cluster: Cluster, keep: Between, tell: Tell) -> None:
+    """Take away what was kept to go back to, and what probes talked to; what cannot be is told."""
+    for act in (keep.end, partial(workload.remove, cluster)):
+        try:
+            act()
+        except (LabError, ClusterError, BaseExceptionGroup) as error:
+            tell(f"  left behind: {flat(error)}")

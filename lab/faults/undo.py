@@ -71,7 +71,7 @@ def owe(state: Path, record: dict[str, Any], seconds: float) -> Debt:
 
 def debts(state: Path) -> list[Debt]:
     """Everything that nobody has healed yet, oldest first."""
-    return sorted(_read(state), key=lambda debt: debt.path.stat().st_mtime if debt.is_owed() else 0)
+    return sorted(_read(state), key=lambda debt: int(debt.path.stem.rpartition("-")[2]))
 
 
 def read(path: Path) -> Debt:

@@ -1,7 +1,8 @@
 """All probes of a run together: begun, found at work, ended, and what they saw written into the history."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -63,18 +64,28 @@ class Watch:
             raise LabError("; ".join(troubles))
 
     def end(self, *, keep: bool = True, lost: Mapping[str, str] | None = None) -> None:
-        """End all probes and write down what they saw; ``lost`` says which machines were away, and why."""
+        """End all probes and write down what they saw; ``lost`` says which machines were away, and why.
+
+        One that cannot be asked any more, its machine being off, keeps none of the others from being ended.
+        """
         for each in self.running:
-            each.stop()
-        if self.clients and keep:
-            self.recorder.write_all("operation", self.clients.told(self.recorder.began))
+            _tried(each.stop)
+        if self.clients:
+            operations, trouble = _lines(partial(self.clients.told, self.recorder.began))
+            self.recorder.write_all("operation", operations)
+            self._trouble(trouble)
         for each in self.running:
-            lines, trouble = _told(each)
+            lines, trouble = _lines(each.told)
             if keep:
                 self._write(each.probe, lines, (lost or {}).get(each.probe.at, ""), trouble)
-        on_each(list(self.cluster.machines.values()), clear)
+        for machine in self.cluster.machines.values():
+            _tried(partial(clear, machine))
         private_folder(self.folder).rmdir()
-        self.running = []
+        self.running, self.clients = [], None
+
+    def _trouble(self, text: str) -> None:
+        if text:
+            self.recorder.write("trouble", text=text)
 
     def _write(self, probe: Probe, lines: Lines, lost: str, trouble: str) -> None:
         samples = [self._sample(probe, line) for line in lines if "scheduled" in line]
@@ -96,8 +107,7 @@ class Watch:
         costs = {"priority": ends.get("ready", {}).get("priority"), "cpu": ends.get("ended", {}).get("cpu")}
         self.recorder.write("prober", probe=probe.name, **costs)
         self.recorder.write_all("sample", samples)
-        if trouble and not lost:
-            self.recorder.write("trouble", text=trouble)
+        self._trouble("" if lost or not trouble else f"{probe.name}: {trouble}")
 
     def _sample(self, probe: Probe, line: dict[str, Any]) -> dict[str, Any]:
         times = {
@@ -114,11 +124,18 @@ def _marked(probe: Probe, mark: str) -> Probe:
     return replace(probe, plan={**probe.plan, "prefix": f"{folder}{slash}{mark}-{name}"})
 
 
-def _told(running: Running) -> tuple[Lines, str]:
+def _tried(act: Callable[[], None]) -> None:
+    """Done as far as it can be: what ran on a machine that is off has ended with it."""
+    with suppress(LabError):
+        act()
+
+
+def _lines(tell: Callable[[], Lines]) -> tuple[Lines, str]:
+    """What a program told, or why nothing came back from it."""
     try:
-        return running.told(), ""
+        return tell(), ""
     except (LabError, OSError, ValueError) as error:
-        return [], f"{running.probe.name}: nothing came back from its prober: {flat(error)}"
+        return [], f"nothing came back from its program: {flat(error)}"
 
 
 def await_answers(watch: Watch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
-from lab.faults.healing import Unhealed, heal_all
+from lab.faults.healing import heal_all
 from lab.history import Recorder
 from lab.probes import workload
 from lab.probes.catalogue import probes
@@ -58,7 +58,7 @@ class Run:
             with self._watched() as watch:
                 for phase in PHASES:
                     self._phase(phase, watch)
-        except (LabError, BaseExceptionGroup) as error:
+        except (LabError, ClusterError, BaseExceptionGroup) as error:
             self.trouble(flat(error))
         self._whole_after()
         record_logs(self.cluster, self.recorder, self.moments)
@@ -75,7 +75,7 @@ class Run:
             self.tell(f"  healed what an earlier run left: {done}")
         try:
             insist_steady(self.cluster)
-        except (ClusterError, BaseExceptionGroup) as error:
+        except (LabError, ClusterError, BaseExceptionGroup) as error:
             raise NotFit(
                 f"the lab is not whole, so it is not broken any further: {flat(error)}",
                 remedy="thwlab up puts right what it can; thwlab status shows the rest",
@@ -84,7 +84,7 @@ class Run:
     def _whole_after(self) -> None:
         try:
             insist_steady(self.cluster)
-        except (ClusterError, BaseExceptionGroup) as error:
+        except (LabError, ClusterError, BaseExceptionGroup) as error:
             self.trouble(f"the lab is not whole after the run: {flat(error)}")
         try:
             reckon(self.cluster, self.recorder)
@@ -100,7 +100,7 @@ class Run:
         watch = Watch(
             self.cluster,
             served,
-            self.folder / "probes",
+            self.cluster.lab.state.path / "probes",  # it has keys, which results must not
             self.recorder,
             seconds=self.course.seconds + MARGIN,
             seed=f"{self.course.seed}/clients",
@@ -118,7 +118,7 @@ class Run:
     def _heal(self) -> None:
         try:
             heal_all(self.cluster, self.cluster.lab.state.path)
-        except (Unhealed, BaseExceptionGroup) as error:
+        except (LabError, BaseExceptionGroup) as error:
             self.trouble(flat(error))
 
     def _phase(self, phase: str, watch: Watch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from lab.cluster import Cluster
 from lab.errors import ConfigError
 from lab.failover.performing import Performed
-from lab.failover.series import INDEX, overview
+from lab.failover.series import INDEX, overview, tidy
 from lab.plugin import SESSION
 from lab.scenario.between import Between, Policy
 from lab.scenario.known import Known
@@ -93,4 +93,4 @@ def between(lab: Cluster, lab_session: LabSession) -> Iterator[Between]:
     try:
         yield keep
     finally:
-        keep.end()
+        tidy(lab, keep, lab_session.tell)

@@ -40,9 +40,11 @@ def test_scenario(
     series.done.append(performed)
     for finding in performed.judgement.findings:
         record_property(finding.invariant, finding.value)
-    if back := between.after(destroyed=scenario.destroys_data):
-        lab_session.tell(f"  the lab went back to where it was: {back}")
-    insist(performed.judgement, folder)
+    try:
+        insist(performed.judgement, folder)
+    finally:
+        if back := between.after(destroyed=scenario.destroys_data):
+            lab_session.tell(f"  the lab went back to where it was: {back}")
 
 
 def insist(judgement: Judgement, folder: Path) -> None:

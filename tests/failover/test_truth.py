@@ -41,6 +41,8 @@ invariants: []
 """
     seen = history_of(lab_session, lab, scenario(lab, text), seed)
     injection = seen.injections[0]
+    there = {name for probe in seen.probes.values() for name in (probe.name, probe.question)}
+    assert hit | spared <= there, f"nobody asked {hit | spared - there}"
     wrong = []
     for probe in seen.probes.values():
         names = {probe.name, probe.question}

@@ -57,6 +57,8 @@ def test_a_random_plan_is_made_of_the_files_and_repeats_by_its_seed() -> None:
     [
         (("run",), "name scenario files"),
         (("run", "--random", "10"), "'10' has no unit; write 10s"),
+        (("run", "--random", "10m", "--replay", "plan.json"), "give one"),
+        (("run", "x.yaml", "--replay-targets"), "says how to --replay"),
         (("run", "nothing.yaml"), "cannot be read"),
         (("recheck", "nothing"), "cannot be read"),
         (("compare", "nothing", "nothing"), "holds no run of a scenario"),

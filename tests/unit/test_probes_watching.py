@@ -1,8 +1,17 @@
 """All probes of a run together."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lab.errors import LabError
+from lab.failover.performing import perform
+from lab.history import Recorder, history, read
 from lab.plan import load_topology
 from lab.probes.catalogue import WORDS, probes
-from lab.probes.watching import _marked
+from lab.probes.watching import Watch, _marked
 from lab.probes.workload import Workload
 
 SERVED = Workload("10.0.0.10", 30080, {})
@@ -26,3 +35,48 @@ def test_every_probe_has_a_name_of_its_own_and_a_deadline_that_its_unit_outlives
 def test_observers_are_always_among_them() -> None:
     asked = {each.question for each in probes(load_topology(), SERVED, ("api",))}
     assert asked == {"api", "raft", "leases", "nodes", "pods", "endpoints"}
+
+
+class Off:
+    """A machine that is off, or a prober on it: nothing can be asked of it."""
+
+    def run(self, *_: str, **__: Any) -> None:
+        raise LabError("k8s-worker1 is not running")
+
+
+class Prober(Off):
+    def __init__(self, *, off: bool) -> None:
+        self.probe = probes(load_topology(), SERVED, ("api",))[0]
+        self.off, self.stopped = off, False
+
+    def stop(self) -> None:
+        if self.off:
+            self.run()
+        self.stopped = True
+
+    def told(self) -> list[dict[str, Any]]:
+        if self.off:
+            self.run()
+        return [{"ready": 1.0}, {"ended": 2.0, "cpu": 0.1}]
+
+
+def test_a_machine_that_is_off_keeps_no_other_prober_from_being_ended(tmp_path: Path) -> None:
+    """Its probers are gone with it; the others, and the folder with the keys, must go all the same."""
+    cluster: Any = SimpleNamespace(machines={"k8s-worker1": Off()})
+    recorder = Recorder(tmp_path / "records.jsonl")
+    watch = Watch(cluster, SERVED, tmp_path / "probes", recorder, 60, "seed")
+    last = Prober(off=False)
+    watch.running = [Prober(off=True), last]  # type: ignore[list-item]
+    watch.end()
+    assert last.stopped
+    assert not (tmp_path / "probes").exists()
+    assert history(read(recorder.path)).troubles == (
+        "api: nothing came back from its program: k8s-worker1 is not running",
+    )
+
+
+def test_two_runs_never_share_a_stream(tmp_path: Path) -> None:
+    Recorder(tmp_path / "records.jsonl")
+    nothing: Any = None
+    with pytest.raises(LabError, match="holds a run already"):
+        perform(nothing, nothing, nothing, tmp_path, print)
