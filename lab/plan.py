@@ -110,6 +110,7 @@ def _topology(draft: Draft, release: Versions, source: str) -> Topology:
         **_given(
             profile=plan.profile,
             load_balancer=plan.load_balancer,
+            apiserver_etcd=plan.apiserver_etcd,
             cni=plan.cni,
             proxy_mode=plan.proxy_mode,
             addons=plan.addons,

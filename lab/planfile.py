@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from lab.strictyaml import Schema, Whole
-from lab.topology import Balancer, Cni, Profile, ProxyMode, Role
+from lab.topology import ApiserverEtcd, Balancer, Cni, Profile, ProxyMode, Role
 from lab.versions import VersionsFile
 from lab.yamlreader import KeyPath
 
@@ -160,6 +160,7 @@ class PlanFile(Schema):
     versions: Annotated[VersionsFile, BeforeValidator(_row)] | None = Field(default=None, examples=['"1.37"'])
     profile: Profile | None = None
     load_balancer: Balancer | None = None
+    apiserver_etcd: ApiserverEtcd | None = None
     cni: Cni | None = None
     proxy_mode: ProxyMode | None = None
     addons: tuple[Addon, ...] | None = None

@@ -36,6 +36,13 @@ class Balancer(StrEnum):
     HAPROXY = "haproxy"
 
 
+class ApiserverEtcd(StrEnum):
+    """Which etcd members an apiserver asks: the one on its own machine, or each in turn."""
+
+    OWN = "own"
+    ALL = "all"
+
+
 class Cni(StrEnum):
     """How pods reach each other: static routes between nodes, or flannel's VXLAN."""
 
@@ -115,6 +122,7 @@ class Topology:
     versions: Versions
     profile: Profile = Profile.HARDENED
     load_balancer: Balancer = Balancer.NGINX
+    apiserver_etcd: ApiserverEtcd | None = None  # as the profile has it
     cni: Cni = Cni.ROUTED
     proxy_mode: ProxyMode = ProxyMode.IPTABLES
     addons: tuple[str, ...] = ("coredns",)
@@ -133,6 +141,12 @@ class Topology:
     def balancer(self) -> Node | None:
         """The load balancer, if the plan has one."""
         return next(iter(self.of(Role.LOAD_BALANCER)), None)
+
+    @property
+    def etcd_choice(self) -> ApiserverEtcd:
+        """Which etcd members apiservers ask; the guide's ask all."""
+        by_profile = ApiserverEtcd.ALL if self.profile is Profile.GUIDE else ApiserverEtcd.OWN
+        return self.apiserver_etcd or by_profile
 
     @property
     def api_address(self) -> IPv4Address:
@@ -166,6 +180,7 @@ def facts(topology: Topology) -> Facts:
         **_version_facts(topology.versions),
         ("profile",): topology.profile.value,
         ("load-balancer",): topology.load_balancer.value,
+        ("apiserver-etcd",): topology.etcd_choice.value,
         ("cni",): topology.cni.value,
         ("proxy-mode",): topology.proxy_mode.value,
         ("addons",): ", ".join(topology.addons) or "(none)",

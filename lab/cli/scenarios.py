@@ -16,13 +16,14 @@ from lab.errors import ConfigError
 from lab.failover.comparing import compared, only_in_one
 from lab.failover.performing import lines
 from lab.failover.series import Series
+from lab.failover.stored import judged_below, rejudged
 from lab.ownership import make_folder, point
 from lab.scenario.between import Policy
 from lab.scenario.composing import composed
 from lab.scenario.forms import seconds
-from lab.scenario.judging import Judgement, Status, judged, records_of
+from lab.scenario.judging import Judgement, Status
 from lab.scenario.known import Known
-from lab.scenario.loading import Scenario, load, load_all, remembered
+from lab.scenario.loading import Scenario, load, load_all
 from lab.scenario.plan import Plan, differences, fresh_seed, from_file, plan_of
 from lab.scenario.shrinking import Shrinker
 from lab.scenario.telling import lines as planned
@@ -185,7 +186,7 @@ def recheck(session: Session, folder: Path, as_json: bool) -> None:
 
     Exit codes as those of `thwlab run`.
     """
-    _, judgement = _rejudged(session, folder)
+    _, judgement = rejudged(folder, Known(session.topology))
     if as_json:
         findings = [finding.record() for finding in judgement.findings]
         told = {"scenario": judgement.scenario, "verdict": judgement.word, "findings": findings}
@@ -193,13 +194,6 @@ def recheck(session: Session, folder: Path, as_json: bool) -> None:
     else:
         click.echo("\n".join(lines(judgement)))
     raise click.exceptions.Exit(int(judgement.status))
-
-
-def _rejudged(session: Session, folder: Path) -> tuple[Scenario, Judgement]:
-    records = records_of(folder)
-    told = next(record for record in records if record["kind"] == "scenario")
-    scenario = remembered(told["text"], told["source"], Known(session.topology))
-    return scenario, judged(records, scenario)
 
 
 @click.command(cls=LabCommand, epilog=examples("thwlab shrink artifacts/latest/01-random-7"))
@@ -212,7 +206,7 @@ def shrink(session: Session, folder: Path, between: str) -> None:
     Runs parts of its plan on the running lab until none can be left out, and the result three times more.
     Exit code 0 if it broke each of these times.
     """
-    scenario, judgement = _rejudged(session, folder)
+    scenario, judgement = rejudged(folder, Known(session.topology))
     if judgement.status is not Status.BROKEN:
         raise click.UsageError(f"{folder} is {judgement.word}; only a broken run can be made smaller")
     target = _run_folder(session)
@@ -255,21 +249,12 @@ def compare(session: Session, first: Path, second: Path) -> None:
 
 def _judged_below(session: Session, folder: Path) -> list[Judgement]:
     """Every run below a folder, or the folder's own, that proves something."""
-    places = sorted(path.parent for path in folder.rglob("records.jsonl"))
-    stored = [place for place in places if _is_of_scenario(place)]
-    if not stored:
+    found = judged_below(folder, Known(session.topology))
+    if not found:
         raise ConfigError(str(folder), [f"{folder}: holds no run of a scenario"])
-    found = [_rejudged(session, place)[1] for place in stored]
     valid = [each for each in found if not each.invalid]
     click.echo(f"{folder}: {len(valid)} runs, {len(found) - len(valid)} invalid ones left out")
     return valid
-
-
-def _is_of_scenario(folder: Path) -> bool:
-    try:
-        return bool(records_of(folder))
-    except ConfigError:
-        return False
 
 
 COMMANDS = (run, recheck, shrink, compare)

@@ -18,7 +18,7 @@ from lab.components.rendering import (
 )
 from lab.machine import File
 from lab.pki import CA_FILES, Credentials, paths
-from lab.topology import Node, Profile, Role, Topology
+from lab.topology import ApiserverEtcd, Node, Role, Topology
 
 USES = ("kubernetes", "apiserver-etcd-client", "apiserver-kubelet-client", "front-proxy-client")
 AUTHENTICATION = f"{CFG}/authentication-config.yml"
@@ -111,7 +111,7 @@ class ApiServer(Component):
         }
 
     def _members(self, node: Node) -> tuple[Node, ...]:
-        """Its own member, whose machine it shares anyway; all of them where it has none, and in the guide.
+        """Its own member, whose machine it shares anyway; all of them where it has none or the plan says so.
 
         With all of them a third of what every apiserver asks hangs once a member's machine loses its power,
         for the ten seconds after which its client gives up a silent connection.
@@ -156,7 +156,7 @@ class ApiServer(Component):
 
 def asks_own_member_only(topology: Topology, node: Node) -> bool:
     """Whether the apiserver of this node has one etcd member, that of its machine."""
-    return topology.profile is Profile.HARDENED and Role.ETCD in node.roles
+    return topology.etcd_choice is ApiserverEtcd.OWN and Role.ETCD in node.roles
 
 
 # `curl -f` would hide which checks fail, and a failing body still holds lines that say ok.

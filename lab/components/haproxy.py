@@ -8,6 +8,9 @@ from lab.pki import CA_FILES, Credentials
 from lab.topology import Node, Role
 
 MASTER = Role.CONTROL_PLANE
+# Failed checks until a server is out.  Two are over while etcd elects a leader, when every /readyz hangs:
+# both apiservers would be taken out at once, with the connections of all their clients.
+FALL = 3
 
 
 class Haproxy(LayerFourBalancer):
@@ -24,6 +27,7 @@ class Haproxy(LayerFourBalancer):
             servers=self.servers(),
             hardened=self.hardened,
             ca=CA_FILES["kubernetes"],
+            fall=FALL,
             etcd_counts=all(asks_own_member_only(self.topology, node) for node in self.topology.of(MASTER)),
         )
         return [

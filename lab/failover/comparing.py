@@ -80,9 +80,9 @@ class Compared:
 
 def compared(first: Sequence[Judgement], second: Sequence[Judgement]) -> list[Compared]:
     """Every invariant that both sets judged, in the order of the first."""
-    mine, theirs = _by_key(first), _by_key(second)
+    mine, theirs = by_invariant(first), by_invariant(second)
     return [
-        Compared(*key, found[0].unit, found[0].bound, _values(found), _values(theirs[key]))
+        Compared(*key, found[0].unit, found[0].bound, values_of(found), values_of(theirs[key]))
         for key, found in mine.items()
         if key in theirs
     ]
@@ -95,7 +95,8 @@ def only_in_one(first: Sequence[Judgement], second: Sequence[Judgement]) -> Iter
         yield from (f"only in {letter}: {name}" for name in sorted(mine - theirs))
 
 
-def _by_key(judgements: Iterable[Judgement]) -> Mapping[Key, list[Finding]]:
+def by_invariant(judgements: Iterable[Judgement]) -> Mapping[Key, list[Finding]]:
+    """The findings of several runs, by scenario and invariant."""
     found: dict[Key, list[Finding]] = {}
     for judgement in judgements:
         for finding in judgement.findings:
@@ -103,7 +104,8 @@ def _by_key(judgements: Iterable[Judgement]) -> Mapping[Key, list[Finding]]:
     return found
 
 
-def _values(findings: Sequence[Finding]) -> Values:
+def values_of(findings: Sequence[Finding]) -> Values:
+    """What was measured, and how often nothing was."""
     known = tuple(sorted(each.value for each in findings if each.value is not None))
     return Values(known, len(findings) - len(known))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lab.errors import ConfigError
 from lab.plan import DEFAULT, Given, effective, load_plan, load_topology
-from lab.topology import Balancer, Cni, Profile, ProxyMode, Role, Topology, facts
+from lab.topology import ApiserverEtcd, Balancer, Cni, Profile, ProxyMode, Role, Topology, facts
 from lab.versions import rows, skew
 
 PLANS = Path(__file__).parents[2] / "docs" / "plans"
@@ -60,6 +60,26 @@ def test_the_default_is_the_cluster_of_the_guide() -> None:
         ("coredns",),
         "cluster.local",
     )
+
+
+def test_which_members_apiservers_ask_goes_by_the_profile_unless_the_plan_says_it(tmp_path: Path) -> None:
+    asked = {}
+    for profile in Profile:
+        for line in ("", "apiserver-etcd: own\n", "apiserver-etcd: all\n"):
+            plan = tmp_path / "plan.yaml"
+            plan.write_text(
+                DEFAULT.read_text().replace("profile: hardened\n", f"profile: {profile}\n") + line
+            )
+            asked[profile, line[-4:-1]] = load_topology(plan).etcd_choice
+    own, every = ApiserverEtcd.OWN, ApiserverEtcd.ALL
+    assert asked == {
+        (Profile.HARDENED, ""): own,
+        (Profile.HARDENED, "own"): own,
+        (Profile.HARDENED, "all"): every,
+        (Profile.GUIDE, ""): every,
+        (Profile.GUIDE, "own"): own,
+        (Profile.GUIDE, "all"): every,
+    }
 
 
 def test_a_small_plan_needs_no_load_balancer() -> None:

@@ -1,0 +1,162 @@
+"""Which settings keep the API alive best: the same scenarios on one lab under each of them, in turns.
+
+``sudo .venv/bin/python benchmarks/settings.py``; README.md beside this file says what is measured.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from lab.bringup import Bringup
+from lab.cluster import Cluster
+from lab.failover.comparing import by_invariant, values_of
+from lab.failover.performing import perform
+from lab.failover.stored import judged_below
+from lab.invariants.finding import Finding, shown
+from lab.laboratory import Laboratory
+from lab.opening import open_lab, remove_lab
+from lab.plan import load_topology
+from lab.report.stored import JSON
+from lab.scenario.judging import Judgement
+from lab.scenario.known import Known
+from lab.scenario.loading import load
+from lab.scenario.plan import plan_of
+from lab.scenario.steadiness import insist_steady
+from lab.stages import stages_for
+from lab.topology import ApiserverEtcd, Balancer, Role, Topology
+
+FILES = tuple(
+    Path("scenarios") / f"{name}.yaml" for name in ("master-silent", "apiserver-hung", "master-frozen")
+)
+LAB = "settings"
+STAGES = ("dns", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What is set otherwise than in the plan."""
+
+    balancer: Balancer
+    etcd: ApiserverEtcd
+
+    def on(self, topology: Topology) -> Topology:
+        """The plan with it."""
+        return replace(topology, load_balancer=self.balancer, apiserver_etcd=self.etcd)
+
+
+VARIANTS = {f"{b}-{e}": Variant(b, e) for b in Balancer for e in ApiserverEtcd}
+
+
+def switch(lab: Laboratory, topology: Topology) -> None:
+    """Have the running lab as the plan says; the balancer that is not asked for gives up its port first."""
+    for other in set(Balancer) - {topology.load_balancer}:
+        for machine in lab.of(Role.LOAD_BALANCER):
+            machine.check("systemctl", "disable", "--now", "--quiet", f"{other}.service")
+    lab.close()
+    lab.topology = topology
+    Bringup(lab, stages_for(topology)).require(*STAGES)
+
+
+def turns(runs: int, names: Sequence[str], files: Sequence[Path]) -> Iterator[tuple[str, Path, int]]:
+    """Variant, scenario and number of every run; who goes first changes.  Pure."""
+    for number in range(runs):
+        start = number % len(names)
+        for file in files:
+            for name in [*names[start:], *names[:start]]:
+                yield name, file, number + 1
+
+
+def is_done(place: Path) -> bool:
+    """Whether a run is there to its report; one that was cut is moved out of the way."""
+    if (place / JSON).exists():
+        return True
+    if place.exists():
+        place.rename(place.with_name(f"cut-{time.time_ns()}"))
+    return False
+
+
+def valid_runs(folder: Path, topology: Topology) -> list[Judgement]:
+    """Every run of a variant that proves something, judged anew."""
+    return [each for each in judged_below(folder, Known(topology)) if not each.invalid]
+
+
+def one(lab: Laboratory, file: Path, place: Path, seed: str) -> None:
+    """One run, after the lab was seen to be whole."""
+    scenario = load(file, Known(lab.topology))
+    cluster = Cluster(lab)
+    insist_steady(cluster)
+    performed = perform(cluster, scenario, plan_of(scenario, seed), place, lambda _: None)
+    click.echo(f"{place}: {performed.judgement.word}")
+
+
+def table(sets: Mapping[str, Sequence[Judgement]]) -> Iterator[str]:
+    """Median and worst of every measured value, a column for each variant."""
+    yield f"| scenario: what is measured | limit | {' | '.join(sets)} |"
+    yield "|---" * (len(sets) + 2) + "|"
+    columns = [by_invariant(runs) for runs in sets.values()]
+    for key in sorted({key for column in columns for key in column}):
+        told = [column.get(key, []) for column in columns]
+        finding = next(each for each in told if each)[0]
+        limit = f"{finding.bound.replace('-', ' ')} {shown(finding.limit, finding.unit)}"
+        yield f"| {key[0]}: {key[1]} | {limit} | {' | '.join(map(cell, told))} |"
+
+
+def cell(findings: Sequence[Finding]) -> str:
+    """Median, worst, and of how many runs."""
+    values = values_of(findings)
+    if not values.values:
+        return "-"
+    worst = values.high if findings[0].bound == "at-most" else values.low
+    unit = findings[0].unit
+    return f"{shown(values.median, unit)}, worst {shown(worst, unit)} (n={len(values.values)})"
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--variant", "names", multiple=True, type=click.Choice(list(VARIANTS)), help="All if none is named."
+)
+@click.option("--runs", default=5, show_default=True, help="Of each scenario under each variant.")
+@click.option(
+    "--folder", default=Path("artifacts/settings"), show_default=True, type=click.Path(path_type=Path)
+)
+@click.option("--table", "only_table", is_flag=True, help="Run nothing; show what was measured.")
+def main(files: tuple[Path, ...], names: tuple[str, ...], runs: int, folder: Path, only_table: bool) -> None:
+    """Run scenarios on one lab under several settings, in turns, and show what users would have felt.
+
+    Goes on where it was cut: runs that are in the folder are not made again.
+    """
+    chosen = names or tuple(VARIANTS)
+    files = files or FILES
+    plan = load_topology(name=LAB)
+    todo = [
+        (name, file, place)
+        for name, file, number in turns(runs, chosen, files)
+        if not is_done(place := folder / name / file.stem / f"{number:02}")
+    ]
+    if todo and not only_table:
+        measure(plan, todo)
+    found = {name: valid_runs(folder / name, VARIANTS[name].on(plan)) for name in chosen}
+    click.echo("\n".join(table(found)))
+
+
+def measure(plan: Topology, todo: Sequence[tuple[str, Path, Path]]) -> None:
+    """All that is still to be made, on one lab, which is removed at the end."""
+    began = VARIANTS[todo[0][0]].on(plan)
+    lab = open_lab(began, "auto", lambda _: None)
+    try:
+        with lab.state.locked(), closing(lab):
+            Bringup(lab, stages_for(began)).require(*STAGES)
+            for name, file, place in todo:
+                switch(lab, VARIANTS[name].on(plan))
+                one(lab, file, place, seed=f"{file.stem}-{place.name}")
+    finally:
+        remove_lab(plan.name)
+
+
+if __name__ == "__main__":
+    main()
