@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError
+from lab.probes.fresh import insist_fresh_pods
 from lab.providers.base import Capability
 from lab.scenario.steadiness import insist_steady
 
@@ -19,6 +20,12 @@ class Policy(StrEnum):
     RESTORE = "restore"
 
 
+def insist_whole(cluster: Cluster) -> None:
+    """Return once all serve, members agree and a new pod on every worker answered; else `ClusterError`."""
+    insist_steady(cluster)
+    insist_fresh_pods(cluster)
+
+
 @dataclass
 class Between:
     """One lab between the scenarios of one run."""
@@ -28,7 +35,7 @@ class Between:
 
     def begin(self) -> None:
         """Keep what one can come back to; the lab must be whole."""
-        insist_steady(self.cluster)
+        insist_whole(self.cluster)
         if self.policy is Policy.VERIFY or not self._can():
             return
         self.cluster.lab.provider.forget_snapshot(SNAPSHOT)
@@ -45,18 +52,18 @@ class Between:
             why = why or "as asked"
         try:
             if not why:
-                insist_steady(self.cluster)
+                insist_whole(self.cluster)
                 return ""
         except (ClusterError, LabError, BaseExceptionGroup) as error:
             if self.policy is Policy.VERIFY or not self._can():
                 raise
             why = str(error).splitlines()[0]
         if self.policy is Policy.VERIFY or not self._can():
-            insist_steady(self.cluster)
+            insist_whole(self.cluster)
             return ""
         self.cluster.lab.close()
         self.cluster.lab.provider.restore(SNAPSHOT)
-        insist_steady(self.cluster)
+        insist_whole(self.cluster)
         return why
 
     def end(self) -> None:

@@ -44,7 +44,7 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         if found and not found.pop(0):
             raise ClusterError("k8s-worker1 is not Ready\nmore")
 
-    monkeypatch.setattr(between, "insist_steady", insist)
+    monkeypatch.setattr(between, "insist_whole", insist)
     return found
 
 
