@@ -1,12 +1,10 @@
 """The stages of a cluster built the hard way, in the order of the guide."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network
-from typing import Any
 
-from lab.addons import serving_csrs
 from lab.addons.base import apply, await_ready
 from lab.addons.catalogue import access, chosen
 from lab.bringup import Stage
@@ -21,17 +19,14 @@ from lab.components.kube_proxy import KubeProxy
 from lab.components.kubelet import Kubelet
 from lab.components.node_prep import Hosts, NodePrep
 from lab.components.scheduler import Scheduler
+from lab.joining import NODES, await_joined
 from lab.kubeapi import Refused
 from lab.laboratory import Laboratory
-from lab.machine import Machine, on_each
-from lab.pki import CA_FILES
-from lab.topology import Profile, Role, Topology
+from lab.machine import Machine
+from lab.topology import Role, Topology
 from lab.wait import NotYet, wait_until
 
 Act = Callable[[Laboratory], Sequence[str] | None]
-CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
-JOIN_TIMEOUT = 120.0
-KUBELET_PORT = 10250
 ETCD = frozenset({Role.ETCD})
 BALANCER = frozenset({Role.LOAD_BALANCER})
 MASTERS = frozenset({Role.CONTROL_PLANE})
@@ -231,57 +226,8 @@ def _first_master(lab: Laboratory) -> str:
 
 
 def _join(lab: Laboratory) -> None:
-    workers = lab.of(Role.WORKER)
-    wait_until(
-        "the kubelets to serve with certificates", lambda: _check_joined(lab, workers), timeout=JOIN_TIMEOUT
-    )
+    await_joined(lab)
     _await(Kubelet)(lab)
-
-
-def _check_joined(lab: Laboratory, workers: list[Machine]) -> None:
-    """Approve what may be approved; then every kubelet must show a certificate for its own address."""
-    kept_back = _approve(lab)
-    try:
-        on_each(workers, partial(_check_serving, lab.topology.profile is Profile.HARDENED))
-    except NotYet as seen:
-        raise NotYet(f"{seen}{kept_back}") from seen
-
-
-def _approve(lab: Laboratory) -> str:
-    """Approve every serving request that is as planned; what is kept back, and why, as text."""
-    api = lab.api(_first_master(lab))
-    kept = []
-    for request in filter(serving_csrs.pending, api.items(CSRS)):
-        name = request["metadata"]["name"]
-        if reason := serving_csrs.approvable(request, lab.topology):
-            kept.append(
-                f"; CSR {name} ({request['spec']['signerName']}) is kept pending: {reason}; "
-                f"`kubectl certificate approve {name}` would approve it"
-            )
-        else:
-            _decide(lab, request)
-    return "".join(kept)
-
-
-def _decide(lab: Laboratory, request: Mapping[str, Any]) -> None:
-    try:
-        lab.api(_first_master(lab)).put(
-            f"{CSRS}/{request['metadata']['name']}/approval", serving_csrs.approved(request)
-        )
-    except Refused as error:
-        if error.status != 409:  # somebody decided in between
-            raise
-
-
-def _check_serving(verify: bool, machine: Machine) -> None:
-    """A handshake with the kubelet by its address; the guide's own kubelets sign for themselves."""
-    url = f"https://{machine.node.address}:{KUBELET_PORT}/healthz"
-    trust = ("--cacert", CA_FILES["kubernetes"]) if verify else ("--insecure",)
-    argv = ("curl", "--noproxy", "*", "-sS", "-m", "5", "-o", "/dev/null", *trust, url)
-    seen = machine.run(*argv, timeout=15)
-    if not seen.ok:
-        said = machine.run("journalctl", "-u", "kubelet", "-n", "1", "-o", "cat", timeout=10).stdout.strip()
-        raise NotYet(f"{machine.name}: {seen.stderr.strip()}; kubelet's last line: {said}")
 
 
 def _pod_network(lab: Laboratory) -> list[str]:
@@ -292,7 +238,7 @@ def _pod_network(lab: Laboratory) -> list[str]:
 
 
 def _pod_cidrs(lab: Laboratory) -> dict[str, IPv4Network]:
-    given = {n["metadata"]["name"]: n["spec"].get("podCIDR") for n in lab.api().items("/api/v1/nodes")}
+    given = {n["metadata"]["name"]: n["spec"].get("podCIDR") for n in lab.api().items(NODES)}
     lacking = [node.name for node in lab.topology.of(Role.WORKER) if not given.get(node.name)]
     if lacking:
         raise NotYet(f"no podCIDR yet for {', '.join(lacking)}; nodes: {given}")
@@ -302,7 +248,7 @@ def _pod_cidrs(lab: Laboratory) -> dict[str, IPv4Network]:
 def _check_ready(lab: Laboratory) -> None:
     unready = [
         f"{node['metadata']['name']}: {condition.get('message', '')}"
-        for node in lab.api().items("/api/v1/nodes")
+        for node in lab.api().items(NODES)
         for condition in node["status"]["conditions"]
         if condition["type"] == "Ready" and condition["status"] != "True"
     ]

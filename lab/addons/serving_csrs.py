@@ -3,7 +3,7 @@
 import base64
 import binascii
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cryptography import x509
@@ -32,6 +32,15 @@ def pending(request: Mapping[str, Any]) -> bool:
     conditions = request.get("status", {}).get("conditions", [])
     decided = any(condition.get("type") in ("Approved", "Denied") for condition in conditions)
     return request["spec"].get("signerName") == SIGNER and not decided
+
+
+def of_node(requests: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """A node's requests for serving certificates, in the order they came in.  Pure."""
+    return [
+        each
+        for each in requests
+        if each["spec"].get("signerName") == SIGNER and each["spec"].get("username") == f"{USER}{name}"
+    ]
 
 
 def approvable(request: Mapping[str, Any], topology: Topology) -> str | None:

@@ -29,7 +29,7 @@ from support_nodes import (
 )
 from support_visits import visit
 
-from lab import stages
+from lab import joining
 from lab.addons.bootstrap import GROUP, GUIDE_USER
 from lab.addons.serving_csrs import NODES, SIGNER, USER
 from lab.cluster import Cluster
@@ -218,7 +218,7 @@ def test_every_kubelet_serves_by_a_certificate_for_its_own_name_and_address(lab_
         pytest.skip("the guide's kubelets sign for themselves")
     workers, ca = lab_workers.topology.of(Role.WORKER), lab_workers.credentials.ca("kubernetes")
     guest = issue(lab_workers.credentials.authorities["kubernetes"], cn="e2e", usages={Usage.CLIENT})
-    port = stages.KUBELET_PORT
+    port = joining.KUBELET_PORT
     looks = [
         (node, name, node == other)
         for node in workers
@@ -241,7 +241,7 @@ def test_a_serving_request_for_a_foreign_address_stays_pending(lab_workers: Clus
     """While the same node's request for its own address is approved and signed (case A5)."""
     api, complaints = lab_workers.api(), []
     with serving_requests(lab_workers) as requests:
-        kept_back = stages._approve(lab_workers.lab)
+        kept_back = joining.approve(lab_workers.lab)
         own = {name: node for name, (node, kind) in requests.items() if kind == "own"}
         eventually("requests to be signed", partial(_check_signed, lab_workers, own), timeout=20)
         for name, (node, _) in requests.items() - {(name, (node, "own")) for name, node in own.items()}:

@@ -17,7 +17,7 @@ ORDER = (
     "providers",
     "http kubeapi components addons",
     "state laboratory bringup",
-    "stages choice opening",
+    "joining stages choice opening",
     "leftovers",
     "verify cluster health limits collect heartbeat settings turns vanished",
     "session summary results teller guard",

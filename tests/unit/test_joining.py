@@ -1,0 +1,105 @@
+"""Kubelets that join are asked themselves only once the API says that they have all they need."""
+
+from typing import Any
+
+import pytest
+
+from lab import joining
+from lab.errors import WaitExpired
+from lab.joining import await_joined, lack
+from lab.machine import Machine, Result
+from lab.plan import load_topology
+from lab.topology import Node, Role
+from lab.wait import at_most
+
+PLAN = load_topology()
+SERVING = "kubernetes.io/kubelet-serving"
+
+
+def request(
+    worker: str, name: str = "csr-1", *, signed: bool = False, signer: str = SERVING
+) -> dict[str, Any]:
+    """A CertificateSigningRequest that was approved."""
+    status: dict[str, Any] = {"conditions": [{"type": "Approved"}]}
+    if signed:
+        status["certificate"] = "LS0t"
+    spec = {"signerName": signer, "username": f"system:node:{worker}"}
+    return {"metadata": {"name": name}, "spec": spec, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("requests", "registered", "lacking"),
+    [
+        ([], False, "has not registered"),
+        ([request("w", signed=True)], False, "has not registered"),
+        ([request("w")], True, "waits for csr-1 to be signed"),
+        ([request("w", signed=True), request("w", "csr-2")], True, ""),
+        ([request("w", signed=True)], True, ""),
+        ([], True, ""),
+    ],
+)
+def test_what_a_kubelet_lacks(requests: list[Any], registered: bool, lacking: str) -> None:
+    assert lack(requests, registered=registered) == lacking
+
+
+class Worker(Machine):
+    """A kubelet that does or does not serve; `asked` is what was run."""
+
+    def __init__(self, node: Node, serves: bool) -> None:
+        super().__init__(node)
+        self.serves = serves
+        self.asked: list[str] = []
+
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
+        self.asked.append(argv[0])
+        if argv[0] == "journalctl":
+            return Result(0, f"{self.name} is lost\n".encode())
+        return Result(0) if self.serves else Result(7, b"", b"curl: (7) refused")
+
+    def _never(self) -> None:
+        raise NotImplementedError
+
+    pull_plug = boot = reboot = pause = resume = _never
+
+
+class Lab:
+    topology = PLAN
+
+    def __init__(self, requests: list[Any], registered: list[str], *, serves: bool = True) -> None:
+        self.workers = [Worker(node, serves) for node in PLAN.of(Role.WORKER)]
+        nodes = [{"metadata": {"name": name}} for name in registered]
+        self.lists = {joining.CSRS: requests, joining.NODES: nodes}
+
+    def api(self, _: str) -> "Lab":
+        return self
+
+    def items(self, path: str) -> list[Any]:
+        return self.lists[path]
+
+    def of(self, _: Role) -> list[Worker]:
+        return self.workers
+
+
+WORKERS = [node.name for node in PLAN.of(Role.WORKER)]
+
+
+def test_kubelets_that_have_all_are_asked_and_serve() -> None:
+    lab: Any = Lab([request(name, signed=True) for name in WORKERS], WORKERS)
+    await_joined(lab)
+    assert [worker.asked for worker in lab.workers] == [["curl"], ["curl"]]
+
+
+def test_a_kubelet_that_waits_is_not_asked_and_its_last_line_is_told_at_the_end() -> None:
+    lab: Any = Lab([request(WORKERS[0], signed=True), request(WORKERS[1])], WORKERS)
+    with at_most(0), pytest.raises(WaitExpired) as raised:
+        await_joined(lab)
+    assert "k8s-worker2 waits for csr-1 to be signed" in str(raised.value)
+    assert "k8s-worker1 waits" not in str(raised.value)
+    assert "kubelet's last line on k8s-worker2: k8s-worker2 is lost" in str(raised.value)
+    assert [worker.asked for worker in lab.workers] == [["journalctl"], ["journalctl"]]
+
+
+def test_a_kubelet_that_does_not_serve_though_it_could_is_named() -> None:
+    lab: Any = Lab([], WORKERS, serves=False)
+    with at_most(0), pytest.raises(WaitExpired, match=r"k8s-worker1: curl: \(7\) refused"):
+        await_joined(lab)
