@@ -147,7 +147,7 @@ def _remarks(seen: Results) -> list[str]:
     more = sum(len(suite.failures) for suite in seen.suites) - MOST
     remarks = [f"{more} more are red; they are in the JUnit files"] if more > 0 else []
     if seen.begun and not seen.ended:
-        remarks.append("the run was ended before it could say what was proven")
+        remarks.append("the run goes on, or was ended before it could say what was proven")
     if not seen.begun and not seen.suites:
         remarks.append("nothing was recorded")
     return remarks

@@ -118,7 +118,8 @@ def read_file(path: Path) -> Document:
             content = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(source, [f"{source}: cannot be read: {reason}; check the path"]) from error
+        hint = f"name files, such as {source}/*.yaml" if path.is_dir() else "check the path"
+        raise ConfigError(source, [f"{source}: cannot be read: {reason}; {hint}"]) from error
     return read(content, source)
 
 

@@ -89,9 +89,13 @@ def _require(lab: Laboratory, stages: Sequence[Stage], progress: Progress) -> No
 
 
 def chosen(stages: Sequence[Stage], until: str | None) -> list[Stage]:
-    """All stages, or one and what it needs.  Pure."""
+    """All stages, or one and what it needs.  Pure.
+
+    `machines` stands in every table of stages and is none itself: they are up once they know each other.
+    """
     if until is None:
         return list(stages)
+    until = "hosts" if until == "machines" else until
     names = [stage.name for stage in stages]
     if until not in names:
         raise click.BadParameter(no_such("stage", until, names), param_hint="--until")

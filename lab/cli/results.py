@@ -30,7 +30,8 @@ def summary(session: Session, run: Path | None, markdown: bool) -> None:
     """
     folder = run or _meant(session)
     if not folder.is_dir():
-        raise click.BadParameter(f"there is no folder {folder}", param_hint="RUN")
+        hint = "" if run else "; runs are looked for below the current folder (LAB_ARTIFACTS), or name one"
+        raise click.BadParameter(f"there is no folder {folder}{hint}", param_hint="RUN")
     seen = results_of(folder)
     click.echo("\n".join(as_markdown(seen) if markdown else as_text(seen)))
 

@@ -36,9 +36,8 @@ pass_session = click.make_pass_decorator(Session, ensure=True)
 between = click.option(
     "--between",
     type=click.Choice([policy.value for policy in Policy]),
-    default=Policy.AUTO.value,
-    show_default=True,
-    help="How a run is kept from the damage of the last: proof, a snapshot, or proof and else a snapshot.",
+    help="How a run is kept from the damage of the last: proof, a snapshot, or proof and else a snapshot"
+    " (auto, unless LAB_BETWEEN says otherwise).",
 )
 
 
@@ -53,8 +52,8 @@ between = click.option(
     ),
 )
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--seed", default="", help="All choices follow from it; printed and stored if none is given.")
-@click.option("--repeat", default=1, type=click.IntRange(min=1), help="Run each so many times.")
+@click.option("--seed", help="All choices follow from it (LAB_SEED); a new one is printed and stored.")
+@click.option("--repeat", type=click.IntRange(min=1), help="Run each so many times (LAB_REPEAT, else once).")
 @click.option("--random", "time_for_random", metavar="TIME", help="Faults of the files at random, so long.")
 @click.option(
     "--replay", type=click.Path(path_type=Path), help="Do a recorded plan.json again, on the roles of now."
@@ -66,13 +65,13 @@ between = click.option(
 def run(
     session: Session,
     files: Sequence[Path],
-    seed: str,
-    repeat: int,
+    seed: str | None,
+    repeat: int | None,
     time_for_random: str | None,
     replay: Path | None,
     replay_targets: bool,
     dry_run: bool,
-    between: str,
+    between: str | None,
 ) -> None:
     """Break the running lab as scenario files say, measure what its users felt, and judge it.
 
@@ -83,8 +82,9 @@ def run(
         raise click.UsageError("--random makes a new plan, --replay takes a recorded one: give one")
     if replay_targets and not replay:
         raise click.UsageError("--replay-targets says how to --replay a plan.json; name it")
-    known = Known(session.known_plan)
-    seed = seed or fresh_seed()
+    known = Known(session.topology if dry_run else session.known_plan)
+    settings = session.settings
+    seed = seed or settings["seed"].value or fresh_seed()
     if time_for_random:
         todo = _at_random(files, known, seed, time_for_random)
     elif replay:
@@ -95,7 +95,8 @@ def run(
         for scenario, plan in todo:
             click.echo("\n".join([*planned(scenario, plan, known), ""]))
         return
-    series, status = _performed(session, [each for each in todo for _ in range(repeat)], between)
+    times = range(repeat or int(settings["repeat"].value))
+    series, status = _performed(session, [each for each in todo for _ in times], between)
     if replay:
         _tell_differences(from_file(replay), series)
     raise click.exceptions.Exit(int(status))
@@ -140,14 +141,18 @@ def _tell_differences(recorded: Plan, series: Series) -> None:
         click.echo("\n".join(["differs from the recorded run:", *found]) if found else "as it was recorded")
 
 
-def _performed(session: Session, todo: Todo, policy: str) -> tuple[Series, Status]:
+def _performed(session: Session, todo: Todo, between: str | None) -> tuple[Series, Status]:
     """Run them all on the running lab."""
     folder = _run_folder(session)
     with _alone(session, folder) as cluster:
-        series = Series(cluster, folder, Policy(policy), click.echo)
+        series = Series(cluster, folder, _policy(session, between), click.echo)
         status = series.run(todo)
     click.echo("\n".join(["", *series.summary()]))
     return series, status
+
+
+def _policy(session: Session, between: str | None) -> Policy:
+    return Policy(between or session.settings["between"].value)
 
 
 @contextmanager
@@ -200,7 +205,7 @@ def recheck(session: Session, folder: Path, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @between
 @pass_session
-def shrink(session: Session, folder: Path, between: str) -> None:
+def shrink(session: Session, folder: Path, between: str | None) -> None:
     """Find the fewest and shortest faults with which a run that was broken is broken still.
 
     Runs parts of its plan on the running lab until none can be left out, and the result three times more.
@@ -215,7 +220,7 @@ def shrink(session: Session, folder: Path, between: str) -> None:
 
         def breaks(tried: Plan) -> bool:
             place = target / f"try-{len(list(target.glob('try-*'))) + 1:02}"
-            series = Series(cluster, place, Policy(between), click.echo)
+            series = Series(cluster, place, _policy(session, between), click.echo)
             return series.run([(scenario, tried)]) is Status.BROKEN
 
         found = Shrinker(breaks).shrunk(plan)

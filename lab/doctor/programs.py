@@ -48,7 +48,7 @@ PROGRAMS = (
     Program(("nsenter",), ("util-linux",), "enters the lab's network"),
     Program(("dnsmasq",), ("dnsmasq-base",), "the daemon's bridge asks for it", private=True),
     Program(("gcc", "cc"), ("gcc", "libc6-dev"), "builds flanneld", building=True, flannel=True),
-    Program(("chromium",), ("chromium",), "opens reports in the tests", testing=True),
+    Program(("chromium",), ("chromium",), "opens reports in the unit tests; no lab needs it", testing=True),
 )
 
 

@@ -66,9 +66,10 @@ def _scenario(doings: list[Doing], known: Known, seed: str, seconds: float, lost
     phases = {STEADY: FIRST, FAULT: seconds - FIRST - LAST, RECOVERY: LAST}
     least = max(0.0, 1 - lost / (seconds - FIRST))
     words = [f"{doing.fault} of {doing.on}" for doing in doings]
+    count = f"{len(doings)} faults" if len(doings) != 1 else "1 fault"
     return Scenario(
         name=f"random-{seed}",
-        about=f"{len(doings)} faults at random, one at a time: {', '.join(words)}.",
+        about=f"{count} at random, one at a time: {', '.join(words)}.",
         phases=phases,
         faults=tuple(doings),
         probes=known.asked,

@@ -108,7 +108,8 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
     try:
         found = read(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), [f"{path}: cannot be read: {error}"]) from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(str(path), [f"{path}: cannot be read: {why}"]) from error
     if not any(record.get("kind") == "scenario" for record in found):
         raise ConfigError(str(path), [f"{path}: holds no run of a scenario"])
     return found

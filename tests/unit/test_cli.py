@@ -201,6 +201,14 @@ def test_a_dry_run_starts_nothing() -> None:
     assert "apiserver" not in result.output
 
 
+def test_the_machines_of_every_table_can_be_asked_for_like_a_stage() -> None:
+    result = thwlab("up", "--dry-run", "--until", "machines")
+    assert result.exit_code == 0
+    assert "k8s-worker2" in result.output
+    assert "each machine knows the others" in result.output
+    assert "etcd " not in result.output.partition("stages:")[2]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

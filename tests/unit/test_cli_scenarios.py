@@ -10,6 +10,7 @@ from stored_runs import TEXT, stored
 
 from lab.cli.app import cli
 from lab.faults.undo import owe
+from lab.state import StateFolder
 
 ROOT = Path(__file__).parents[2]
 GOOD = TEXT.replace("faults: []", "faults:\n  - {fault: kill, unit: etcd, on: k8s-master1}")
@@ -42,6 +43,30 @@ def test_a_plan_is_told_without_a_lab_and_its_seed_repeats_it(tmp_path: Path) ->
     assert thwlab("run", file, "--dry-run", "--seed", "7").output == told.output
     assert not (tmp_path / "artifacts").exists()
     assert not (tmp_path / "state").exists()
+
+
+def test_the_settings_of_pytest_are_those_of_the_command_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, GOOD)
+    monkeypatch.setenv("LAB_SEED", "7")
+    told = thwlab("run", file, "--dry-run")
+    assert "seed 7" in told.output
+    assert "seed 8" in thwlab("run", file, "--dry-run", "--seed", "8").output
+
+
+def test_a_dry_run_is_of_the_plan_named_now_whatever_lab_runs(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state" / "scenarios")
+    state.intend("incus", "the digest of another plan")
+    file = written(tmp_path, GOOD)
+    assert thwlab("run", file, "--dry-run").exit_code == 0
+    assert "another plan" in thwlab("run", file).output
+
+
+def test_a_folder_in_place_of_files_is_answered_with_their_pattern() -> None:
+    told = thwlab("run", "scenarios", "--dry-run")
+    assert told.exit_code == 2
+    assert "scenarios/*.yaml" in told.output
 
 
 def test_a_random_plan_is_made_of_the_files_and_repeats_by_its_seed() -> None:

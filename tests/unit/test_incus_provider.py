@@ -283,6 +283,15 @@ def test_the_plug_takes_the_link_first_and_gives_it_back_after_the_kill(
     assert steps[2]["devices"]["eth0"]["type"] == "nic"
 
 
+def test_a_command_on_a_machine_that_is_off_says_so_and_what_boots_it(
+    provider: IncusProvider, three: Daemon
+) -> None:
+    three.replies["POST /1.0/instances/k8s-lb/exec"] = refused(400, "Instance is not running")
+    machine = IncusMachine(guide_topology().node("k8s-lb"), provider.api)
+    with pytest.raises(LabError, match=r"k8s-lb is not running[\s\S]*thwlab up"):
+        machine.run("true")
+
+
 def test_pause_resume_and_boot_are_harmless_when_there_is_nothing_to_do(
     provider: IncusProvider, three: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,7 @@ def test_every_key_of_a_file_is_explained() -> None:
 
 def test_the_example_is_a_scenario() -> None:
     example = PAGE.read_text().partition("```yaml\n")[2].partition("```")[0]
-    assert scenario(example).name == "apiserver-crash"
+    assert scenario(example).name == "my-first"
 
 
 def test_every_invariant_has_a_sentence() -> None:

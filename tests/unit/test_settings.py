@@ -84,6 +84,7 @@ def test_every_setting_has_three_names_and_a_valid_default() -> None:
         ({"run": "a/b"}, {}, "'a/b' cannot be"),
         ({"run": "latest"}, {}, "that is the link to the newest run"),
         ({}, {"THWLAB_CACHEE": "/x"}, "THWLAB_CACHEE is not known; did you mean THWLAB_CACHE?"),
+        ({}, {"THWLAB_CASH": "/x"}, "THWLAB_CASH is not known; did you mean THWLAB_CACHE?"),
         ({}, {"THWLAB_STATES": "/x"}, "THWLAB_STATES is not known; did you mean THWLAB_STATE?"),
         ({}, {"THWLAB_BOX_SHA": "ab"}, "did you mean THWLAB_BOX_SHA256?"),
         ({}, {"THWLAB_STATE": "relative"}, "THWLAB_STATE: 'relative' is no absolute path; write '/"),

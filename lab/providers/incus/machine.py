@@ -4,7 +4,7 @@ from functools import partial
 
 from lab.errors import LabError
 from lab.machine import Machine, Result
-from lab.providers.incus.api import Api
+from lab.providers.incus.api import Api, ApiError
 from lab.providers.incus.execute import execute
 from lab.signatures import recognised
 from lab.topology import Node
@@ -23,7 +23,12 @@ class IncusMachine(Machine):
         self._path = f"/1.0/instances/{node.name}"
 
     def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:  # noqa: D102
-        return execute(self._api, self.name, argv, stdin=stdin, timeout=timeout)
+        try:
+            return execute(self._api, self.name, argv, stdin=stdin, timeout=timeout)
+        except ApiError as error:
+            if "is not running" in str(error):
+                raise LabError(f"{self.name} is not running", remedy="thwlab up boots it again") from error
+            raise
 
     def pull_plug(self) -> None:
         """Take the interface away, then kill; the interface comes back for the next boot."""
