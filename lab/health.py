@@ -33,10 +33,15 @@ def insist(what: str, check: Callable[[], T], timeout: float = SERVE_SECONDS, ev
 
 def planned(cluster: Cluster, machine: Machine) -> list[Component]:
     """Every component of the plan on this machine."""
-    cidrs = {node["metadata"]["name"]: IPv4Network(node["spec"]["podCIDR"]) for node in nodes(cluster)}
     platform = cluster.lab.provider.platform
-    every = (*components(cluster.topology, platform), *pod_network(cluster.topology, platform, cidrs))
+    network = pod_network(cluster.topology, platform, pod_cidrs(cluster))
+    every = (*components(cluster.topology, platform), *network)
     return [component for component in every if machine.node in component.nodes()]
+
+
+def pod_cidrs(cluster: Cluster) -> dict[str, IPv4Network]:
+    """By node, the range that the API gave it."""
+    return {node["metadata"]["name"]: IPv4Network(node["spec"]["podCIDR"]) for node in nodes(cluster)}
 
 
 def nodes(cluster: Cluster) -> list[dict[str, Any]]:

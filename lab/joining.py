@@ -1,6 +1,7 @@
 """Kubelets on their way into the cluster: their requests approved, until each serves with its certificate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -25,8 +26,15 @@ def await_joined(lab: Laboratory) -> None:
 
     Raises `WaitExpired` with what is still missing, and what those kubelets said last.
     """
-    try:
+    with kubelets_last_words(lab):
         wait_until("the kubelets to serve with certificates", partial(_check_joined, lab), timeout=TIMEOUT)
+
+
+@contextmanager
+def kubelets_last_words(lab: Laboratory) -> Iterator[None]:
+    """To a wait in here that expires, add what each worker's kubelet said last."""
+    try:
+        yield
     except WaitExpired as error:
         said = on_each(lab.of(Role.WORKER), _last_line)
         lines = "".join(f"; kubelet's last line on {name}: {line}" for name, line in said.items())

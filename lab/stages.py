@@ -19,7 +19,7 @@ from lab.components.kube_proxy import KubeProxy
 from lab.components.kubelet import Kubelet
 from lab.components.node_prep import Hosts, NodePrep
 from lab.components.scheduler import Scheduler
-from lab.joining import NODES, await_joined
+from lab.joining import NODES, await_joined, kubelets_last_words
 from lab.kubeapi import Refused
 from lab.laboratory import Laboratory
 from lab.machine import Machine
@@ -233,7 +233,8 @@ def _join(lab: Laboratory) -> None:
 def _pod_network(lab: Laboratory) -> list[str]:
     cidrs = wait_until("every node to get its pod range", lambda: _pod_cidrs(lab), timeout=60)
     changed = _install_these(pod_network(lab.topology, lab.provider.platform, cidrs), lab)
-    wait_until("every node to be Ready", lambda: _check_ready(lab), timeout=90)
+    with kubelets_last_words(lab):
+        wait_until("every node to be Ready", lambda: _check_ready(lab), timeout=90)
     return changed
 
 

@@ -11,7 +11,14 @@ from lab.machine import File, Platform
 from lab.pki import Credentials
 from lab.topology import Node, Role, Topology
 
-CONFLIST = "/etc/cni/net.d/10-thwlab.conflist"
+CNI_FOLDER, CNI_FILE = "/etc/cni/net.d", "10-thwlab.conflist"
+CONFLIST = f"{CNI_FOLDER}/{CNI_FILE}"
+# The runtime takes the first by name, whosever it is, and says nothing.
+FIRST = rf"""
+first=$(ls {CNI_FOLDER} | grep -E '\.(conf|conflist|json)$' | LC_ALL=C sort | head -n 1)
+[ "$first" = {CNI_FILE} ] && exit 0
+echo "CNI: the runtime takes {CNI_FOLDER}/$first before {CONFLIST}"
+exit 1"""
 FLANNEL_CONFIG = "/etc/kube-flannel/net-conf.json"
 FLANNEL_CNI = "/usr/local/lib/thwlab/flannel-conflist"
 SUBNET_FILE = "/run/flannel/subnet.env"
@@ -79,6 +86,11 @@ class CniRouted(PodRoutes):
         config = render("cni.conflist.j2", subnet=self.pod_cidrs[node.name], mtu=None)
         return [File(CONFLIST, config), *routes]
 
+    def probe(self, node: Node) -> str:
+        """Routes, and on a worker a CNI configuration that nothing stands before."""
+        routes = super().probe(node)
+        return f"{routes}{FIRST}" if node.name in self.pod_cidrs else routes
+
 
 class CniFlannel(Component):
     """flanneld as a unit, with VXLAN; it speaks to the API as the node does."""
@@ -99,9 +111,9 @@ class CniFlannel(Component):
         ]
 
     def probe(self, node: Node) -> str:
-        """It has a lease, and the CNI configuration is made from it."""
+        """It has a lease, and the CNI configuration is made from it and nothing stands before it."""
         healthy = f"{CURL} -f http://127.0.0.1:{FLANNEL_HEALTH_PORT}/healthz"
-        return f"systemctl is-active {self.unit} && {healthy} && test -s {CONFLIST}"
+        return f"systemctl is-active {self.unit} && {healthy} && test -s {CONFLIST} || exit 1{FIRST}"
 
     def _script(self) -> bytes:
         conflist = render("cni.conflist.j2", subnet="$subnet", mtu="$FLANNEL_MTU").decode()

@@ -176,9 +176,9 @@ def why_away(cluster: Cluster, machine: Machine) -> str:
         return f"its kubelet is {state} and has no client certificate"
     certificate = x509.load_pem_x509_certificate(lying.out)
     end = certificate.not_valid_after_utc
-    if not is_issued_by(certificate, x509.load_pem_x509_certificate(cluster.credentials.ca("kubernetes"))):
+    if wrong := wrong_identity(certificate, cluster.credentials.ca("kubernetes"), machine.name):
         return (
-            f"its kubelet is {state}, its client certificate is by another CA than the cluster's; remedy: "
+            f"its kubelet is {state}, its client certificate is {wrong}; remedy: "
             f"on {machine.name} remove {CURRENT} and {KUBECONFIG}, then `systemctl restart kubelet`"
         )
     if end > datetime.now(UTC):
@@ -190,6 +190,15 @@ def why_away(cluster: Cluster, machine: Machine) -> str:
         f"client certificate ended at {end}, {told}; remedy: `thwlab up` renews the token and writes it to "
         f"{machine.name}, then `systemctl restart kubelet` there"
     )
+
+
+def wrong_identity(certificate: x509.Certificate, ca: bytes, node: str) -> str:
+    """What makes a kubelet's client certificate no good for this node, whenever it ends; nothing if it is."""
+    if not is_issued_by(certificate, x509.load_pem_x509_certificate(ca)):
+        return "by another CA than the cluster's"
+    name, _ = named(certificate)
+    wanted = f"system:node:{node}"
+    return "" if name == wanted else f"that of {name}, not of {wanted}"
 
 
 # Reads its CA and certificate from the kubeconfig, as the kubelet does; prints "STATUS TEXT" per request.

@@ -9,8 +9,11 @@ from support_pod_manifests import ACCOUNT
 from support_pods import Pod, PodSet, ask, http, insist, seen, shell
 
 from lab.cluster import Cluster
+from lab.components.catalogue import pod_network
+from lab.health import pod_cidrs
 from lab.machine import on_each
 from lab.topology import Cni, Profile
+from lab.wait import NotYet
 
 pytestmark = pytest.mark.e2e
 Answers = dict[str, str]
@@ -30,6 +33,20 @@ for i in $(seq CALLS); do
 done
 ask </dev/null
 """
+
+
+def test_every_machine_has_the_plans_routes_and_no_network_before_the_plans(lab_network: Cluster) -> None:
+    """A foreign CNI configuration of an earlier name would be taken in silence, for new pods only."""
+    topology, platform = lab_network.topology, lab_network.lab.provider.platform
+    parts = pod_network(topology, platform, pod_cidrs(lab_network))
+    complaints = []
+    for part in parts:
+        for machine in lab_network.lab.at(part.nodes()):
+            try:
+                part.check_ready(machine)
+            except NotYet as seen:
+                complaints.append(f"{part.name} on {machine.name}: {seen}")
+    insist(complaints)
 
 
 # -- addresses -------------------------------------------------------------------------------------

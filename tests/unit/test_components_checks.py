@@ -129,9 +129,25 @@ def test_a_missing_route_is_named(tmp_path: Path) -> None:
         CniRouted(PLAN, CONTAINER, POD_CIDRS).check_ready(worker(tmp_path, ip="true"))
 
 
+ROUTE = "echo 10.10.1.0/24 via 192.168.100.22 dev eth0"
+
+
 def test_every_route_there_is_ready(tmp_path: Path) -> None:
-    ip = "echo 10.10.1.0/24 via 192.168.100.22 dev eth0"
-    CniRouted(PLAN, CONTAINER, POD_CIDRS).check_ready(worker(tmp_path, ip=ip))
+    machine = worker(tmp_path, ip=ROUTE, ls="printf '%s\\n' 10-thwlab.conflist 87-other.conf")
+    CniRouted(PLAN, CONTAINER, POD_CIDRS).check_ready(machine)
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ("10-thwlab.conflist 00-other.conf", "takes /etc/cni/net.d/00-other.conf before"),
+        ("", "takes /etc/cni/net.d/ before"),
+    ],
+)
+def test_a_network_that_the_runtime_takes_first_is_named(tmp_path: Path, there: str, said: str) -> None:
+    machine = worker(tmp_path, ip=ROUTE, ls=f"printf '%s\\n' {there}")
+    with pytest.raises(NotYet, match=said):
+        CniRouted(PLAN, CONTAINER, POD_CIDRS).check_ready(machine)
 
 
 def test_a_crash_loop_ends_the_wait_with_its_cause(tmp_path: Path) -> None:

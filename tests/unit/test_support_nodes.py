@@ -6,7 +6,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from fixed import guide_topology
-from support_nodes import FOREIGN, is_issued_by, renewal_request, serving_request
+from support_nodes import FOREIGN, is_issued_by, renewal_request, serving_request, wrong_identity
 
 from lab.pki import Usage, foreign_ca, issue
 
@@ -27,6 +27,15 @@ def test_a_ca_of_the_same_name_has_not_signed_it() -> None:
 def test_a_ca_of_another_name_has_not_signed_it() -> None:
     leaf = x509.load_pem_x509_certificate(issue(foreign_ca("etcd"), cn="x", usages={Usage.CLIENT}).cert)
     assert not is_issued_by(leaf, x509.load_pem_x509_certificate(foreign_ca("kubernetes").cert))
+
+
+def test_a_kubelets_certificate_is_good_for_its_own_node_alone() -> None:
+    own, other = foreign_ca("kubernetes"), foreign_ca("kubernetes")
+    pem = issue(own, cn="system:node:k8s-worker2", o="system:nodes", usages={Usage.CLIENT}).cert
+    leaf = x509.load_pem_x509_certificate(pem)
+    assert wrong_identity(leaf, own.cert, "k8s-worker2") == ""
+    assert "that of system:node:k8s-worker2" in wrong_identity(leaf, own.cert, "k8s-worker1")
+    assert "another CA" in wrong_identity(leaf, other.cert, "k8s-worker2")
 
 
 def test_a_renewal_is_as_a_kubelet_makes_it() -> None:

@@ -23,6 +23,7 @@ TurnsRed = Callable[..., None]
 KNOWN = "test_nodes.py::test_every_kubelet_is_a_node_by_its_certificate"
 TRAFFIC = "test_services.py::test_every_kube_proxy_says_that_its_node_may_get_traffic"
 REACHED = "test_services.py::test_a_pod_behind_a_cluster_ip_sees_the_pod_that_asks"
+OURS = "test_network.py::test_every_machine_has_the_plans_routes_and_no_network_before_the_plans"
 CONFLIST = "/etc/cni/net.d/10-thwlab.conflist"
 
 
@@ -84,6 +85,21 @@ def test_a_pod_network_of_another_range(lab: Cluster, worker: Machine) -> None:
         worker.apply([File(CONFLIST, right.encode())])
         lab.api().delete(f"/api/v1/namespaces/{name}")
     insist_green(lab, "test_network.py")
+
+
+def test_a_foreign_network_that_the_runtime_takes_first(
+    lab: Cluster, worker: Machine, turns_red: TurnsRed
+) -> None:
+    """Pods that were there go on; new ones would get addresses that no route leads to."""
+    if lab.topology.cni is not Cni.ROUTED:
+        pytest.skip("flannel's pods go another way")
+    foreign = "/etc/cni/net.d/00-other.conflist"
+    try:
+        worker.apply([File(foreign, worker.check("cat", CONFLIST).replace("10.10.", "10.99.").encode())])
+        turns_red(OURS, "BROKEN  network", f"cni on {worker.name}", f"takes {foreign} before")
+    finally:
+        worker.check("rm", "-f", foreign)
+    insist_green(lab, OURS)
 
 
 def test_a_worker_whose_rules_for_services_are_gone(
