@@ -64,6 +64,23 @@ class KubeApi:
             headers={"Content-Type": "application/apply-patch+yaml"},
         ).json()
 
+    def ensure(self, manifest: Mapping[str, Any]) -> bool:
+        """Have the object as described; whether that changed it.  To look first costs less than to apply."""
+        live = self._find(path_of(manifest))
+        if live is not None and covers(live, manifest):
+            return False
+        applied = self.apply(manifest)
+        return live is None or _revision(applied) != _revision(live)
+
+    def _find(self, path: str) -> Any:
+        """What stands at the path, or None."""
+        try:
+            return self.get(path)
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return None
+
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         """Replace what stands at the path."""
         return self._request("PUT", path, json=dict(body)).json()
@@ -107,6 +124,24 @@ def path_of(manifest: Mapping[str, Any]) -> str:
         return f"{root}/{PLURALS[kind]}/{name}"
     namespace = manifest["metadata"].get("namespace", "default")
     return f"{root}/namespaces/{namespace}/{PLURALS[kind]}/{name}"
+
+
+def covers(live: Any, wanted: Any) -> bool:
+    """Whether an object has all that a manifest says, whatever else it has.  Pure.
+
+    Lists must be as long: who adds a rule to a role has changed it.  A value that the API writes in another
+    way, such as a quantity, is not seen to be equal, which costs an apply and no more.
+    """
+    if isinstance(wanted, Mapping):
+        return isinstance(live, Mapping) and all(k in live and covers(live[k], v) for k, v in wanted.items())
+    if isinstance(wanted, list):
+        same = isinstance(live, list) and len(live) == len(wanted)
+        return same and all(covers(one, other) for one, other in zip(live, wanted, strict=True))
+    return bool(live == wanted)
+
+
+def _revision(live: Mapping[str, Any]) -> Any:
+    return live["metadata"].get("resourceVersion")
 
 
 def _reason(response: httpx2.Response) -> str:

@@ -186,9 +186,9 @@ def _install_balancer(lab: Laboratory) -> list[str]:
     return _install_these([balancer(lab.topology, lab.provider.platform)], lab)
 
 
-def _apply_access(lab: Laboratory) -> None:
-    for addon in access(lab.topology):
-        apply(addon, lab.api(_first_master(lab)), lab.credentials)
+def _apply_access(lab: Laboratory) -> list[str]:
+    api = lab.api(_first_master(lab))
+    return [each for addon in access(lab.topology) for each in apply(addon, api, lab.credentials)]
 
 
 def _control_plane(lab: Laboratory) -> list[str]:
@@ -213,12 +213,17 @@ def _check_api(lab: Laboratory) -> None:
 
 
 def _check_leaders(lab: Laboratory) -> None:
+    """A holder is named HOST_UUID; one of no master of the plan is a stranger, and then nobody works."""
+    masters = {node.name for node in lab.topology.of(Role.CONTROL_PLANE)}
     held = {
-        lease["metadata"]["name"]: lease["spec"].get("holderIdentity")
+        lease["metadata"]["name"]: lease["spec"].get("holderIdentity") or "nobody"
         for lease in lab.api(_first_master(lab)).items(LEASES)
     }
-    if lacking := [kind.name for kind in CONTROLLERS if not held.get(kind.name)]:
-        raise NotYet(f"nobody leads {', '.join(lacking)}")
+    holders = {kind.name: held.get(kind.name, "nobody") for kind in CONTROLLERS}
+    if strange := [
+        f"{who} leads {what}" for what, who in holders.items() if who.split("_")[0] not in masters
+    ]:
+        raise NotYet("; ".join(strange))
 
 
 def _first_master(lab: Laboratory) -> str:
@@ -257,7 +262,8 @@ def _check_ready(lab: Laboratory) -> None:
         raise NotYet("; ".join(unready))
 
 
-def _addon(name: str, lab: Laboratory) -> None:
+def _addon(name: str, lab: Laboratory) -> list[str]:
     addon = next(each for each in chosen(lab.topology) if each.name == name)
-    apply(addon, lab.api(), lab.credentials)
+    changed = apply(addon, lab.api(), lab.credentials)
     await_ready(addon, lab.api(), lab.of(Role.WORKER))
+    return changed

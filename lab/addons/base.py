@@ -56,10 +56,14 @@ class Rights(Addon):
         return
 
 
-def apply(addon: Addon, api: KubeApi, credentials: Credentials) -> None:
-    """Have the addon's objects in the cluster as described; the same again changes nothing."""
+def apply(addon: Addon, api: KubeApi, credentials: Credentials) -> list[str]:
+    """Have the addon's objects in the cluster as described; those that had to change, as KIND NAME."""
+    changed = []
     for manifest in addon.manifests(credentials):
-        wait_until(f"applying {path_of(manifest)}", partial(api.apply, manifest), timeout=addon.ready_timeout)
+        ensure = partial(api.ensure, manifest)
+        if wait_until(f"applying {path_of(manifest)}", ensure, timeout=addon.ready_timeout):
+            changed.append(f"{manifest['kind']} {manifest['metadata']['name']}")
+    return changed
 
 
 def install(addon: Addon, api: KubeApi, credentials: Credentials, workers: Sequence[Machine]) -> None:

@@ -213,8 +213,9 @@ class Api:
     def __init__(self, available: int = 2) -> None:
         self.available, self.applied = available, []
 
-    def apply(self, manifest: dict[str, Any]) -> None:
+    def ensure(self, manifest: dict[str, Any]) -> bool:
         self.applied.append(path_of(manifest))
+        return manifest["kind"] == "Deployment"
 
     def get(self, path: str) -> dict[str, Any]:
         return {"status": {"availableReplicas": self.available}}
@@ -264,5 +265,6 @@ def test_dns_with_one_pod_of_two_is_not_ready() -> None:
 )
 def test_every_object_has_a_place_in_the_api(addon: Addon) -> None:
     api = Api()
-    apply(addon, api, fixed_credentials())
+    changed = apply(addon, api, fixed_credentials())
+    assert changed == (["Deployment coredns"] if addon.name == "coredns" else [])
     assert len(set(api.applied)) == len(addon.manifests(fixed_credentials()))

@@ -11,11 +11,11 @@ from fixed import guide_topology
 from https_server import Request, Server, serving
 
 from lab.errors import ClusterError
-from lab.kubeapi import KubeApi, Refused, path_of
+from lab.kubeapi import KubeApi, Refused, covers, path_of
 from lab.pki import Credentials, load_or_create
 from lab.wait import NotYet
 
-CONFIG_MAP = {
+CONFIG_MAP: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "ConfigMap",
     "metadata": {"name": "coredns", "namespace": "kube-system"},
@@ -74,6 +74,51 @@ def test_apply_is_server_side(api: KubeApi, server: Server) -> None:
     assert "fieldManager=thwlab" in seen.path
     assert "force=true" in seen.path
     assert json.loads(seen.body) == CONFIG_MAP
+
+
+LIVE = {**CONFIG_MAP, "metadata": {**CONFIG_MAP["metadata"], "resourceVersion": "7"}}
+ALTERED = {**LIVE, "data": {"Corefile": "o"}}
+
+
+@pytest.mark.parametrize(
+    ("found", "applied", "asked", "changed"),
+    [
+        ((200, LIVE), LIVE, ["GET"], False),
+        ((200, {**LIVE, "data": {"Corefile": "ü", "more": "of another's"}}), LIVE, ["GET"], False),
+        ((200, ALTERED), {"metadata": {"resourceVersion": "8"}}, ["GET", "PATCH"], True),
+        ((200, ALTERED), LIVE, ["GET", "PATCH"], False),
+        ((404, MISSING), LIVE, ["GET", "PATCH"], True),
+    ],
+    ids=["as described", "with more", "altered", "written in another way", "gone"],
+)
+def test_an_object_is_applied_only_where_it_is_not_as_described(
+    api: KubeApi, server: Server, replies: Replies, found: Any, applied: Any, asked: list[str], changed: bool
+) -> None:
+    replies["GET"], replies["PATCH"] = found, (200, applied)
+    assert api.ensure(CONFIG_MAP) is changed
+    assert [seen.method for seen in server.seen] == asked
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_absent(api: KubeApi, replies: Replies) -> None:
+    replies["GET"] = (500, MISSING)
+    with pytest.raises(Refused):
+        api.ensure(CONFIG_MAP)
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "covered"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}, True),
+        ({"a": {"b": 1}}, {"a": {"b": 2}}, False),
+        ({"a": [1, 2]}, {"a": [1]}, False),
+        ({"a": [{"b": 1, "c": 2}]}, {"a": [{"b": 1}]}, True),
+        ({}, {"a": {}}, False),
+        ("1", 1, False),
+        (None, [], False),
+    ],
+)
+def test_what_covers_a_manifest(live: Any, wanted: Any, covered: bool) -> None:
+    assert covers(live, wanted) is covered
 
 
 def test_put_and_post_send_json(api: KubeApi, server: Server) -> None:

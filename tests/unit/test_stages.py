@@ -170,3 +170,28 @@ def test_no_master_is_installed_twice(monkeypatch: pytest.MonkeyPatch, slow: boo
     )
     {stage.name: stage for stage in stages_for(plan)}["every-master"].act(lab)  # type: ignore[arg-type]
     assert seen == wanted
+
+
+@pytest.mark.parametrize(
+    ("holder", "said"),
+    [
+        ("", "nobody leads kube-scheduler"),
+        ("stranger", "stranger leads kube-scheduler"),
+        ("k8s-worker1_0f1e", "k8s-worker1_0f1e leads kube-scheduler"),
+    ],
+)
+def test_only_a_master_of_the_plan_leads(holder: str, said: str) -> None:
+    leases = {"kube-controller-manager": "k8s-master2_0f1e", "kube-scheduler": holder}
+    with pytest.raises(NotYet) as seen:
+        module._check_leaders(leading(leases))
+    assert str(seen.value) == said
+    module._check_leaders(leading({**leases, "kube-scheduler": "k8s-master1_0f1e"}))
+
+
+def leading(leases: dict[str, str]) -> Any:
+    """A lab whose API knows these leases."""
+    items = [
+        {"metadata": {"name": name}, "spec": {"holderIdentity": holder}} for name, holder in leases.items()
+    ]
+    api = SimpleNamespace(items=lambda _: items)
+    return SimpleNamespace(topology=load_topology(), api=lambda _: api)
