@@ -37,9 +37,13 @@ class Balancer(StrEnum):
 
 
 class ApiserverEtcd(StrEnum):
-    """Which etcd members an apiserver asks: the one on its own machine, or each in turn."""
+    """Which etcd members an apiserver asks: the one on its own machine, or each in turn.
+
+    One that is `BOUND` asks its own and ends with it: a balancer sees at once that it serves nobody.
+    """
 
     OWN = "own"
+    BOUND = "bound"
     ALL = "all"
 
 
@@ -147,6 +151,14 @@ class Topology:
         """Which etcd members apiservers ask; the guide's ask all."""
         by_profile = ApiserverEtcd.ALL if self.profile is Profile.GUIDE else ApiserverEtcd.OWN
         return self.apiserver_etcd or by_profile
+
+    def asks_own_member(self, node: Node) -> bool:
+        """Whether the apiserver of this node has one etcd member, that of its machine."""
+        return self.etcd_choice is not ApiserverEtcd.ALL and {Role.ETCD, Role.CONTROL_PLANE} <= node.roles
+
+    def ends_with_its_member(self, node: Node) -> bool:
+        """Whether the apiserver of this node is stopped when etcd on its machine is down."""
+        return self.etcd_choice is ApiserverEtcd.BOUND and self.asks_own_member(node)
 
     @property
     def api_address(self) -> IPv4Address:

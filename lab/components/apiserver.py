@@ -18,7 +18,7 @@ from lab.components.rendering import (
 )
 from lab.machine import File
 from lab.pki import CA_FILES, Credentials, paths
-from lab.topology import ApiserverEtcd, Node, Role, Topology
+from lab.topology import Node, Role
 
 USES = ("kubernetes", "apiserver-etcd-client", "apiserver-kubelet-client", "front-proxy-client")
 AUTHENTICATION = f"{CFG}/authentication-config.yml"
@@ -116,7 +116,7 @@ class ApiServer(Component):
         With all of them a third of what every apiserver asks hangs once a member's machine loses its power,
         for the ten seconds after which its client gives up a silent connection.
         """
-        return (node,) if asks_own_member_only(self.topology, node) else self.topology.of(Role.ETCD)
+        return (node,) if self.topology.asks_own_member(node) else self.topology.of(Role.ETCD)
 
     def _identities(self) -> dict[str, str]:
         serving, etcd = paths("kubernetes"), paths("apiserver-etcd-client")
@@ -152,11 +152,6 @@ class ApiServer(Component):
     def _guide_files(self, credentials: Credentials) -> list[File]:
         token = credentials.bootstrap_token.text
         return [secret(TOKENS, f'{token},kubelet-bootstrap,10001,"system:node-bootstrapper"\n')]
-
-
-def asks_own_member_only(topology: Topology, node: Node) -> bool:
-    """Whether the apiserver of this node has one etcd member, that of its machine."""
-    return topology.etcd_choice is ApiserverEtcd.OWN and Role.ETCD in node.roles
 
 
 # `curl -f` would hide which checks fail, and a failing body still holds lines that say ok.

@@ -9,6 +9,12 @@ from lab.topology import Node, Role, Topology
 CLIENT_PORT, PEER_PORT = 2379, 2380
 DATA = "/var/lib/etcd/default.etcd"
 MUTUAL = {"client-cert-auth": "true", "peer-client-cert-auth": "true"}
+# Here and not in the apiserver's own unit, which may be started before this one is there.
+BOND = "/etc/systemd/system/kube-apiserver.service.d/10-member.conf"
+BOUND = (
+    b"[Unit]\n# Without its only member it would refuse what another apiserver does.\nBindsTo=etcd.service\n"
+)
+AGAIN = {"ExecStartPost": "-/bin/systemctl start --no-block kube-apiserver.service"}
 USES = ("etcd-server", "etcd-peer", "etcd-gateway", "etcd-client")
 
 
@@ -31,9 +37,10 @@ class Etcd(Component):
         pairs = [file for use in USES for file in pair_files(credentials, use, node)]
         return [
             File(f"{ETCD}/cfg/etcd.conf", environment(self._settings(node))),
-            self._service().file(self.unit),
+            self._service(node).file(self.unit),
             ca_file(credentials, "etcd"),
             *pairs,
+            *([File(BOND, BOUND)] if self.topology.ends_with_its_member(node) else []),
         ]
 
     def probe(self, node: Node) -> str:
@@ -56,7 +63,7 @@ class Etcd(Component):
             "ETCD_INITIAL_CLUSTER_STATE": "existing" if node.name in self.joining else "new",
         }
 
-    def _service(self) -> Service:
+    def _service(self, node: Node) -> Service:
         flags = " ".join(f"--{flag}={value}" for flag, value in self._tls().items())
         return Service(
             "Etcd Server",
@@ -65,6 +72,7 @@ class Etcd(Component):
             settings={
                 "EnvironmentFile": f"{ETCD}/cfg/etcd.conf",
                 **RESTART[self.topology.profile],
+                **(AGAIN if self.topology.ends_with_its_member(node) else {}),
                 "LimitNOFILE": "65536",
             },
         )

@@ -1,6 +1,5 @@
 """HAProxy in layer 4 before the apiservers, the alternative to nginx."""
 
-from lab.components.apiserver import asks_own_member_only
 from lab.components.balancer import LayerFourBalancer
 from lab.components.rendering import RESTART, Service, ca_file, render
 from lab.machine import File
@@ -28,7 +27,7 @@ class Haproxy(LayerFourBalancer):
             hardened=self.hardened,
             ca=CA_FILES["kubernetes"],
             fall=FALL,
-            etcd_counts=all(asks_own_member_only(self.topology, node) for node in self.topology.of(MASTER)),
+            etcd_counts=all(self.topology.asks_own_member(node) for node in self.topology.of(MASTER)),
         )
         return [
             File("/etc/haproxy/haproxy.cfg", config),

@@ -15,10 +15,10 @@ from jinja2 import UndefinedError
 from lab.components.apiserver import ApiServer
 from lab.components.catalogue import components, pod_network
 from lab.components.cni import CniRouted
-from lab.components.etcd import Etcd
+from lab.components.etcd import BOND, Etcd
 from lab.components.rendering import options, render
 from lab.machine import Platform, Substrate
-from lab.topology import Balancer, Cni, Node, Profile, ProxyMode, Role, Topology
+from lab.topology import ApiserverEtcd, Balancer, Cni, Node, Profile, ProxyMode, Role, Topology
 
 PLAN = guide_topology()
 GUIDE = replace(PLAN, profile=Profile.GUIDE)
@@ -209,6 +209,18 @@ def test_nginx_notices_a_dead_apiserver_after_a_second_and_cuts_no_watch() -> No
     content = text(PLAN, "k8s-lb", "/etc/nginx/nginx.conf")
     for setting in ("proxy_connect_timeout 1s", "max_fails=1 fail_timeout=2s", "zone ", "proxy_timeout 24h"):
         assert setting in content
+
+
+def test_an_apiserver_that_is_bound_ends_with_its_member_and_comes_back_with_it() -> None:
+    bound = replace(PLAN, apiserver_etcd=ApiserverEtcd.BOUND)
+    assert "BindsTo=etcd.service" in text(bound, "k8s-master1", BOND)
+    unit = "/etc/systemd/system/etcd.service"
+    assert "ExecStartPost=-/bin/systemctl start --no-block kube-apiserver.service" in text(
+        bound, "k8s-master1", unit
+    )
+    for plan, node in ((PLAN, "k8s-master1"), (bound, "k8s-lb")):
+        assert "ExecStartPost" not in text(plan, node, unit)
+        assert BOND not in files_of(plan, CONTAINER, plan.node(node))
 
 
 def test_haproxy_asks_about_etcd_only_where_each_apiserver_has_a_member_of_its_own() -> None:
