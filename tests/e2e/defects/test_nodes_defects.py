@@ -4,9 +4,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from support_dropin import insist_green, mounted
+from support_eventually import eventually
 
 from lab.addons.base import cluster_role, cluster_role_binding
 from lab.cluster import Cluster
@@ -14,6 +16,7 @@ from lab.kubeapi import path_of
 from lab.machine import File
 from lab.pki import Usage, issue
 from lab.topology import Role
+from lab.wait import NotYet
 
 pytestmark = pytest.mark.defects
 TurnsRed = Callable[..., None]
@@ -25,17 +28,36 @@ SCHEDULER = "test_identity.py::test_a_program_may_do_its_own_work_and_nothing_of
 
 @contextmanager
 def granted(lab: Cluster, kind: str, whom: str, resource: str, *verbs: str) -> Iterator[None]:
-    """A right of the core group, given to somebody in the whole cluster, for the body."""
+    """A right of the core group, given to somebody in the whole cluster, for the body.
+
+    Each apiserver has heard of it when the body begins, and that it is gone when all is over.
+    """
     name = f"defect-{uuid.uuid4().hex[:8]}"
     rules = [{"apiGroups": [""], "resources": [resource], "verbs": list(verbs)}]
     given = (cluster_role(name, rules), cluster_role_binding(name, name, kind, whom))
     try:
         for manifest in given:
             lab.api().apply(manifest)
+        _await_right(lab, kind, whom, resource, verbs[-1], allowed=True)
         yield
     finally:
         for manifest in given:
             lab.api().delete(path_of(manifest))
+        _await_right(lab, kind, whom, resource, verbs[-1], allowed=False)
+
+
+def _await_right(lab: Cluster, kind: str, whom: str, resource: str, verb: str, *, allowed: bool) -> None:
+    who = {"user": whom} if kind == "User" else {"user": "defect", "groups": [whom]}
+    spec = {**who, "resourceAttributes": {"resource": resource, "verb": verb}}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+
+    def check(master: str) -> None:
+        said = lab.api(master).post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]
+        if said["allowed"] is not allowed:
+            raise NotYet(f"{master}: {whom} may {verb} {resource}: {said}")
+
+    for node in lab.topology.of(Role.CONTROL_PLANE):
+        eventually(f"{node.name} to know who may {verb} {resource}", partial(check, node.name), timeout=30)
 
 
 def test_nodes_that_may_read_every_secret(lab: Cluster, turns_red: TurnsRed) -> None:
