@@ -97,15 +97,18 @@ def shown_to_itself(machine: Machine) -> str:
 
 
 def refused_handshakes(machine: Machine) -> list[str]:
-    """Handshakes that the running etcd refused to callers on its own machine's loopback."""
+    """Handshakes that the running etcd refused to callers on its own machine, by loopback or its address.
+
+    Its gateway calls it by whichever of its addresses it was itself called by.
+    """
     log = machine.check("sh", "-c", _JOURNAL, timeout=20)
     entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    return [_refusal(each) for each in entries if _is_refusal(each)]
+    own = ("127.", "[::1]", "@", f"{machine.node.address}:")
+    return [_refusal(each) for each in entries if _is_refusal(each, own)]
 
 
-def _is_refusal(entry: dict[str, Any]) -> bool:
-    remote = str(entry.get("remote-addr", ""))
-    return "rejected connection" in entry.get("msg", "") and remote.startswith(("127.", "[::1]", "@"))
+def _is_refusal(entry: dict[str, Any], own: tuple[str, ...]) -> bool:
+    return "rejected connection" in entry.get("msg", "") and str(entry.get("remote-addr", "")).startswith(own)
 
 
 def _refusal(entry: dict[str, Any]) -> str:

@@ -170,7 +170,7 @@ def test_the_json_gateway_of_each_member_answers(lab_etcd: Cluster) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_member_has_refused_a_handshake_on_its_own_loopback(lab_etcd: Cluster) -> None:
+def test_no_member_has_refused_a_handshake_of_its_own_machine(lab_etcd: Cluster) -> None:
     found = on_each(lab_etcd.of(Role.ETCD), refused_handshakes)
     wrong = [f"{name}: {len(seen)} refused, the last {seen[-1]}" for name, seen in found.items() if seen]
     assert not wrong, "\n".join(wrong)

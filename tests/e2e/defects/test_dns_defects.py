@@ -50,7 +50,7 @@ def test_a_coredns_that_ends_at_once(lab: Cluster, turns_red: TurnsRed) -> None:
     kubectl = partial(lab.kubectl, "-n", "kube-system", "patch", "deployment", "coredns")
     try:
         kubectl("--patch", patch)
-        eventually("a CoreDNS to end", partial(_check_ended, lab), timeout=30)
+        eventually("a CoreDNS to end", partial(_check_ended, lab), timeout=90)
         turns_red(PLACED, "coredns-", "CrashLoopBackOff", "its last words", "Error during parsing")
     finally:
         kubectl("--type=json", "--patch", back)

@@ -57,7 +57,7 @@ def test_a_gateway_that_shows_a_servers_certificate(
             await_members(lab)
             gateway = "test_etcd.py::test_the_json_gateway_of_each_member_answers"
             turns_red(gateway, name, victim.name, "TLS Web Server Auth", "needs TLS Web Client Auth")
-            turns_red("test_etcd.py::test_no_member_has_refused_a_handshake_on_its_own_loopback", victim.name)
+            turns_red("test_etcd.py::test_no_member_has_refused_a_handshake_of_its_own_machine", victim.name)
             assert not absent(lab), "health was expected to stay green, which is what makes this hard to see"
     finally:
         await_members(lab)

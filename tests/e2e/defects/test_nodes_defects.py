@@ -63,7 +63,7 @@ def _await_right(lab: Cluster, kind: str, whom: str, resource: str, verb: str, *
 def test_nodes_that_may_read_every_secret(lab: Cluster, turns_red: TurnsRed) -> None:
     with granted(lab, "Group", "system:nodes", "secrets", "get", "list"):
         reads = [f"{node.name}, GET " for node in lab.topology.of(Role.WORKER)]
-        turns_red(ISOLATED, *reads, "/secrets/of-nobody: got 200, not 403")
+        turns_red(ISOLATED, *reads, "/secrets/of-nobody: got 200 from")
     insist_green(lab, ISOLATED)
 
 
