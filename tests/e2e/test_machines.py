@@ -82,6 +82,22 @@ def _is_loopback(words: list[str]) -> bool:
     return words[1:2] != [] and words[1].startswith("127.")
 
 
+def test_no_machine_has_two_ways_out(lab_machines: Cluster) -> None:
+    """Of two default routes the one with the lower metric wins, whoever added it, and answers go astray."""
+    seen = on_each(
+        list(lab_machines.machines.values()),
+        lambda machine: machine.check("ip", "-4", "route", "show", "default").strip().splitlines(),
+    )
+    insist(
+        [
+            f"{name} has {len(routes)} default routes: {'; '.join(map(str.strip, routes)) or '(none)'}"
+            for name, routes in seen.items()
+            if len(routes) != 1
+        ],
+        "ip route del default via … on that machine, for the one that is not its own",
+    )
+
+
 def test_no_file_system_of_a_machine_is_full(lab_machines: Cluster) -> None:
     """Neither its room nor its inodes: etcd, containerd, kubelet and logs each stop in a way of their own."""
     seen = on_each(list(lab_machines.machines.values()), lambda m: m.check("sh", "-c", _ROOM, timeout=20))

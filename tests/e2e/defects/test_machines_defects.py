@@ -14,6 +14,7 @@ from lab.topology import Role
 pytestmark = pytest.mark.defects
 TurnsRed = Callable[..., None]
 ROOM = "test_machines.py::test_no_file_system_of_a_machine_is_full"
+ONE_WAY_OUT = "test_machines.py::test_no_machine_has_two_ways_out"
 WHOLE = "test_network.py::test_packets_as_large_as_the_pods_link_allows_arrive_unfragmented"
 
 
@@ -41,6 +42,17 @@ def test_a_name_that_leads_to_another_machine(lab: Cluster) -> None:
     wrong = f"{victim.name} takes {last.name} for {other.node.address}, not {last.address}"
     assert wrong in str(said.value), said.value
     test_machines.test_every_machine_knows_every_other_by_name(lab)
+
+
+def test_a_second_default_route(lab: Cluster, two: tuple[Machine, Machine], turns_red: TurnsRed) -> None:
+    machine, other = two
+    route = ("default", "via", str(other.node.address), "metric", "7")
+    try:
+        machine.check("ip", "route", "add", *route)
+        turns_red(ONE_WAY_OUT, f"{machine.name} has 2 default routes", f"via {other.node.address}")
+    finally:
+        machine.check("ip", "route", "del", *route)
+    insist_green(lab, ONE_WAY_OUT)
 
 
 def test_a_file_system_without_room(lab: Cluster, two: tuple[Machine, Machine], turns_red: TurnsRed) -> None:
