@@ -43,7 +43,9 @@ class KubeProxy(Component):
         """
         api = f"https://{self.topology.networks.kubernetes_service}/livez"
         alive = f"{CURL} -f -o /dev/null http://127.0.0.1:{HEALTH_PORT}/livez"
-        return f"{alive} && {CURL} -f --cacert {CA_FILES['kubernetes']} {api}"
+        leads = f"{CURL} -f --cacert {CA_FILES['kubernetes']} {api}"
+        hint = "its rules do not lead there, and systemctl restart kube-proxy writes them anew"
+        return f"{alive} || exit 1; {leads} || {{ echo '{hint}'; exit 1; }}"
 
     def _config(self, node: Node) -> bytes:
         networks = self.topology.networks

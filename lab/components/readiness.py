@@ -13,7 +13,7 @@ def ask(machine: Machine, unit: str | None, probe: str, *, linger: float = 0) ->
     """Run the shell command ``probe`` on the machine; `NotYet` unless it ends with status 0.
 
     It is tried again and again on the machine for ``linger`` seconds.  `NotYet` carries what the probe
-    printed last, and of a unit its state and the end of its journal.
+    printed last, and of a unit its state, the last errors in its journal, and the journal's end.
     """
     result = machine.run("sh", "-c", _ASK, unit or "", probe, str(round(linger)), timeout=SECONDS + linger)
     if result.timed_out:
@@ -36,6 +36,8 @@ done
 printf '%s\\n' "$seen" | tail -n 5
 [ -n "$0" ] || exit 1
 printf '%s ' "$0" $(systemctl show -p ActiveState -p SubState -p NRestarts "$0"); echo
-journalctl -u "$0" -n 3 -o cat --no-pager
+said=$(journalctl -u "$0" -n 60 -o cat --no-pager)
+printf '%s\\n' "$said" | grep -E '"level":"(error|panic|fatal)"|^[EF][0-9]{4} |[Ee]rror: |panic: ' | tail -n 2
+printf '%s\\n' "$said" | tail -n 2
 exit 1
 """

@@ -12,6 +12,7 @@ from lab.components.apiserver import ApiServer
 from lab.components.base import Component, install, place
 from lab.components.cni import CniFlannel, CniRouted
 from lab.components.controller_manager import ControllerManager
+from lab.components.kube_proxy import KubeProxy
 from lab.components.kubelet import Kubelet
 from lab.components.nginx import Nginx
 from lab.components.readiness import ask
@@ -122,6 +123,30 @@ def test_nginx_that_runs_but_does_not_listen_is_not_ready(tmp_path: Path) -> Non
     machine = Here(PLAN.node("k8s-lb"), tmp_path, systemctl="echo active", bash="echo refused; exit 1")
     with pytest.raises(NotYet, match="refused"):
         Nginx(PLAN, CONTAINER).check_ready(machine)
+
+
+def test_what_a_unit_said_in_error_is_told_before_its_last_lines(tmp_path: Path) -> None:
+    said = [
+        '{"level":"fatal","msg":"removed from the cluster"}',
+        "E1126 19:06:12 proxier.go:1] no rules",
+        *(f'{{"level":"info","msg":"line {number}"}}' for number in range(9)),
+    ]
+    journal = tmp_path / "journal"
+    journal.write_text("\n".join(said))
+    machine = worker(tmp_path, ip="true", journalctl=f"cat {journal}")
+    with pytest.raises(NotYet) as seen:
+        CniRouted(PLAN, CONTAINER, POD_CIDRS).check_ready(machine)
+    told = str(seen.value)
+    assert "removed from the cluster" in told
+    assert "no rules" in told
+    assert told.endswith('"line 8"}')
+    assert "line 3" not in told
+
+
+def test_a_kube_proxy_whose_rules_are_gone_tells_what_helps(tmp_path: Path) -> None:
+    machine = worker(tmp_path, curl="case $* in *10.0.0.1*) echo refused; exit 7;; esac")
+    with pytest.raises(NotYet, match=r"refused \| its rules do not lead there, and systemctl restart"):
+        KubeProxy(PLAN, CONTAINER).check_ready(machine)
 
 
 def test_a_missing_route_is_named(tmp_path: Path) -> None:
