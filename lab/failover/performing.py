@@ -27,8 +27,12 @@ class Performed:
     document: Document
 
 
-def perform(cluster: Cluster, scenario: Scenario, plan: Plan, folder: Path, tell: Tell) -> Performed:
+def perform(
+    cluster: Cluster, scenario: Scenario, plan: Plan, folder: Path, tell: Tell, *, proven: bool = False
+) -> Performed:
     """Run the plan once and judge it by its scenario.
+
+    That the lab is whole is looked at first, unless the caller has just ``proven`` it.
 
     Raises `NotFit` if the lab is not whole, `Unavailable` if this machine cannot do what is asked for.
     """
@@ -40,7 +44,7 @@ def perform(cluster: Cluster, scenario: Scenario, plan: Plan, folder: Path, tell
         "scenario", name=scenario.name, source=scenario.origin, seed=plan.seed, text=_text(scenario)
     )
     tell(f"{scenario.name}: {scenario.about}")
-    run = Run(cluster, plan.course(), recorder, folder, tell)
+    run = Run(cluster, plan.course(), recorder, folder, tell, proven)
     _keep(folder / "plan.json", plan.to_json())
     run.go()
     done = plan

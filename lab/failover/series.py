@@ -41,7 +41,7 @@ class Series:
         self._begin(keep)
         try:
             for number, (scenario, plan) in enumerate(todo, 1):
-                self._one(scenario, plan, self.folder / f"{number:02}-{scenario.name}")
+                self._one(scenario, plan, self.folder / f"{number:02}-{scenario.name}", keep.taken())
                 if number < len(todo) and (why := keep.after(destroyed=scenario.destroys_data)):
                     self.tell(f"  the lab went back to where it was: {why}")
         finally:
@@ -66,9 +66,9 @@ class Series:
                 remedy="thwlab up puts right what it can; thwlab status shows the rest",
             ) from error
 
-    def _one(self, scenario: Scenario, plan: Plan, folder: Path) -> None:
+    def _one(self, scenario: Scenario, plan: Plan, folder: Path, proven: bool) -> None:
         try:
-            self.done.append(perform(self.cluster, scenario, plan, folder, self.tell))
+            self.done.append(perform(self.cluster, scenario, plan, folder, self.tell, proven=proven))
         except Unavailable as why:
             self.skipped[scenario.name] = f"this machine cannot do it: {why}"
             self.tell(f"  skipped: {why}")

@@ -32,10 +32,17 @@ class Between:
 
     cluster: Cluster
     policy: Policy
+    _is_proven: bool = False
+
+    def taken(self) -> bool:
+        """Whether the lab was proven whole since it was last used; from now on it counts as used."""
+        proven, self._is_proven = self._is_proven, False
+        return proven
 
     def begin(self) -> None:
         """Keep what one can come back to; the lab must be whole."""
         insist_whole(self.cluster)
+        self._is_proven = True
         if self.policy is Policy.VERIFY or not self._can():
             return
         self.cluster.lab.provider.forget_snapshot(SNAPSHOT)
@@ -47,6 +54,11 @@ class Between:
         ``destroyed`` says that the scenario took data away on purpose.  Raises `LabError` or `ClusterError`
         if the lab is not whole and there is nothing to go back to.
         """
+        back = self._whole_again(destroyed=destroyed)
+        self._is_proven = True
+        return back
+
+    def _whole_again(self, *, destroyed: bool) -> str:
         why = "the scenario destroys data" if destroyed else ""
         if self.policy is Policy.RESTORE:
             why = why or "as asked"

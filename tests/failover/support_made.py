@@ -19,10 +19,12 @@ def scenario(cluster: Cluster, text: str) -> Scenario:
     return understood(strictyaml.read(text, "a test's own"), Known(cluster.topology))
 
 
-def history_of(session: LabSession, cluster: Cluster, made: Scenario, seed: str) -> History:
+def history_of(
+    session: LabSession, cluster: Cluster, made: Scenario, seed: str, *, proven: bool = False
+) -> History:
     """Run it, and read what it left."""
     folder = session.folder / "scenarios" / made.name
-    performed = perform(cluster, made, plan_of(made, seed), folder, session.tell)
+    performed = perform(cluster, made, plan_of(made, seed), folder, session.tell, proven=proven)
     assert not performed.judgement.invalid, performed.judgement.invalid
     return told(read(Path(performed.folder) / "records.jsonl"))
 

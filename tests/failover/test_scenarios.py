@@ -33,7 +33,8 @@ def test_scenario(
     folder = series.folder / f"{scenario.name}-{number}"
     record_property("seed", seed)
     try:
-        performed = perform(lab, scenario, plan_of(scenario, seed), folder, lab_session.tell)
+        plan = plan_of(scenario, seed)
+        performed = perform(lab, scenario, plan, folder, lab_session.tell, proven=between.taken())
     except Unavailable as why:
         series.skipped[scenario.name] = str(why)
         pytest.skip(f"this machine cannot do it: {why}")

@@ -70,7 +70,7 @@ def test_six_faults_come_down_to_the_guilty_one(
 
     def breaks(tried: Plan) -> bool:
         folder = lab_session.folder / "scenarios" / f"{made.name}-{shrinker.runs:02}"
-        judgement = perform(lab, made, tried, folder, lab_session.tell).judgement
+        judgement = perform(lab, made, tried, folder, lab_session.tell, proven=between.taken()).judgement
         assert not judgement.invalid, judgement.invalid
         between.after(destroyed=False)
         return judgement.status is Status.BROKEN

@@ -39,7 +39,7 @@ faults:
 probes: [{", ".join({"api": "api", **{each: each for each in asked}}.values())}]
 invariants: []
 """
-    seen = history_of(lab_session, lab, scenario(lab, text), seed)
+    seen = history_of(lab_session, lab, scenario(lab, text), seed, proven=between.taken())
     injection = seen.injections[0]
     there = {name for probe in seen.probes.values() for name in (probe.name, probe.question)}
     assert hit | spared <= there, f"nobody asked {hit | spared - there}"

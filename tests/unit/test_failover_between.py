@@ -53,6 +53,19 @@ def made(policy: Policy, *, can: bool = True) -> tuple[Any, Between]:
     return cluster, Between(cluster, policy)
 
 
+def test_a_proof_is_good_for_one_use(whole: list[bool]) -> None:
+    _, keep = made(Policy.VERIFY)
+    assert not keep.taken()
+    keep.begin()
+    assert [keep.taken(), keep.taken()] == [True, False]
+    keep.after(destroyed=False)
+    assert keep.taken()
+    whole.append(False)
+    with pytest.raises(ClusterError):
+        keep.after(destroyed=False)
+    assert not keep.taken()
+
+
 @pytest.mark.usefixtures("whole")
 def test_a_lab_that_is_whole_stays_where_it_is() -> None:
     cluster, keep = made(Policy.AUTO)
