@@ -47,6 +47,10 @@ class Addon(ABC):
     def check_ready(self, api: KubeApi, workers: Sequence[Machine]) -> None:
         """Return if it serves, as seen by the API and from the workers; raise `NotYet` if it may still."""
 
+    def settle(self, api: KubeApi, changed: Sequence[str]) -> None:
+        """Do what it takes after these objects, as KIND NAME, had to change; nothing by itself."""
+        return
+
 
 class Rights(Addon):
     """Objects that serve by being there."""
@@ -63,6 +67,7 @@ def apply(addon: Addon, api: KubeApi, credentials: Credentials) -> list[str]:
         ensure = partial(api.ensure, manifest)
         if wait_until(f"applying {path_of(manifest)}", ensure, timeout=addon.ready_timeout):
             changed.append(f"{manifest['kind']} {manifest['metadata']['name']}")
+    addon.settle(api, changed)
     return changed
 
 

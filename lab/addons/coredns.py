@@ -1,6 +1,7 @@
 """CoreDNS: names for Services, on two workers if there are two."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import zip_longest
 
 from lab.addons.base import Addon, Manifest, rendered
@@ -34,6 +35,14 @@ class CoreDns(Addon):
             version=self.topology.versions.coredns,
             hardened=self.hardened,
         )
+
+    def settle(self, api: KubeApi, changed: Sequence[str]) -> None:
+        """Pods that have read another Corefile are replaced; those that only now come read the right one."""
+        if "ConfigMap coredns" in changed and "Deployment coredns" not in changed:
+            live = api.get(DEPLOYMENT)
+            template = live["spec"]["template"]["metadata"]
+            template.setdefault("annotations", {})["thwlab/restarted"] = datetime.now(UTC).isoformat()
+            api.put(DEPLOYMENT, live)
 
     def check_ready(self, api: KubeApi, workers: Sequence[Machine]) -> None:
         """A name is resolved from each worker by UDP and by TCP; a Running pod would prove nothing."""

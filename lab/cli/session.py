@@ -70,7 +70,8 @@ class Session:
         """The running lab.  `LabError` if there is none, a stale one, or one of another plan."""
         intent = self.state.intent()
         if intent is None:
-            raise LabError(f"there is no lab {self.name}{self.other_labs()}", remedy=f"thwlab{self.flags} up")
+            remedy = "" if self._is_roots() else f"thwlab{self.flags} up"
+            raise LabError(f"there is no lab {self.name}{self.other_labs()}", remedy=remedy)
         if is_stale(self.state, intent):
             raise LabError(
                 f"lab {self.name} was built before this host's last boot and its machines are gone",
@@ -121,9 +122,12 @@ class Session:
         lab = self.attached()
         return lab, lab.machine(name)
 
+    def _is_roots(self) -> bool:
+        return os.geteuid() != 0 and (DEFAULT_ROOT / self.name).exists()
+
     def other_labs(self) -> str:
         """The lab that was probably meant, or those that are there, as the end of a sentence."""
-        if os.geteuid() != 0 and (DEFAULT_ROOT / self.name).exists():
+        if self._is_roots():
             return f"; root has one: `{as_root(f'thwlab --name {self.name} status')}`"
         names = [lab.name for lab in labs() if lab.name != self.name]
         if close := difflib.get_close_matches(self.name, names, n=1):

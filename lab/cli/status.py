@@ -114,7 +114,9 @@ def _api(lab: Laboratory) -> str:
     try:
         return lab.api().text("/readyz").strip()
     except (NotYet, ClusterError, LabError) as error:
-        return str(error).splitlines()[0]
+        lines = str(error).splitlines()
+        failing = [line for line in lines if line.startswith("[-]")]  # of /readyz?verbose, those that fail
+        return "; ".join(failing) or lines[0]
     finally:
         lab.close()
 

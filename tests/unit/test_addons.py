@@ -239,6 +239,37 @@ class Digging(Machine):
     pull_plug = boot = reboot = pause = resume = _never
 
 
+class Settling(Api):
+    """Keeps what is put."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.put_there: list[dict[str, Any]] = []
+
+    def get(self, path: str) -> dict[str, Any]:
+        return {"spec": {"template": {"metadata": {"labels": {}}}}}
+
+    def put(self, path: str, body: dict[str, Any]) -> None:
+        self.put_there.append(body)
+
+
+@pytest.mark.parametrize(
+    ("changed", "replaced"),
+    [
+        (["ConfigMap coredns"], 1),
+        (["ConfigMap coredns", "Deployment coredns"], 0),
+        (["Service kube-dns"], 0),
+        ([], 0),
+    ],
+)
+def test_pods_that_read_another_corefile_are_replaced(changed: list[str], replaced: int) -> None:
+    api: Any = Settling()
+    CoreDns(PLAN).settle(api, changed)
+    assert len(api.put_there) == replaced
+    for body in api.put_there:
+        assert body["spec"]["template"]["metadata"]["annotations"]["thwlab/restarted"]
+
+
 def ask_dns(available: int, *answers: str) -> None:
     CoreDns(PLAN).check_ready(Api(available), [Digging(PLAN.node("k8s-worker1"), *answers)])
 
