@@ -43,15 +43,15 @@ def test_a_worker_whose_pods_get_no_answer(lab: Cluster, turns_red: TurnsRed) ->
 
 
 def test_a_coredns_that_ends_at_once(lab: Cluster, turns_red: TurnsRed) -> None:
-    """Its Corefile is none; bring-up applies its own fields and leaves a foreign one alone."""
-    container = {"name": "coredns", "command": ["/coredns", "-conf", "/etc/hosts"]}
+    """Go refuses such a limit; bring-up applies its own fields and leaves a foreign one alone."""
+    container = {"name": "coredns", "env": [{"name": "GOMEMLIMIT", "value": "none"}]}
     patch = json.dumps({"spec": {"template": {"spec": {"containers": [container]}}}})
-    back = '[{"op":"remove","path":"/spec/template/spec/containers/0/command"}]'
+    back = '[{"op":"remove","path":"/spec/template/spec/containers/0/env"}]'
     kubectl = partial(lab.kubectl, "-n", "kube-system", "patch", "deployment", "coredns")
     try:
         kubectl("--patch", patch)
         eventually("a CoreDNS to end", partial(_check_ended, lab), timeout=90)
-        turns_red(PLACED, "coredns-", "CrashLoopBackOff", "its last words", "Error during parsing")
+        turns_red(PLACED, "coredns-", "CrashLoopBackOff", "its last words", "malformed GOMEMLIMIT")
     finally:
         kubectl("--type=json", "--patch", back)
         eventually("CoreDNS to be whole", partial(_check_whole, lab), timeout=90)
