@@ -160,13 +160,19 @@ class LabSession:
 
     def outcomes(self) -> Mapping[str, Outcome]:
         """How each stage of this run went, here or in the processes that `hear` told of."""
-        return self.bringup.outcomes if self._opened else self._elsewhere
+        if self._opened:
+            return self.bringup.outcomes
+        order = ["machines", *self.stages]
+        return dict(sorted(self._elsewhere.items(), key=lambda item: order.index(item[0])))
 
     def hear(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Another process of this run brought these up; where they disagree a failure counts."""
+        """Another process of this run brought these up; where they disagree a failure counts.
+
+        Else the longest: the others only looked whether it was so.
+        """
         for stage, outcome in outcomes.items():
             known = self._elsewhere.get(stage)
-            if known is None or (outcome.error and not known.error):
+            if known is None or _weight(outcome) > _weight(known):
                 self._elsewhere[stage] = outcome
 
     def arguments(self) -> list[str]:
@@ -311,3 +317,8 @@ def _run_folder(settings: Mapping[str, Effective], root: Path) -> Path:
 def stages_of(fixtures: Collection[str], table: Mapping[str, Collection[str]]) -> set[str]:
     """The stages that stand behind these fixture names."""
     return {stage for name in fixtures for stage in table.get(name, ())}
+
+
+def _weight(outcome: Outcome) -> tuple[bool, bool, float]:
+    """Of several processes' outcomes of one stage the one with the greatest is the run's."""
+    return bool(outcome.error), bool(outcome.mended), outcome.seconds

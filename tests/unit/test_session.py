@@ -119,8 +119,13 @@ def test_what_other_processes_brought_up_is_heard_and_failures_count(root: Path,
     broken = Outcome("dns", 2.0, StageFailed("x"))
     new.hear({"etcd": Outcome("etcd", 1.0), "dns": Outcome("dns", 1.0)})
     new.hear({"etcd": Outcome("etcd", 3.0), "dns": broken})
-    new.hear({"dns": Outcome("dns", 1.0)})
-    assert new.outcomes() == {"etcd": Outcome("etcd", 1.0), "dns": broken}
+    new.hear({"dns": Outcome("dns", 9.0), "machines": Outcome("machines", 5.0)})
+    assert new.outcomes() == {
+        "etcd": Outcome("etcd", 3.0),
+        "dns": broken,
+        "machines": Outcome("machines", 5.0),
+    }
+    assert next(iter(new.outcomes())) == "machines"
 
 
 def test_a_lab_locked_by_another_is_told_instead_of_collected(
