@@ -151,7 +151,7 @@ class Injection:
     """One fault as it was done.  Times are None for what did not come to pass.
 
     `asked` is the role or name that the scenario gave, `machines` what it was when the fault began;
-    `evidence` is what proves that it bit.
+    `evidence` is what proves that it bit; `unit` the program, where it was done to one.
     """
 
     number: int
@@ -164,6 +164,7 @@ class Injection:
     heal_begun: float | None = None
     healed: float | None = None
     trouble: str = ""
+    unit: str = ""
 
     @property
     def span(self) -> Span | None:
