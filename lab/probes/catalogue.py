@@ -49,7 +49,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a scenario may ask for by its word; a rare one is asked only where it, or an invariant, names it."""
+    """What a scenario may ask for by its word; a rare one is asked only where file or invariant names it."""
 
     word: str
     about: str
@@ -135,8 +135,8 @@ def _etcd_patient(topology: Topology, _: Workload) -> Iterator[Probe]:
     """A probe of its own, so that no other one has to wait as long."""
     for node in topology.of(Role.ETCD):
         name, plan = f"etcd-patient@{node.name}", _put(topology, node, "patient-")
-        told = {"secrets": "etcd", "target": node.name, "deadline": PATIENCE}
-        yield Probe(name, "etcd-patient", 0.1, plan, **told)
+        at = node.name
+        yield Probe(name, "etcd-patient", 0.1, plan, secrets="etcd", target=at, deadline=PATIENCE)
 
 
 def _put(topology: Topology, node: Node, word: str, *then: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,7 @@ class Run:
             self.recorder,
             seconds=self.course.seconds + MARGIN,
             seed=f"{self.course.seed}/clients",
+            keeps=self.course.keeps,
         )
         wanted = probes(self.cluster.topology, served, self.course.probes)
         self.tell(f"  {len(wanted)} probes")
