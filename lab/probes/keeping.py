@@ -115,8 +115,8 @@ def _check_runs(cluster: Cluster, path: str) -> None:
         raise NotYet(f"it is {phase or 'not known'}")
 
 
-# What runs by `exec` ends when its input does; of the logs the pod's only line comes at once, for the kubelet
-# sends no head of an answer before the first.
+# What runs by `exec` ends when its input does; of the logs the pod's last line comes at once, for the kubelet
+# sends no head of an answer before a line.
 _POD = f"/api/v1/namespaces/{NAMESPACE}/pods/{{pod}}"
 _PATHS = {
     EXEC: f"{_POD}/exec?command=/bin/busybox&command=cat&stdin=true&stdout=true&container={CONTAINER}",

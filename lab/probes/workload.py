@@ -69,7 +69,7 @@ def new_pod(topology: Topology, worker: str) -> Manifest:
 
 
 def quiet_pod(topology: Topology, name: str) -> Manifest:
-    """A pod that says one line when it begins, and nothing ever after.  Pure."""
+    """A pod that says a line or two when it begins, and nothing ever after.  Pure."""
     image = _server(topology)["containers"][0]["image"]
     container = {"name": CONTAINER, "image": image, "imagePullPolicy": "Never", "args": ["pause"]}
     spec = {

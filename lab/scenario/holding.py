@@ -84,18 +84,17 @@ class Holding:
         self.recorder.write("fact", name=HOLDING, value=found)
 
     def _read(self, since: str, master: Machine) -> frozenset[Said] | None:
-        """None if the master does not answer, which at times is what is meant to be."""
+        """None if the master does not answer, which at times is what is meant to be, or not as it should."""
         try:
             seen = master.run("sh", "-c", _JOURNAL, since, timeout=SECONDS)
             offset, _ = clock_of(self.cluster, master)
-        except LabError:
+            *lines, boot = seen.stdout.splitlines()
+            shared = self.cluster.lab.provider.platform.container
+            wall = time.time() - self.recorder.now()
+            clock = Clock(self.recorder.began + offset, wall, "" if shared else boot)
+            return frozenset(heard(lines, clock)) if seen.ok and not seen.cut else None
+        except (LabError, ValueError, KeyError):
             return None
-        if not seen.ok or seen.cut:
-            return None
-        *lines, boot = seen.stdout.splitlines()
-        shared = self.cluster.lab.provider.platform.container
-        clock = Clock(self.recorder.began + offset, time.time() - self.recorder.now(), "" if shared else boot)
-        return frozenset(heard(lines, clock))
 
 
 @dataclass(frozen=True, slots=True)

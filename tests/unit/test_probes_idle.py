@@ -211,7 +211,7 @@ def test_a_keeper_that_came_to_nothing_is_a_trouble_of_the_run(tmp_path: Path) -
     assert IDLE not in seen.facts
 
 
-def test_the_pod_says_one_line_and_goes_with_what_probes_left() -> None:
+def test_the_pod_is_quiet_and_goes_with_what_probes_left() -> None:
     pod = quiet_pod(load_topology(), "abcd-idle")
     assert pod["metadata"]["labels"] == {"thwlab": "probe"}
     (container,) = pod["spec"]["containers"]

@@ -11,11 +11,14 @@ import pytest
 from made_histories import KILL, asked, made
 
 from lab.errors import LabError
+from lab.faults.process import Stop
 from lab.history import Injection, Recorder, history, read
 from lab.invariants.finding import Verdict
 from lab.invariants.leaders import ExitOfOldHolder, OverlappingHolders
 from lab.invariants.terms import Lease, Seconds
 from lab.machine import Platform, Result, Substrate
+from lab.scenario.breaking import Breaking
+from lab.scenario.course import Doing
 from lab.scenario.holding import Clock, Holding, Said, Word, heard, held
 
 CM = "kube-controller-manager"
@@ -210,6 +213,26 @@ def test_without_the_word_of_every_master_nothing_is_claimed(tmp_path: Path) -> 
     one.lines = []
     holding.record([])
     assert facts(holding) == {}
+
+
+def test_a_journal_that_is_none_claims_nothing(tmp_path: Path) -> None:
+    one = Master("m1")
+    holding = listening(tmp_path, one)
+    one.lines = ["Failed to open the journal"]
+    holding.record([])
+    assert facts(holding) == {}
+
+
+def test_a_fault_under_way_is_told_as_far_as_it_was_done(tmp_path: Path) -> None:
+    nothing: Any = None
+    doing = Doing("stop", "m1", values={"unit": CM})
+    breaking = Breaking(nothing, doing, 1, Recorder(tmp_path / "records.jsonl"), print)
+    breaking.fault = Stop(machines=("m1",), unit=CM)  # as it is once its target was looked up
+    breaking._write(begun=10.0, unit=CM)
+    breaking._write(in_force=10.1, evidence="2 processes stopped")
+    told = breaking.injection
+    assert (told.begun, told.in_force, told.unit, told.machines) == (10.0, 10.1, CM, ("m1",))
+    assert history(read(breaking.recorder.path)).injections == (told,)
 
 
 def test_words_are_what_programs_of_this_version_say() -> None:
