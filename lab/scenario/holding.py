@@ -5,6 +5,10 @@ beats is guessed; nobody answers while a process stands still, which is when its
 for them a key would have to lie on every master.  A line is there the moment it was true, and silence is no
 end: a process that stands still goes on believing until it says otherwise, or is no more.
 
+A process stops leading by its own account when it says "Failed to renew lease": that is where its metric
+falls, too.  "Leaderelection lost" is its last word before it exits, which a scheduler says 5 s later, having
+closed its server first; it schedules no more by then.
+
 What ends a belief is the process's own word, systemd's that it is gone, another process in its place, or the
 machine's end.  A journal that is kept in memory goes with its machine; so it is read before anything is
 broken, after each healing, and in the end.  What only a lost journal knew is not known: of a machine that was
@@ -173,7 +177,8 @@ def _parted(said: Sequence[Said], begin: float, end: float) -> bool:
 
 _OWN = (
     ("successfully acquired lease", Word.GAINED),
-    ("leaderelection lost", Word.LOST),
+    ("failed to renew lease", Word.LOST),
+    ("leaderelection lost", Word.LOST),  # "leaderelection lost/stopped" of a controller-manager
     ("requested to terminate", Word.LOST),
 )
 _SYSTEMD = (
@@ -189,6 +194,6 @@ _JOURNAL = r"""
 fields=MESSAGE,_PID,_BOOT_ID,_SYSTEMD_UNIT,UNIT
 units='-u kube-controller-manager -u kube-scheduler'
 journalctl -q -o json --output-fields=$fields ${0:+--since "$0"} $units |
-  grep -iE 'acquired lease|leaderelection lost|requested to terminate|"_PID":"1"'
+  grep -iE 'acquired lease|failed to renew|leaderelection lost|requested to terminate|"_PID":"1"'
 cat /proc/sys/kernel/random/boot_id
 """

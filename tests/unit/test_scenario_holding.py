@@ -21,10 +21,13 @@ from lab.scenario.breaking import Breaking
 from lab.scenario.course import Doing
 from lab.scenario.holding import Clock, Holding, Said, Word, heard, held
 
-CM = "kube-controller-manager"
+CM, KS = "kube-controller-manager", "kube-scheduler"
 CLOCK = Clock(zero=1000.0, wall=5000.0)
 GAINED = 'I1126 17:02:45.5292 {pid} leaderelection.go:272] "Successfully acquired lease" lock="kube-system/x"'
 LOST = 'E1126 16:53:01.0020 {pid} server.go:337] "Leaderelection lost"'
+FAILED = (
+    'I1126 16:52:55.9996 {pid} leaderelection.go:304] "Failed to renew lease" lock="kube-system/x" err="x"'
+)
 STARTED = f"Started {CM}.service - {CM}."
 KILLED = f"{CM}.service: Main process exited, code=killed, status=9/KILL"
 
@@ -54,6 +57,12 @@ def done(fault: str, begun: float, in_force: float | None, unit: str = "") -> In
 
 def test_a_process_leads_from_its_word_to_its_word() -> None:
     assert terms(line(-50, GAINED, 368), line(12.5, LOST, 368)) == {"m1[368]": [(-50.0, 12.5)]}
+
+
+def test_a_scheduler_leads_no_more_while_it_closes_its_server() -> None:
+    """As seen: 5 s lie between the two lines, and another may lead before the second."""
+    said = [line(-50, GAINED, 7, unit=KS), line(22, FAILED, 7, unit=KS), line(27, LOST, 7, unit=KS)]
+    assert held("m1", heard(said, CLOCK), ()) == {KS: {"m1[7]": [(-50.0, 22.0)]}}
 
 
 def test_one_that_says_nothing_believes_on() -> None:
@@ -237,7 +246,9 @@ def test_a_fault_under_way_is_told_as_far_as_it_was_done(tmp_path: Path) -> None
 
 def test_words_are_what_programs_of_this_version_say() -> None:
     """As seen in journals of masters with Kubernetes 1.37."""
-    seen = heard([line(1, GAINED, 7), line(2, LOST, 7), line(3, KILLED), line(4, STARTED)], CLOCK)
-    words = (Word.GAINED, Word.LOST, Word.GONE, Word.BEGAN)
+    stopped = 'E1126 16:50:00.364057 {pid} controllermanager.go:413] "leaderelection lost/stopped"'
+    said = [line(1, GAINED, 7), line(2, FAILED, 7), line(2, stopped, 7), line(3, KILLED), line(4, STARTED)]
+    seen = heard(said, CLOCK)
+    words = (Word.GAINED, Word.LOST, Word.LOST, Word.GONE, Word.BEGAN)
     assert [each.word for each in seen] == list(words)
     assert Said(1.0, CM, "7", Word.GAINED) in set(heard([line(1, GAINED, 7)], CLOCK))
