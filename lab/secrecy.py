@@ -26,8 +26,8 @@ _SECRETS = (
     re.compile(rf"{_BEGIN.pattern}.*?(?:{_END.pattern}|\Z)", re.DOTALL),
     re.compile(r"LS0tLS1CRUdJTi[\w+/=]*"),  # the same, or a certificate, in base64: as a kubeconfig has it
     re.compile(r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?"),  # a JSON web token, also one that was cut off
-    re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),  # a bootstrap token
-    re.compile(r"(?i)(?<=\bbearer )[\w.~+/=-]+"),
+    re.compile(r"(?<![\w-])[a-z0-9]{6}\.[a-z0-9]{16}\b"),  # a bootstrap token, and no event's name
+    re.compile(r"(?i)(?<=\bbearer )(?!tokens?\b)[\w.~+/=-]+"),  # "invalid bearer token" shows none
     re.compile(r"(?i)(?<=\bbasic )[\w+/]{8,}=*"),
     re.compile(r"(?i)(?<=--token )\S+"),
     re.compile(r"(?i)(?<=--password )\S+"),

@@ -97,6 +97,8 @@ def test_what_is_no_secret_stays_as_it_is() -> None:
         "said": "timed out in connect",
         "evidence": 'k8s-lb: token-revoked, secrets "x" is forbidden',
         "key": "abcd1234-etcd-1-000001",
+        "refused": 'err="[invalid bearer token, service account token has been invalidated]"',
+        "event": "/registry/events/thwlab-probes/ab-new-k8s-worker1-000012.18a0b1c2d3e4f506",
         "value": {"kube-scheduler": {"holder": "k8s-master1_0a1b", "transitions": 3}},
         "phases": [0.1, 0.2],
         "nothing": None,
