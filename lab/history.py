@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from lab.ownership import adopt, make_folder
+from lab.secrecy import harmless
 
 SCHEMA = 1
 
 
 @dataclass
 class Recorder:
-    """The one writer of a run's `records.jsonl`.  Each record is on disk when `write` returns."""
+    """The one writer of a run's `records.jsonl`.  Each record is on disk when `write` returns.
+
+    Texts come from anywhere: journals, what commands printed, answers.  So each goes through the filter.
+    """
 
     path: Path
     _began: float = field(default_factory=time.monotonic)
@@ -49,7 +53,7 @@ class Recorder:
         """Append a record for each, in one go."""
         at = round(self.now(), 3)
         lines = [
-            json.dumps({"at": at, "kind": kind, **fields}, default=str, ensure_ascii=True) + "\n"
+            json.dumps({"at": at, "kind": kind, **harmless(fields)}, ensure_ascii=True) + "\n"
             for fields in these
         ]
         with self._lock, self.path.open("a", encoding="ascii") as stream:
@@ -151,7 +155,7 @@ class Injection:
     """One fault as it was done.  Times are None for what did not come to pass.
 
     `asked` is the role or name that the scenario gave, `machines` what it was when the fault began;
-    `evidence` is what proves that it bit.
+    `evidence` is what proves that it bit; `unit` the program, where it was done to one.
     """
 
     number: int
@@ -164,6 +168,7 @@ class Injection:
     heal_begun: float | None = None
     healed: float | None = None
     trouble: str = ""
+    unit: str = ""
 
     @property
     def span(self) -> Span | None:

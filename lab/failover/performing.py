@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.errors import LabError
+from lab.failover.leaks import blotted, secrets_of
 from lab.history import Recorder, history, read
 from lab.ownership import adopt, make_folder
 from lab.report import write_run
@@ -34,7 +35,8 @@ def perform(
 
     That the lab is whole is looked at first, unless the caller has just ``proven`` it.
 
-    Raises `NotFit` if the lab is not whole, `Unavailable` if this machine cannot do what is asked for.
+    Raises `NotFit` if the lab is not whole, `Unavailable` if this machine cannot do what is asked for.  A run
+    whose records held a secret of the lab proves nothing, and they hold it no more.
     """
     if (folder / "records.jsonl").exists():  # two runs in one stream would be judged as one
         raise LabError(f"{folder} holds a run already", remedy="another --lab-run (LAB_RUN), or none")
@@ -51,9 +53,14 @@ def perform(
     for injection in history(read(recorder.path)).injections:
         done = done.resolved(injection.number, injection.machines)
     _keep(folder / "plan.json", done.to_json())
+    secrets = secrets_of(cluster.credentials)
+    for held in blotted(folder, secrets):
+        run.trouble(held)
     judgement = judged(read(recorder.path), scenario)
     write(recorder, judgement)
     document = write_run(folder, read(recorder.path), scenario, judgement)
+    if held_by_report := blotted(folder, secrets):
+        raise LabError("; ".join(held_by_report), remedy=f"tell the project, with {folder}/records.jsonl")
     for line in lines(judgement):
         tell(f"  {line}")
     return Performed(judgement, folder, document)

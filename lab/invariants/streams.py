@@ -21,7 +21,7 @@ from lab.invariants.terms import (
     Seconds,
 )
 
-IDLE = "idle"  # fact: {exec|logs|watch: {"lived": seconds, "cut": whether it was cut}}
+IDLE = "idle"  # fact: {exec|logs|watch: {"lived": seconds, "cut": whether it was cut, "said": how}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,8 @@ class WatchOutOfOrder(OfWatch):
 class IdleCut(Invariant):
     """How long a connection lived on which nobody said anything, until somebody cut it.
 
-    `kept` is what was kept open: exec, logs or watch.
+    `kept` is what was kept open: exec, logs or watch, through the load balancer, from before the steady phase
+    on; only where this is asked for.  It counts from the last byte that came.
     """
 
     word: ClassVar[str] = "idle-cut"
@@ -130,4 +131,7 @@ class IdleCut(Invariant):
         lived, cut = float(told["lived"]), bool(told["cut"])
         if not cut and not self.keeps(lived):
             raise Unclear(f"{self.kept} was watched for {lived:.1f} s only, and not cut by then")
-        return self.measured(lived, f"{self.kept} was {'cut' if cut else 'still open'} after {lived:.1f} s")
+        how = f": {told['said']}" if told.get("said") else ""
+        return self.measured(
+            lived, f"{self.kept} was {'cut' if cut else 'still open'} after {lived:.1f} s{how}"
+        )

@@ -12,6 +12,7 @@ Lease = NewType("Lease", str)  # kube-controller-manager, kube-scheduler
 
 NONE, FIRST = Count(0), Count(1)
 ETCD, ETCD_LEASE = Question("etcd"), Question("etcd-lease")
+ETCD_PATIENT = Question("etcd-patient")
 NEW_POD, API_WATCH = Question("new-pod"), Question("api-watch")
 ALL_AFTER = Phases("fault+recovery")
 IN_FORCE = Phases("in-force")  # from when every fault was proven to bite until the first one's healing began

@@ -13,6 +13,7 @@ from lab.invariants.terms import (
     ALL_AFTER,
     ETCD,
     ETCD_LEASE,
+    ETCD_PATIENT,
     FIRST,
     NONE,
     Among,
@@ -55,6 +56,8 @@ class WriteGap(Invariant):
 class InFlight(Invariant):
     """How long writes took that were under way when a fault began.
 
+    Of a question whose probes wait longer than etcd does, else they give up before they hear what became of
+    it.  A member that is silent itself never answers, so that `among` survivors is what is mostly meant.
     `fault` is which of the scenario's faults, 1 for the first.
     """
 
@@ -62,7 +65,7 @@ class InFlight(Invariant):
     times_answers: ClassVar[bool] = True
     unit: ClassVar[Unit] = Unit.SECONDS
 
-    of: Question = ETCD
+    of: Question = ETCD_PATIENT
     at_most: Seconds
     among: Among = Among.ALL
     fault: Count = FIRST

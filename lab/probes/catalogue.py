@@ -11,10 +11,11 @@ from typing import Any
 
 from lab.components.etcd import CLIENT_PORT
 from lab.probes.workload import NAMESPACE, PORT, SCALED, Workload, configmap, new_pod
-from lab.topology import Role, Topology
+from lab.topology import Node, Role, Topology
 
 FAST, BRISK, SLOW = 0.05, 0.2, 1.0  # seconds between questions
 DEADLINE = 5.0  # seconds; what a patient user waits
+PATIENCE = 12.0  # seconds; etcd gives up a proposal after 7, so whoever waits longer hears what becomes of it
 LEASE_TTL = 10  # seconds
 WATCH_SILENCE = 20.0  # seconds without a word, bookmarks neither, after which a watch is begun anew
 ETCD_ROOT = "/thwlab-probes"
@@ -48,12 +49,13 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a scenario may ask for by its word."""
+    """What a scenario may ask for by its word; a rare one is asked only where file or invariant names it."""
 
     word: str
     about: str
     probes: Callable[[Topology, Workload], Iterator[Probe]] = field(repr=False)
     observes: bool = False
+    rare: bool = False
 
 
 def probes(topology: Topology, workload: Workload, words: tuple[str, ...]) -> list[Probe]:
@@ -117,28 +119,37 @@ def _https(address: str, port: int) -> dict[str, Any]:
 
 
 def _etcd(topology: Topology, _: Workload) -> Iterator[Probe]:
+    key = "%BASE64KEY%"
+    read = {
+        "method": "POST",
+        "path": "/v3/kv/range",
+        "body": f'{{"key":"{key}"}}',
+        "holds": f'"value":"{key}"',
+    }
     for node in topology.of(Role.ETCD):
-        name = topology.etcd_name(node)
-        key = "%BASE64KEY%"
-        write = {
-            "method": "POST",
-            "path": "/v3/kv/put",
-            "body": f'{{"key":"{key}","value":"{key}"}}',
-            "write": True,
-        }
-        read = {
-            "method": "POST",
-            "path": "/v3/kv/range",
-            "body": f'{{"key":"{key}"}}',
-            "holds": f'"value":"{key}"',
-        }
-        plan = {
-            **_https(str(node.address), CLIENT_PORT),
-            "requests": [write, read],
-            "prefix": f"{ETCD_ROOT}/{name}-",
-            "writes": True,
-        }
+        plan = _put(topology, node, "", read)
         yield Probe(f"etcd@{node.name}", "etcd", BRISK, plan, secrets="etcd", target=node.name)
+
+
+def _etcd_patient(topology: Topology, _: Workload) -> Iterator[Probe]:
+    """A probe of its own, so that no other one has to wait as long."""
+    for node in topology.of(Role.ETCD):
+        name, plan = f"etcd-patient@{node.name}", _put(topology, node, "patient-")
+        at = node.name
+        yield Probe(name, "etcd-patient", 0.1, plan, secrets="etcd", target=at, deadline=PATIENCE)
+
+
+def _put(topology: Topology, node: Node, word: str, *then: Mapping[str, Any]) -> dict[str, Any]:
+    """A key of the beat's own is put, and what comes ``then``, on one fresh connection."""
+    key = "%BASE64KEY%"
+    body = f'{{"key":"{key}","value":"{key}"}}'
+    write = {"method": "POST", "path": "/v3/kv/put", "body": body, "write": True}
+    return {
+        **_https(str(node.address), CLIENT_PORT),
+        "requests": [write, *then],
+        "prefix": f"{ETCD_ROOT}/{topology.etcd_name(node)}-{word}",
+        "writes": True,
+    }
 
 
 def _raft(topology: Topology, _: Workload) -> Iterator[Probe]:
@@ -270,6 +281,12 @@ QUESTIONS = (
         "api-in-cluster", "/readyz from a pod on each worker, by the Service's address", _api_in_cluster
     ),
     Question("etcd", "put a key and read it back, of each member by itself", _etcd),
+    Question(
+        "etcd-patient",
+        "put a key, of each member by itself, and wait until etcd itself gives up; only where it is named",
+        _etcd_patient,
+        rare=True,
+    ),
     Question("etcd-lease", "keep a lease alive, through each member", _etcd_lease),
     Question("api-watch", "write through a pool of connections and see the event in a watch", _api_watch),
     Question("new-pod", "a new pod on each worker: bound, started, answering", _new_pod),

@@ -15,10 +15,12 @@ from lab.history import Recorder
 from lab.machine import on_each
 from lab.probes.catalogue import Probe
 from lab.probes.clients import Clients
+from lab.probes.keeping import Keeping
 from lab.probes.vantage import Running, begin, clear, private_folder
 from lab.probes.workload import Workload
 from lab.wait import NotYet, wait_until
 
+IDLE = "idle"  # the fact with what became of the connections that were kept
 FIRST = 30.0  # seconds until every probe must have been answered once
 Lines = list[dict[str, Any]]
 
@@ -27,7 +29,8 @@ Lines = list[dict[str, Any]]
 class Watch:
     """The probes of one run.
 
-    `seconds` is how long they may go on if nobody ends them; `mark` is in the name of all that they write.
+    `seconds` is how long they may go on if nobody ends them; `mark` is in the name of all that they write;
+    `keeps` is what is kept open besides without a word: exec, logs, watch.
     """
 
     cluster: Cluster
@@ -36,9 +39,11 @@ class Watch:
     recorder: Recorder
     seconds: float
     seed: str
+    keeps: tuple[str, ...] = ()
     mark: str = field(default_factory=lambda: secrets.token_hex(4))
     running: list[Running] = field(default_factory=list)
     clients: Clients | None = None
+    keeping: Keeping | None = None
 
     def begin(self, probes: Sequence[Probe]) -> None:
         """Have every probe at work.  Raises `LabError` naming those that are not."""
@@ -55,11 +60,13 @@ class Watch:
             self.end(keep=False)
             raise BaseExceptionGroup("probes could not be started", failures)
         self.clients = Clients(self.cluster, self.folder, self.seed, self.mark)
+        if self.keeps:
+            self.keeping = Keeping(self.cluster, self.folder, self.keeps, self.mark)
 
     def check(self) -> None:
-        """Raise `LabError` if a prober on this host, or the clients, ended by themselves."""
+        """Raise `LabError` if a prober on this host, or another program of ours, ended by itself."""
         found = [each.trouble() for each in self.running if not each.probe.at]
-        found += [self.clients.trouble()] if self.clients else []
+        found += [each.trouble() for each in (self.clients, self.keeping) if each]
         if troubles := [said for said in found if said]:
             raise LabError("; ".join(troubles))
 
@@ -74,6 +81,8 @@ class Watch:
             operations, trouble = _lines(partial(self.clients.told, self.recorder.began))
             self.recorder.write_all("operation", operations)
             self._trouble(trouble)
+        if self.keeping:
+            self._end_keeping(self.keeping)
         for each in self.running:
             lines, trouble = _lines(each.told)
             if keep:
@@ -81,7 +90,13 @@ class Watch:
         for machine in self.cluster.machines.values():
             _tried(partial(clear, machine))
         private_folder(self.folder).rmdir()
-        self.running, self.clients = [], None
+        self.running, self.clients, self.keeping = [], None, None
+
+    def _end_keeping(self, keeping: Keeping) -> None:
+        try:
+            self.recorder.write("fact", name=IDLE, value=keeping.told())
+        except (LabError, OSError, ValueError) as error:
+            self._trouble(flat(error))
 
     def _trouble(self, text: str) -> None:
         if text:
@@ -144,7 +159,9 @@ def await_answers(watch: Watch) -> None:
     def check() -> None:
         if dead := [said for each in watch.running if (said := each.trouble())]:
             raise LabError("; ".join(dead))
-        if idle := [each.probe.name for each in watch.running if not each.is_ready()]:
+        idle = [each.probe.name for each in watch.running if not each.is_ready()]
+        idle += watch.keeping.missing() if watch.keeping else []
+        if idle:
             raise NotYet(f"{', '.join(idle)} did not begin yet")
 
     wait_until("every prober to be at work", check, timeout=FIRST)

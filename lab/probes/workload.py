@@ -14,6 +14,7 @@ from lab.wait import NotYet, wait_until
 
 NAMESPACE = "thwlab-probes"
 PORT = 8080
+CONTAINER = "web"
 SCALED = "scaled"  # a Deployment whose pods nobody binds
 CRI = "unix:///run/containerd/containerd.sock"
 START, GONE = 90.0, 120.0  # seconds
@@ -67,10 +68,23 @@ def new_pod(topology: Topology, worker: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
+def quiet_pod(topology: Topology, name: str) -> Manifest:
+    """A pod that says a line or two when it begins, and nothing ever after.  Pure."""
+    image = _server(topology)["containers"][0]["image"]
+    container = {"name": CONTAINER, "image": image, "imagePullPolicy": "Never", "args": ["pause"]}
+    spec = {
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "containers": [container],
+    }
+    pod = _object("v1", "Pod", name, spec=spec)
+    return {**pod, "metadata": {**pod["metadata"], "labels": {"thwlab": "probe"}}}
+
+
 def _server(topology: Topology) -> Manifest:
     """The spec of a pod with a small web server."""
     container = {
-        "name": "web",
+        "name": CONTAINER,
         "image": f"registry.k8s.io/e2e-test-images/agnhost:{topology.versions.agnhost}",
         "imagePullPolicy": "Never",
         "args": ["netexec", f"--http-port={PORT}", "--udp-port=8081"],

@@ -2,10 +2,9 @@
 
 No number is reckoned here that a finding has: all three forms show what the findings say.  Reading order:
 `plain` (texts that can do no harm), `facts` (what is known beside the history), `verdict` (one sentence),
-`document` (the JSON that everything else is made from), `runs` and `lanes` (the timeline, run by run of
-equal answers), `observed` (leaders, holders, nodes), `picture` (all that is drawn), `page` (one run),
-`stored` (from
-records alone), `repeated` and `index` (many runs), `junit`.
+`steps` (connect, TLS, first byte), `document` (the JSON that everything else is made from), `runs` and
+`lanes` (the timeline, run by run of equal answers), `observed` (leaders, holders, nodes), `picture` (all that
+is drawn), `page` (one run), `stored` (from records alone), `repeated` and `index` (many runs), `junit`.
 """
 
 from lab.report.document import as_json

@@ -14,6 +14,7 @@ from lab.invariants.paths import holes_in
 from lab.invariants.validity import lateness
 from lab.report.facts import excerpts, links, mapping, rows, sequence
 from lab.report.plain import plain
+from lab.report.steps import steps_of
 from lab.report.verdict import Weighed, judge, measured, wanted, weigh
 
 SCHEMA = 1
@@ -80,6 +81,7 @@ def _probe(history: History, probe: Probed, costs: Mapping[str, Any]) -> dict[st
         "lost": probe.lost,
         "priority": cost.get("priority"),
         "cpu": cost.get("cpu"),
+        "steps": steps_of(history, probe),
     }
 
 

@@ -22,6 +22,7 @@ from lab.invariants.finding import Finding
 from lab.ownership import adopt, make_folder
 from lab.report.document import as_json
 from lab.report.facts import beside
+from lab.report.observed import SECTIONS
 from lab.report.picture import picture_of
 
 STYLES = ("style.css",)
@@ -44,6 +45,7 @@ def write_html(
         picture=picture_of(history),
         findings=order,
         incidents=_incidents(document),
+        stepped=[each for each in document["probes"] if each["steps"] and each["question"] not in SECTIONS],
     )
     write(path, content)
 
@@ -95,7 +97,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         autoescape=True,
     )
-    environment.filters |= {"embedded": embedded, "seconds": seconds}
+    environment.filters |= {"embedded": embedded, "seconds": seconds, "milliseconds": milliseconds}
     return environment
 
 
@@ -105,6 +107,11 @@ def embedded(value: Any) -> Markup:
     for sign in "<>&":
         told = told.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(told)
+
+
+def milliseconds(value: float | None) -> str:
+    """A time that is mostly a small part of a second, given in seconds."""
+    return "–" if value is None else f"{value * 1000:.1f}" if value < 1 else f"{value * 1000:.0f}"
 
 
 def seconds(value: float | None) -> str:

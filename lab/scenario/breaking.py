@@ -13,7 +13,7 @@ from lab.faults.healing import arm, heal
 from lab.faults.targets import resolve
 from lab.faults.undo import Debt, owe
 from lab.faults.watchdog import guard
-from lab.history import Recorder
+from lab.history import Injection, Recorder
 from lab.scenario.course import Doing
 from lab.wait import wait_until
 
@@ -58,6 +58,17 @@ class Breaking:
         """The fault at the machines that have the role now."""
         return fault_of(self.cluster, self.doing)
 
+    @property
+    def injection(self) -> Injection:
+        """As far as it was done."""
+        return Injection(
+            self.number,
+            self.fault.word,
+            self.doing.on,
+            self.fault.machines,
+            **{"begun": self.begun, **self.told},
+        )
+
     def begin(self) -> dict[str, str]:
         """Break it and prove that it is broken; the machines where nothing runs any more, and why."""
         fault = self.fault
@@ -66,7 +77,7 @@ class Breaking:
         guard(self.cluster.topology.name, self.debt)
         arm(self.cluster, fault, self.debt, hold + LATER)
         self.begun = self.recorder.now()
-        self._write(begun=self.begun)
+        self._write(begun=self.begun, unit=str(self.doing.values.get("unit", "")))
         self.tell(f"  {fault.word} {self._values()}on {self.doing.on}, now {', '.join(fault.machines)}")
         fault.inject(self.cluster)
         self._prove()

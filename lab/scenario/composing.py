@@ -72,7 +72,7 @@ def _scenario(doings: list[Doing], known: Known, seed: str, seconds: float, lost
         about=f"{count} at random, one at a time: {', '.join(words)}.",
         phases=phases,
         faults=tuple(doings),
-        probes=known.asked,
+        probes=known.usual,
         invariants=(Availability(of=API, at_least=Share(least), during=ALL_AFTER),),
         origin=f"seed {seed}",
     )

@@ -20,13 +20,17 @@ class Doing:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The phases, in seconds, what is done in the second of them, and who is asked all the while."""
+    """The phases, in seconds, what is done in the second of them, and who is asked all the while.
+
+    `keeps` are connections that are kept open without a word: exec, logs, watch.
+    """
 
     name: str
     phases: Mapping[str, float]
     doings: tuple[Doing, ...] = ()
     probes: tuple[str, ...] = ()
     seed: str = ""
+    keeps: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

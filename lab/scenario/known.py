@@ -100,6 +100,11 @@ class Known:
         """The questions that a scenario may ask for; observers are always at work."""
         return tuple(word for word, question in self.questions.items() if not question.observes)
 
+    @cached_property
+    def usual(self) -> tuple[str, ...]:
+        """The questions that are asked unless a file says which."""
+        return tuple(word for word in self.asked if not self.questions[word].rare)
+
     def hints(self, fault: str) -> Mapping[str, Any]:
         """The types of a fault's fields, with what their numbers mean."""
         return get_type_hints(self.faults[fault], include_extras=True)

@@ -8,6 +8,7 @@ from lab import strictyaml
 from lab.errors import ConfigError
 from lab.invariants.base import Invariant
 from lab.invariants.catalogue import ALWAYS
+from lab.invariants.streams import IdleCut
 from lab.scenario import rules, timing
 from lab.scenario.course import PHASES, Course, Doing
 from lab.scenario.file import KEY_HINTS, ScenarioFile
@@ -44,7 +45,12 @@ class Scenario:
 
     def course(self, seed: str = "") -> Course:
         """What a run of it does."""
-        return Course(self.name, self.phases, self.faults, self.probes, seed)
+        return Course(self.name, self.phases, self.faults, self.probes, seed, self.keeps)
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """The connections whose life without a word is judged, each once."""
+        return tuple(dict.fromkeys(each.kept.value for each in self.judged if isinstance(each, IdleCut)))
 
 
 def load(path: Path, known: Known) -> Scenario:

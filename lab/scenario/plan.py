@@ -58,13 +58,14 @@ class Plan:
     steps: tuple[Step, ...]
     probes: tuple[str, ...]
     invariants: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     def course(self) -> Course:
         """What the runner does: the same faults, counted from the beginning of the fault phase."""
         steady = self.phases[PHASES[0]]
         doings = tuple(Doing(e.fault, e.asked, e.at - steady, e.hold, e.values) for e in self.steps)
-        return Course(self.scenario, self.phases, doings, self.probes, self.seed)
+        return Course(self.scenario, self.phases, doings, self.probes, self.seed, self.keeps)
 
     def resolved(self, number: int, machines: tuple[str, ...]) -> "Plan":
         """The same plan, knowing which machines a fault was done to."""
@@ -100,6 +101,7 @@ def plan_of(scenario: Scenario, seed: str) -> Plan:
         steps=tuple(steps),
         probes=scenario.probes,
         invariants=tuple(each.title for each in scenario.judged),
+        keeps=scenario.keeps,
     )
 
 
@@ -112,6 +114,7 @@ def from_json(text: str, source: str) -> Plan:
         steps = [Step(**{**each, **_tuples(each)}) for each in told.pop("steps")]
         phases = {name: float(told["phases"][name]) for name in PHASES}
         lists = {name: tuple(told[name]) for name in ("probes", "invariants")}
+        lists["keeps"] = tuple(told.get("keeps", ()))  # plans of before have none
         return Plan(**{**told, **lists, "steps": tuple(steps), "phases": phases})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"

@@ -50,9 +50,10 @@ class Draft:
 
     @property
     def probes(self) -> tuple[str, ...]:
-        """The questions asked: all of them unless the file says which."""
+        """The questions asked: unless the file says which, all but rare ones that no invariant names."""
         given = self.file.probes
-        asked = self.known.asked if given is None else (*given, ALWAYS_ASKED)
+        named = [getattr(each, "of", "") for each in self.invariants]
+        asked = (*self.known.usual, *named) if given is None else (*given, ALWAYS_ASKED)
         return tuple(each for each in self.known.asked if each in asked)
 
 

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from lab.cluster import Cluster
@@ -20,6 +21,7 @@ from lab.probes.watching import Watch, await_answers
 from lab.scenario.breaking import Breaking, insist_possible
 from lab.scenario.course import FAULT, PHASES, Course, Doing
 from lab.scenario.facts import record_lab, record_logs
+from lab.scenario.holding import LATELY, Holding
 from lab.scenario.ledger import clear, reckon
 from lab.scenario.steadiness import insist_steady
 from lab.wait import dwell
@@ -44,6 +46,7 @@ class Run:
     proven: bool = False  # somebody has just seen that the lab is whole
     lost: dict[str, str] = field(default_factory=dict)
     moments: list[float] = field(default_factory=list)
+    broken: list[Breaking] = field(default_factory=list)
 
     def go(self) -> None:
         """All of it.  Whatever happens, every fault is healed and every prober ended before it returns.
@@ -55,6 +58,7 @@ class Run:
         for doing in self.course.doings:
             insist_possible(self.cluster, doing)
         record_lab(self.cluster, self.recorder)
+        self.holding.listen().result()  # before a machine's end takes its journal along
         try:
             with self._watched() as watch:
                 for phase in PHASES:
@@ -63,6 +67,12 @@ class Run:
             self.trouble(flat(error))
         self._whole_after()
         record_logs(self.cluster, self.recorder, self.moments)
+        self.holding.record([each.injection for each in self.broken if each.told])
+
+    @cached_property
+    def holding(self) -> Holding:
+        """Who believed to lead, as the masters' journals have it."""
+        return Holding(self.cluster, self.recorder)
 
     def trouble(self, text: str) -> None:
         """Something because of which the run proves nothing."""
@@ -107,6 +117,7 @@ class Run:
             self.recorder,
             seconds=self.course.seconds + MARGIN,
             seed=f"{self.course.seed}/clients",
+            keeps=self.course.keeps,
         )
         wanted = probes(self.cluster.topology, served, self.course.probes)
         self.tell(f"  {len(wanted)} probes")
@@ -146,13 +157,19 @@ class Run:
             dwell(begin + at - self.recorder.now(), watch.check)
             if isinstance(what, Breaking):
                 self.moments.append(self.recorder.now())
-                what.heal()
+                self._healed(what)
                 continue
             breaking = Breaking(self.cluster, what, next(numbers), self.recorder, self.tell)
+            self.broken.append(breaking)
             self.lost |= breaking.begin()
             self.moments.append(breaking.begun)
             if breaking.fault.lasts:
                 end = breaking.begun - begin + what.hold
                 heapq.heappush(due, (end, next(order), breaking))
             else:
-                breaking.heal()
+                self._healed(breaking)
+
+    def _healed(self, breaking: Breaking) -> None:
+        """Undo it; what its victims said so far is read before the next fault takes a journal along."""
+        breaking.heal()
+        self.holding.listen(LATELY)

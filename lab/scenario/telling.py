@@ -65,6 +65,8 @@ def _probes(plan: Plan, known: Known) -> Iterator[str]:
         yield f"  {word:<15} {beat:<16} {question.about}"
     observers = [word for word in known.questions if word not in known.asked]
     yield f"observed: {', '.join(observers)}"
+    if plan.keeps:
+        yield f"kept open without a word: {', '.join(plan.keeps)}"
 
 
 def _judged(scenario: Scenario) -> Iterator[str]:

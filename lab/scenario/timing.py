@@ -7,6 +7,7 @@ from math import ceil
 from lab.faults.shaping import ShapingFault
 from lab.invariants.base import Invariant
 from lab.invariants.finding import Unit, shown
+from lab.invariants.streams import IdleCut
 from lab.invariants.terms import IN_FORCE, Phases, Since
 from lab.planrules import Finding
 from lab.scenario.course import PHASES, Doing
@@ -110,6 +111,7 @@ def long_enough(draft: Draft) -> Iterator[Finding]:
         path = ("invariants", place, invariant.bound)
         yield from _breakable(draft, invariant, path)
         yield from _within_patience(draft, invariant, path)
+        yield from _outlived(draft, invariant, path)
 
 
 def _patient(draft: Draft, invariant: Invariant, path: tuple[str | int, ...]) -> Iterator[Finding]:
@@ -142,6 +144,15 @@ def _within_patience(draft: Draft, invariant: Invariant, path: tuple[str | int, 
     if invariant.limit > deadline:
         limit = shown(invariant.limit, invariant.unit)
         text = f"its probe gives up after {_written(deadline)}, before {limit}; lower the limit"
+        yield path, f"{invariant.title}: {text}"
+
+
+def _outlived(draft: Draft, invariant: Invariant, path: tuple[str | int, ...]) -> Iterator[Finding]:
+    """A life that is to be longer than the run cannot be seen."""
+    whole = sum(draft.phases.values())
+    if isinstance(invariant, IdleCut) and invariant.limit > whole:
+        limit = shown(invariant.limit, invariant.unit)
+        text = f"the run ends after {_written(whole)}, before {limit}; lengthen phases, or lower the limit"
         yield path, f"{invariant.title}: {text}"
 
 

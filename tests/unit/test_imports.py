@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # A module may import what stands in an earlier line, or in its own.
 ORDER = (
-    "errors disks wait background ownership rights signatures locks users",
+    "errors disks wait background ownership rights secrecy signatures locks users",
     "mistakes yamlreader strictyaml",
     "topology growth versions planfile planrules plan history",
     "artifacts pki kubeconfig",

@@ -1,6 +1,7 @@
 """Every invariant, three ways: held, broken, and unknown where the history does not carry it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from made_histories import KILL, Asked, asked, made, raft, single, stepped
@@ -113,6 +114,7 @@ APART = (KILL, LATER)
 SILENT, REFUSING = asked(failing=[(10, 30)]), asked(failing=[(30, 32)], said=RESET)
 REBOOTED = (SILENT[0], (*SILENT[1][:300], *REFUSING[1][300:]))
 SAID = {"m1": [[9.0, f"{CM}: E leaderelection lost"], [21.5, f"{CM}[7]: E1126 Leaderelection lost"]]}
+GAVE_UP: dict[str, Any] = {"failing": [(0, 60)], "deadline": 12, "writes": True, "outcome": Outcome.UNKNOWN}
 NEVER = {CM: {"m1": [[0, None]]}}
 
 CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
@@ -228,14 +230,26 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (wr.WriteGap(at_most=Seconds(3)), made(asked("etcd", failing=[(12, 15)], writes=True)), BROKEN, 3.1),
     (wr.WriteGap(at_most=Seconds(3)), NOBODY, UNKNOWN, None),
     (wr.WriteGap(at_most=Seconds(3)), made(asked("etcd", missing=[(12, 16)], writes=True)), UNKNOWN, None),
-    (wr.InFlight(at_most=Seconds(4)), made(asked("etcd", took=3, writes=True)), HELD, 3),
-    (wr.InFlight(at_most=Seconds(2)), made(asked("etcd", took=3, writes=True)), BROKEN, 3),
-    (wr.InFlight(at_most=Seconds(2)), made(asked("etcd", writes=False)), UNKNOWN, None),
+    (wr.InFlight(at_most=Seconds(4)), made(asked("etcd-patient", took=3, writes=True)), HELD, 3),
+    (wr.InFlight(at_most=Seconds(2)), made(asked("etcd-patient", took=3, writes=True)), BROKEN, 3),
+    (wr.InFlight(at_most=Seconds(2)), made(asked("etcd-patient", writes=False)), UNKNOWN, None),
     (
-        wr.InFlight(at_most=Seconds(8)),
+        wr.InFlight(of=Question("etcd"), at_most=Seconds(8)),
         made(asked("etcd", failing=[(0, 60)], took=5, deadline=5, writes=True)),
         UNKNOWN,
         None,
+    ),
+    # etcd says after 7 s that it gave up; who waits longer hears it, and a silent victim is no survivor
+    (wr.InFlight(at_most=Seconds(8)), made(asked("etcd-patient", took=7.1, **GAVE_UP)), HELD, 7.1),
+    (wr.InFlight(at_most=Seconds(8)), made(asked("etcd-patient", took=12, **GAVE_UP)), BROKEN, 12),
+    (
+        wr.InFlight(at_most=Seconds(8), among=Among.SURVIVORS),
+        made(
+            asked("etcd-patient", took=12, name="p@m1", target="k8s-master1", **GAVE_UP),
+            asked("etcd-patient", took=7.1, name="p@m2", target="k8s-master2", **GAVE_UP),
+        ),
+        HELD,
+        7.1,
     ),
     (wr.LostWrites(), made(WRITES, *MEMBERS, ledger={"m1": KEYS, "m2": KEYS}), HELD, 0),
     (wr.LostWrites(), made(WRITES, *MEMBERS, ledger={"m1": KEYS, "m2": KEYS[:-2]}), BROKEN, 2),

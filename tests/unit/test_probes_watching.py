@@ -32,6 +32,22 @@ def test_every_probe_has_a_name_of_its_own_and_a_deadline_that_its_unit_outlives
     assert all(0 < each.interval <= 10 and 0 < each.deadline <= 30 for each in every)
 
 
+def test_a_write_is_waited_for_until_etcd_itself_gives_up_and_no_other_probe_waits_for_it() -> None:
+    """etcd answers after 7 s what its leader left behind; a probe that is gone by then hears nothing."""
+    every = {each.name: each for each in probes(load_topology(), SERVED, WORDS)}
+    patient = [each for each in every.values() if each.question == "etcd-patient"]
+    assert len(patient) == 3
+    assert all(each.deadline > 8 and each.interval < 0.2 for each in patient)
+    assert all([ask["path"] for ask in each.plan["requests"]] == ["/v3/kv/put"] for each in patient)
+    assert {each.deadline for each in every.values() if each.question == "etcd"} == {5.0}
+    prefixes = [
+        each.plan["prefix"]
+        for each in every.values()
+        if each.question.startswith("etcd") and "prefix" in each.plan
+    ]
+    assert len(set(prefixes)) == len(prefixes) == 6
+
+
 def test_observers_are_always_among_them() -> None:
     asked = {each.question for each in probes(load_topology(), SERVED, ("api",))}
     assert asked == {"api", "raft", "leases", "nodes", "pods", "endpoints"}

@@ -100,6 +100,9 @@ def judged(history: History, invariants: Sequence[Invariant] = INVARIANTS, **mor
     return Made(history, [each.judge(history) for each in invariants], {**FACTS, "reasons": why, **more})
 
 
+PARTS = (0.05, 0.4, 0.8)  # of an answer's time, until connected, until TLS stood, until its first byte
+
+
 def timed(probe: Asked, seed: str = "") -> Asked:
     """The same with answers that take as long as answers do; what timed out took all of its deadline."""
     probed, samples = probe
@@ -107,11 +110,11 @@ def timed(probe: Asked, seed: str = "") -> Asked:
     found = []
     for sample in samples:
         took = min(probed.deadline, 0.006 * chance.lognormvariate(0, 0.45))
+        steps = tuple(round(took * part, 6) for part in PARTS[: 2 if probed.question == "dns" else 3])
         if not sample.ok:
-            took = 0.0012 if sample.said == RESET else probed.deadline
-        found.append(
-            replace(sample, sent=sample.scheduled + 0.0003, answered=sample.scheduled + 0.0003 + took)
-        )
+            took, steps = (0.0012, (0.0012,)) if sample.said == RESET else (probed.deadline, ())
+        sent = sample.scheduled + 0.0003
+        found.append(replace(sample, sent=sent, answered=sent + took, phases=steps))
     return probed, tuple(found)
 
 

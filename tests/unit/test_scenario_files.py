@@ -57,6 +57,12 @@ def test_ten_make_up_the_set_of_ci_and_last_a_minute_each() -> None:
     assert not [each.name for each in ci if each.destroys_data]
 
 
+def test_what_is_rare_is_asked_only_where_it_is_named() -> None:
+    asked = {each.name: "etcd-patient" in each.probes for each in scenarios()}
+    assert [name for name, is_asked in asked.items() if is_asked] == ["etcd-leader-killed"]
+    assert set(known().asked) - set(known().usual) == {"etcd-patient"}
+
+
 def test_the_figures_of_the_issue_are_the_limits() -> None:
     found = {each.name: {i.title: i for i in each.invariants} for each in scenarios()}
     whole = " during steady+fault+recovery"

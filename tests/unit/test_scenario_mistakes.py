@@ -63,9 +63,9 @@ def test_a_fault_without_an_end_lasts_as_long_as_its_phase() -> None:
     assert scenario(GOOD.replace(", for: 20s", ", at: 5s")).faults[0].hold == 15
 
 
-def test_without_probes_everything_is_asked() -> None:
+def test_without_probes_all_is_asked_that_is_not_rare() -> None:
     text = GOOD.replace("probes: [api, api-direct, dns]\n", "")
-    assert scenario(text).probes == known().asked
+    assert scenario(text).probes == known().usual
 
 
 ONE = [
@@ -152,7 +152,12 @@ ONE = [
         9,
         "'2s' is a time, and a number is wanted",
     ),
-    (SECOND, "{invariant: in-flight, at-most: 8s}", 9, "its probe gives up after 5s, before 8.00 s"),
+    (
+        SECOND,
+        "{invariant: in-flight, of: etcd, at-most: 8s}",
+        9,
+        "its probe gives up after 5s, before 8.00 s",
+    ),
     (
         "[availability of api]",
         "[availability of dns]",
@@ -264,3 +269,13 @@ def test_what_other_tools_call_a_fault_is_one_of_ours_or_explained() -> None:
         for hint in file.KEY_HINTS.values()
         if " " not in hint and hint not in ("about", "faults", "invariants", "sets")
     ]
+
+
+def test_an_invariant_brings_along_the_rare_probe_that_it_is_of() -> None:
+    judged = "  - {invariant: in-flight, at-most: 8s}\n"
+    all_asked = GOOD.replace("probes: [api, api-direct, dns]\n", "").replace(
+        "invariants:\n", f"invariants:\n{judged}"
+    )
+    assert "etcd-patient" in scenario(all_asked).probes
+    with pytest.raises(ConfigError, match="etcd-patient, which is not among the probes; add it"):
+        scenario(GOOD.replace("invariants:\n", f"invariants:\n{judged}"))

@@ -234,3 +234,19 @@ def test_a_shrunk_plan_is_a_plan_like_any_other() -> None:
     found = Shrinker(lambda plan: 3 in {step.number for step in plan.steps}).shrunk(six())
     assert from_json(found.plan.to_json(), "x") == found.plan
     assert json.loads(found.plan.to_json())["steps"][0]["asked"] == "m3"
+
+
+def test_idle_connections_are_kept_only_where_their_life_is_judged() -> None:
+    judged = "".join(
+        f"  - {{invariant: idle-cut, kept: {kept}, at-least: 20s}}\n" for kept in ("exec", "watch")
+    )
+    plan = plan_of(scenario(GOOD.replace("invariants:\n", f"invariants:\n{judged}")), "7")
+    assert (PLAN.course().keeps, plan.course().keeps) == ((), ("exec", "watch"))
+    assert from_json(plan.to_json(), "plan.json") == plan
+    assert not [each.name for each in scenarios() if each.keeps]
+
+
+def test_a_plan_of_before_kept_nothing_open() -> None:
+    told = json.loads(PLAN.to_json())
+    del told["keeps"]
+    assert from_json(json.dumps(told), "plan.json") == PLAN
