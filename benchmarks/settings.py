@@ -63,6 +63,8 @@ def switch(lab: Laboratory, topology: Topology) -> None:
     lab.close()
     lab.topology = topology
     Bringup(lab, stages_for(topology)).require(*STAGES)
+    for machine in lab.of(Role.LOAD_BALANCER):  # which bring-up does only for a unit that is new
+        machine.check("systemctl", "enable", "--quiet", f"{topology.load_balancer}.service")
 
 
 def turns(runs: int, names: Sequence[str], files: Sequence[Path]) -> Iterator[tuple[str, Path, int]]:
