@@ -212,13 +212,13 @@ def test_nginx_notices_a_dead_apiserver_after_a_second_and_cuts_no_watch() -> No
 
 
 def test_an_apiserver_that_is_bound_ends_with_its_member_and_comes_back_with_it() -> None:
-    bound = replace(PLAN, apiserver_etcd=ApiserverEtcd.BOUND)
+    bound, free = PLAN, replace(PLAN, apiserver_etcd=ApiserverEtcd.OWN)
     assert "BindsTo=etcd.service" in text(bound, "k8s-master1", BOND)
     unit = "/etc/systemd/system/etcd.service"
     assert "ExecStartPost=-/bin/systemctl start --no-block kube-apiserver.service" in text(
         bound, "k8s-master1", unit
     )
-    for plan, node in ((PLAN, "k8s-master1"), (bound, "k8s-lb")):
+    for plan, node in ((free, "k8s-master1"), (bound, "k8s-lb")):
         assert "ExecStartPost" not in text(plan, node, unit)
         assert BOND not in files_of(plan, CONTAINER, plan.node(node))
 

@@ -65,21 +65,27 @@ def test_the_default_is_the_cluster_of_the_guide() -> None:
 def test_which_members_apiservers_ask_goes_by_the_profile_unless_the_plan_says_it(tmp_path: Path) -> None:
     asked = {}
     for profile in Profile:
-        for line in ("", "apiserver-etcd: own\n", "apiserver-etcd: all\n"):
+        for line in ("", "apiserver-etcd: own\n", "apiserver-etcd: all\n", "apiserver-etcd: bound\n"):
             plan = tmp_path / "plan.yaml"
             plan.write_text(
                 DEFAULT.read_text().replace("profile: hardened\n", f"profile: {profile}\n") + line
             )
-            asked[profile, line[-4:-1]] = load_topology(plan).etcd_choice
-    own, every = ApiserverEtcd.OWN, ApiserverEtcd.ALL
+            asked[profile, line.partition(" ")[2].strip()] = load_topology(plan).etcd_choice
+    own, every, bound = ApiserverEtcd.OWN, ApiserverEtcd.ALL, ApiserverEtcd.BOUND
     assert asked == {
-        (Profile.HARDENED, ""): own,
+        (Profile.HARDENED, ""): bound,
+        (Profile.HARDENED, "bound"): bound,
+        (Profile.GUIDE, "bound"): bound,
         (Profile.HARDENED, "own"): own,
         (Profile.HARDENED, "all"): every,
         (Profile.GUIDE, ""): every,
         (Profile.GUIDE, "own"): own,
         (Profile.GUIDE, "all"): every,
     }
+
+
+def test_an_apiserver_that_is_alone_is_not_bound_to_its_member() -> None:
+    assert load_topology(PLANS / "small.yaml").etcd_choice is ApiserverEtcd.OWN
 
 
 def test_a_small_plan_needs_no_load_balancer() -> None:

@@ -68,13 +68,13 @@ def test_the_figures_of_the_issue_are_the_limits() -> None:
     whole = " during steady+fault+recovery"
     assert found["master-silent"][f"availability of api{whole}"].limit == 0.95
     assert found["master-silent"]["recovery of api since fault"].limit == 10
-    assert found["apiserver-crash"]["availability of api during fault+recovery"].limit == 0.995
+    assert found["apiserver-gone"]["availability of api during fault+recovery"].limit == 0.995
     assert found["apiserver-crash"]["longest-outage of api during fault+recovery"].limit == 1
     assert found["apiserver-hung"][f"availability of api{whole}"].limit == 0.97
     killed = found["etcd-leader-killed"]
     assert killed["write-gap of etcd among survivors during fault+recovery"].limit == 5
     measured = {each.name: each for each in scenarios()}
-    for name in ("master-silent", "apiserver-hung"):
+    for name in ("master-silent", "apiserver-hung", "apiserver-gone"):
         assert sum(measured[name].phases.values()) == 120
         assert [doing.hold for doing in measured[name].faults] == [60]
 
