@@ -9,7 +9,16 @@ from lab.components.rendering import CFG, KUBERNETES, RESTART, Service, ca_file,
 from lab.kubeconfig import kubeconfig
 from lab.machine import File
 from lab.pki import CA_FILES, Credentials, paths
-from lab.topology import Node, Role
+from lab.topology import Node, Profile, Role
+
+# A connection on which a silent peer was is given up after 15 s, not after 45: with a lease to renew afterwards
+# a node would be late for its grace of 50 s.  Read by k8s.io/apimachinery/pkg/util/net/http.go.
+_NOTICE = {"Environment": "HTTP2_READ_IDLE_TIMEOUT_SECONDS=10 HTTP2_PING_TIMEOUT_SECONDS=5"}
+
+
+def of_worker(profile: Profile) -> Mapping[str, str]:
+    """Settings of the units that reach the API through the balancer."""
+    return {**RESTART[profile], **(_NOTICE if profile is Profile.HARDENED else {})}
 
 
 def program(name: str, after: tuple[str, ...], settings: Mapping[str, str], type: str = "exec") -> Service:

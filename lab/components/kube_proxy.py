@@ -1,9 +1,9 @@
 """kube-proxy: Services, on every worker."""
 
 from lab.components.base import Component
-from lab.components.control_plane import client_config, conf_of, program, variable_of
+from lab.components.control_plane import client_config, conf_of, of_worker, program, variable_of
 from lab.components.readiness import CURL
-from lab.components.rendering import CFG, RESTART, ca_file, options, pair_files, render
+from lab.components.rendering import CFG, ca_file, options, pair_files, render
 from lab.machine import File
 from lab.pki import CA_FILES, Credentials
 from lab.topology import Node, Role
@@ -24,7 +24,7 @@ class KubeProxy(Component):
 
     def files(self, node: Node, credentials: Credentials) -> list[File]:
         """Flags, unit, configuration, and its identity."""
-        service = program(self.name, ("thwlab-node.service",), RESTART[self.topology.profile])
+        service = program(self.name, ("thwlab-node.service",), of_worker(self.topology.profile))
         flags = options(variable_of(self.name), {"v": "2", "config": CONFIG})
         return [
             File(f"{CFG}/{conf_of(self.name)}", flags),

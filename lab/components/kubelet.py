@@ -2,9 +2,9 @@
 
 from lab.components.base import Component
 from lab.components.containerd import SOCKET
-from lab.components.control_plane import conf_of, program, variable_of
+from lab.components.control_plane import conf_of, of_worker, program, variable_of
 from lab.components.readiness import CURL
-from lab.components.rendering import CFG, KUBERNETES, RESTART, ca_file, options, render, secret
+from lab.components.rendering import CFG, KUBERNETES, ca_file, options, render, secret
 from lab.kubeconfig import kubeconfig
 from lab.machine import File
 from lab.pki import CA_FILES, Credentials
@@ -39,7 +39,7 @@ class Kubelet(Component):
         )
         return [
             File(f"{CFG}/{conf_of(self.name)}", options(variable_of(self.name), self.flags(node))),
-            program(self.name, after, RESTART[self.topology.profile]).file(self.unit),
+            program(self.name, after, of_worker(self.topology.profile)).file(self.unit),
             File(CONFIG, self._config()),
             # No name server: pods that take the node's ask nobody, rather than themselves in a loop.
             File(RESOLV_CONF, b"options timeout:1 attempts:1\n"),

@@ -21,6 +21,7 @@ from lab.machine import Platform, Substrate
 from lab.topology import ApiserverEtcd, Balancer, Cni, Node, Profile, ProxyMode, Role, Topology
 
 PLAN = guide_topology()
+GRACE, LEASE_RENEWED = 50, 10  # seconds: node-monitor-grace-period, and a quarter of a lease of 40
 GUIDE = replace(PLAN, profile=Profile.GUIDE)
 CGROUP2 = Platform(Substrate.CONTAINER, 2)
 
@@ -209,6 +210,14 @@ def test_nginx_notices_a_dead_apiserver_after_a_second_and_cuts_no_watch() -> No
     content = text(PLAN, "k8s-lb", "/etc/nginx/nginx.conf")
     for setting in ("proxy_connect_timeout 1s", "max_fails=1 fail_timeout=2s", "zone ", "proxy_timeout 24h"):
         assert setting in content
+
+
+@pytest.mark.parametrize("program", ["kubelet", "kube-proxy"])
+def test_a_worker_gives_up_a_silent_apiserver_before_its_nodes_grace_is_over(program: str) -> None:
+    unit = f"/etc/systemd/system/{program}.service"
+    told = dict(re.findall(r"HTTP2_(READ_IDLE|PING)_TIMEOUT_SECONDS=(\d+)", text(PLAN, "k8s-worker1", unit)))
+    assert sum(map(int, told.values())) + LEASE_RENEWED < GRACE
+    assert "HTTP2" not in text(GUIDE, "k8s-worker1", unit)
 
 
 def test_an_apiserver_that_is_bound_ends_with_its_member_and_comes_back_with_it() -> None:
