@@ -11,7 +11,7 @@ from lab.machine import File
 from lab.pki import CA_FILES, Credentials, paths
 from lab.topology import Node, Profile, Role
 
-# A connection on which a silent peer was is given up after 15 s, not after 45: with a lease to renew afterwards
+# A connection whose peer went silent is given up after 15 s, not 45: with a lease to renew afterwards
 # a node would be late for its grace of 50 s.  Read by k8s.io/apimachinery/pkg/util/net/http.go.
 _NOTICE = {"Environment": "HTTP2_READ_IDLE_TIMEOUT_SECONDS=10 HTTP2_PING_TIMEOUT_SECONDS=5"}
 
