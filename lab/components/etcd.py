@@ -15,9 +15,9 @@ BOUND = (
     b"[Unit]\n# Without its only member it would refuse what another apiserver does.\nBindsTo=etcd.service\n"
 )
 AGAIN = {"ExecStartPost": "-/bin/systemctl start --no-block kube-apiserver.service"}
-# What was sent to a silent peer is sent again after ever longer pauses; once the peer is back, its streams wait
-# for the end of such a pause, 11 s after a cut of 20 s (measured).  With this a connection ends 13 s after the
-# first loss, and etcd makes a new one every few seconds.  Not every container may set it.
+# What was sent to a silent peer is sent again after ever longer pauses, and once the peer is back its streams
+# wait for the end of such a pause: 11 s after a cut of 20 s (measured).  With this a connection ends 13 s
+# after the first loss, and etcd makes a new one every few seconds.  Not every container may set it.
 GIVES_UP = {"ExecStartPre": "-/usr/sbin/sysctl -q -w net.ipv4.tcp_retries2=5"}
 USES = ("etcd-server", "etcd-peer", "etcd-gateway", "etcd-client")
 
