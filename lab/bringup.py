@@ -221,8 +221,9 @@ def ancestors(stages: Mapping[str, Stage], names: Iterable[str]) -> frozenset[st
 
 
 def machines_for(topology: Topology, stages: Iterable[Stage]) -> list[str]:
-    """The machines that these stages work on, in the order of the plan."""
-    roles = {role for stage in stages for role in stage.roles}
+    """The machines that these stages work on, in the order of the plan; all, if none of them asks for any."""
+    asked = [stage.roles for stage in stages]
+    roles = {role for each in asked for role in each} or {role for _ in asked[:1] for role in Role}
     return [node.name for node in topology.nodes if node.roles & roles]
 
 

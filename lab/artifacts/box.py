@@ -17,8 +17,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from lab.artifacts.building import hash_of, run, working_folder
+from lab.artifacts.debian import debian_suite
 from lab.artifacts.fetch import Programs
-from lab.artifacts.rootfs import MASKED, Kind, assemble, base_key, build_base, debian_suite, root_key
+from lab.artifacts.rootfs import MASKED, Kind, assemble, base_key, build_base, root_key
 from lab.errors import LabError
 from lab.rights import as_root
 from lab.topology import Versions

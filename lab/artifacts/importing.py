@@ -1,6 +1,7 @@
 """A containerd that runs only to fill its own folder with images, on this host for a box or on a machine."""
 
 NAMESPACE = "k8s.io"  # the kubelet's
+ADDRESS = "CONTAINERD_ADDRESS"  # the variable by which ctr finds a socket
 
 
 def importer(root: str, folder: str) -> str:
@@ -15,6 +16,6 @@ def importer(root: str, folder: str) -> str:
     )
 
 
-def import_argv(ctr: str, socket: str, *images: str) -> list[str]:
-    """The command that lets a containerd take images from files; without one, its beginning.  Pure."""
-    return [ctr, "-a", socket, "-n", NAMESPACE, "images", "import", *images]
+def import_argv(ctr: str, *images: str) -> list[str]:
+    """The command that lets the containerd at `ADDRESS` take these files; without any, how it begins."""
+    return [ctr, "-n", NAMESPACE, "images", "import", *images]

@@ -22,7 +22,7 @@ from lab.artifacts.building import hash_of, run, working_folder
 from lab.artifacts.debian import LEFT_OUT, bootstrap, debian_suite
 from lab.artifacts.fetch import Programs
 from lab.artifacts.images import write_images
-from lab.artifacts.importing import import_argv, importer
+from lab.artifacts.importing import ADDRESS, import_argv, importer
 from lab.errors import LabError
 from lab.rights import as_root
 from lab.topology import Versions
@@ -186,7 +186,7 @@ def _import_images(root: Path, programs: Programs, images: Sequence[Path]) -> No
         with _daemon(str(programs["containerd"]), "--config", str(config), log=Path(short) / "log"):
             wait_until("containerd to listen", partial(_check_socket, socket), timeout=30, every=0.05)
             for image in images:
-                run(*import_argv(str(programs["ctr"]), str(socket), str(image)))
+                run(*import_argv(str(programs["ctr"]), str(image)), env={ADDRESS: str(socket)})
 
 
 def _check_socket(socket: Path) -> None:

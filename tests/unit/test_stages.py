@@ -92,7 +92,7 @@ def test_a_plan_without_balancer_has_no_stage_for_one(tmp_path: Path) -> None:
 def test_etcd_alone_needs_its_own_machines_only() -> None:
     stages = {stage.name: stage for stage in stages_for(load_topology())}
     wanted = [stages[name] for name in ancestors(stages, ["etcd"])]
-    assert sorted(stage.name for stage in wanted) == ["etcd"]
+    assert sorted(stage.name for stage in wanted) == ["etcd", "programs"]
     assert machines_for(load_topology(), wanted) == ["k8s-master1", "k8s-master2", "k8s-lb"]
 
 
