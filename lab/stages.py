@@ -43,8 +43,9 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 def stages_for(topology: Topology) -> list[Stage]:
     """The stages this plan needs, in an order in which each stands after those it needs."""
     every = [
-        # Of no role: it is for the machines that other stages ask for, and asks for none itself.
-        Stage(PROGRAMS, "each machine has the programs of its roles", _bring_programs),
+        Stage(
+            PROGRAMS, "each machine has the programs of its roles", _bring_programs, serves=frozenset(Role)
+        ),
         Stage("hosts", "each machine knows the others by name", _install(Hosts), FIRST, frozenset(Role)),
         Stage("etcd", "every member commits", _install(Etcd), FIRST, ETCD),
         Stage("load-balancer", "the balancer accepts", _install_balancer, FIRST, BALANCER),
