@@ -18,9 +18,8 @@ from lab.signatures import Signature
 
 SEND_TIMEOUT, FURNISH_TIMEOUT = 900.0, 1800.0  # seconds; an emulated worker takes minutes for each
 CTR = "/usr/local/bin/ctr"
-UNPACK = (
-    'rm -f "$1" && exec tar -xzf - -C / --no-same-owner'  # the mark goes first: what is half is not whole
-)
+# The mark goes first: what is half is not whole.
+UNPACK = 'rm -f "$1$2" && exec tar -xzf - -C "$1/" --no-same-owner'
 
 Tell = Callable[[str], None]
 Supply = Callable[[Release], Supplies]
@@ -111,7 +110,7 @@ def _give(machine: Machine, parcel: Parcel, packed: "Future[bytes]", tell: Tell)
     _insist(
         machine,
         "unpacking its programs",
-        machine.run("sh", "-c", UNPACK, "sh", MARK, stdin=content, timeout=SEND_TIMEOUT),
+        machine.run("sh", "-c", UNPACK, "sh", "", MARK, stdin=content, timeout=SEND_TIMEOUT),
         SEND_TIMEOUT,
     )
     tell(f"{machine.name}: installing packages" + (", importing images" if parcel.images else ""))
