@@ -19,7 +19,7 @@ from lab.signatures import Signature
 SEND_TIMEOUT, FURNISH_TIMEOUT = 900.0, 1800.0  # seconds; an emulated worker takes minutes for each
 CTR = "/usr/local/bin/ctr"
 # The mark goes first: what is half is not whole.
-UNPACK = 'rm -f "$1$2" && exec tar -xzf - -C "$1/" --no-same-owner'
+UNPACK = 'umask 022 && rm -f "$1$2" && exec tar -xzf - -C "$1/" --no-same-owner'
 
 Tell = Callable[[str], None]
 Supply = Callable[[Release], Supplies]

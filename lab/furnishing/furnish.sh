@@ -6,6 +6,7 @@
 # hash: what goes into the mark
 # masked, modules, packages: words; from: archive (packages lie in the archive) or network (of the machine)
 set -eu
+umask 022
 root=$1 hash=$2 from=$3 masked=$4 modules=$5 packages=$6
 shift 6 # what is left begins the command that imports an image
 

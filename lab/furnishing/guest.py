@@ -78,7 +78,7 @@ def hindrances(guest: Guest, arch: str) -> list[str]:
     if guest.kernel < KERNEL:
         found.append(f"its kernel is {_dotted(guest.kernel)}; {_dotted(KERNEL)} or later is needed")
     if guest.systemd < SYSTEMD:
-        found.append(f"its systemd is {guest.systemd}; {SYSTEMD} or later is needed")
+        found.append(f"its systemd is {guest.systemd or 'unknown'}; {SYSTEMD} or later is needed")
     if guest.cgroup != CGROUP:
         found.append("it boots with cgroup v1; kubelet and containerd here are set up for v2 in a VM")
     return found
