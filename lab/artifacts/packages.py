@@ -120,6 +120,18 @@ def fetch_archive(
     return Archive(folder)
 
 
+def insist_cached(cache: Path, release: Release) -> None:
+    """Raise `LabError` if packages of this release are not in the cache, and this host could fetch them."""
+    folder = cache / "packages" / archive_key(release)
+    if (folder / INDEX).exists():
+        return
+    try:
+        _insist_known(release)
+    except NoSources:
+        return  # machines get them by themselves
+    raise LabError(f"offline and no packages of {release} in {folder}", remedy="thwlab artifacts fetch")
+
+
 def unneeded_archives(cache: Path) -> list[Path]:
     """Archives of other packages than those machines need today."""
     wanted = f"-{hash_of([RECIPE, list(PACKAGES)])[:8]}"

@@ -7,7 +7,7 @@ from lab.artifacts.box import VM, BuiltBox, build_box, unneeded_boxes
 from lab.artifacts.cache import Cache
 from lab.artifacts.debian import debian_suite
 from lab.artifacts.fetch import Programs, Progress, fetch
-from lab.artifacts.packages import Release, unneeded_archives
+from lab.artifacts.packages import Release, insist_cached, unneeded_archives
 from lab.artifacts.rootfs import base_name, build_root, unneeded
 from lab.artifacts.supplies import Supplies, release_here, supply, unneeded_sets
 from lab.errors import LabError
@@ -35,10 +35,17 @@ def box_of(topology: Topology, report: Report) -> BuiltBox:
         return build_box(cache.root, programs, topology.versions, report)
 
 
-def supplies_of(topology: Topology, report: Report, release: Release | None = None) -> Supplies:
-    """What machines of a plain box are given; by default for this host's release."""
+def supplies_of(
+    topology: Topology, report: Report, release: Release | None = None, *, offline: bool = False
+) -> Supplies:
+    """What machines of a plain box are given; by default for this host's release.
+
+    Offline nothing is fetched: `LabError` if packages that this host could fetch are not in the cache.
+    """
     cache, programs = Cache(), programs_of(topology, report)
     with cache.place.naming_trouble():
+        if offline:
+            insist_cached(cache.root, release or release_here())
         return supply(cache.root, release or release_here(), programs, topology.versions, report)
 
 

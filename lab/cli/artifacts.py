@@ -57,7 +57,7 @@ def get(session: Session, offline: bool, image: bool) -> None:
             also=also(topology),
         )
         if not provider_of(session.provider, session.name).is_furnished:
-            supplies_of(topology, progress.note)
+            supplies_of(topology, progress.note, offline=offline)
         elif image:
             build = box_of if makes_vms(session.provider) else root_of
             build(topology, progress.note)

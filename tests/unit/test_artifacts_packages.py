@@ -15,6 +15,7 @@ from lab.artifacts.packages import (
     Release,
     archive_key,
     fetch_archive,
+    insist_cached,
     resourced,
     unneeded_archives,
 )
@@ -108,6 +109,15 @@ def test_without_a_network_what_is_there_is_used(host: Path, apt: StandIn) -> No
     apt.answer("", status=100)
     archive(host / "cache/packages" / archive_key(HERE), {"runc": "1.1"})
     assert list(fetch_archive(host / "cache", HERE).packages) == ["runc"]
+    assert apt.calls == []
+
+
+def test_whether_all_is_there_can_be_asked_for_without_fetching(host: Path, apt: StandIn) -> None:
+    with pytest.raises(LabError, match=r"offline and no packages of debian bookworm \(amd64\)"):
+        insist_cached(host / "cache", HERE)
+    archive(host / "cache/packages" / archive_key(HERE), {"runc": "1.1"})
+    insist_cached(host / "cache", HERE)
+    insist_cached(host / "cache", Release("ubuntu", "noble", "amd64"))  # nobody here could fetch those
     assert apt.calls == []
 
 
