@@ -7,12 +7,11 @@ from concurrent.futures import Future
 from lab.artifacts.catalogue import machine_arch
 from lab.artifacts.importing import import_argv
 from lab.artifacts.packages import Release
-from lab.artifacts.rootfs import PACKAGES
 from lab.artifacts.supplies import Supplies
 from lab.background import start
 from lab.errors import LabError
 from lab.furnishing.guest import MARK, Guest, ask, insist_usable
-from lab.furnishing.parcel import MASKED, MIB, STAGING, Parcel
+from lab.furnishing.parcel import INSTALLED, MASKED, MIB, STAGING, Parcel
 from lab.machine import Machine, Result, on_each, patience
 from lab.signatures import Signature
 
@@ -120,7 +119,7 @@ def _give(machine: Machine, parcel: Parcel, packed: "Future[bytes]", tell: Tell)
 
 def furnish_argv(parcel: Parcel, root: str = "") -> list[str]:
     """The command that makes a machine of what was unpacked on it.  Pure but for files that are read."""
-    words = [MASKED, parcel.modules, PACKAGES]
+    words = [MASKED, parcel.modules, INSTALLED]
     script = ["sh", f"{root}/{STAGING}/furnish", root, parcel.mark, parcel.source, *map(" ".join, words)]
     return [*script, *import_argv(f"{root}{CTR}")]
 

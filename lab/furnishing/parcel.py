@@ -18,6 +18,9 @@ from lab.topology import Role
 SCRIPT = Path(__file__).with_name("furnish.sh")
 STAGING = "var/cache/thwlab"
 IMPORTING = "/run/thwlab-import"
+# busybox is for the image of agnhost, made here; on a machine it would have the initrd made anew: minutes.
+NOT_INSTALLED = frozenset({"busybox-static"})
+INSTALLED = tuple(name for name in PACKAGES if name not in NOT_INSTALLED)
 RECIPE = 1  # raised when this file makes something else of the same inputs
 MASTER, ETCD, WORKER, ADMIN = Role.CONTROL_PLANE, Role.ETCD, Role.WORKER, Role.ADMIN
 # Whoever is named in none runs on workers.
@@ -66,7 +69,8 @@ class Parcel:
     def for_machine(self, installed: Mapping[str, str]) -> "Parcel":
         """The same, with the packages that such a machine has not."""
         archive = self.supplies.archive
-        return replace(self, packages=tuple(archive.lacking(installed)) if archive else ())
+        lacking = archive.lacking(installed) if archive else []
+        return replace(self, packages=tuple(each for each in lacking if each.name not in NOT_INSTALLED))
 
     @property
     def source(self) -> str:
@@ -81,7 +85,7 @@ class Parcel:
         links = {entry.name: entry.link for entry in self._links()}
         images = [f"{path.parent.name}/{path.name}" for path in self.images]  # a folder for each content
         archive = self.supplies.archive.digest if self.supplies.archive else "the machine's own"
-        words = [MASKED, self.modules, PACKAGES]
+        words = [MASKED, self.modules, INSTALLED]
         return hash_of([RECIPE, placed, links, images, archive, words, SCRIPT.read_text("utf-8")])
 
     @property
