@@ -2,7 +2,8 @@
 
 Reading order, which is also the one direction of imports:
 `errors`, `wait`, `strictyaml` -> `topology` -> `artifacts`, `pki`, `kubeconfig` -> `machine` ->
-`providers` -> `components`, `addons` -> `bringup` -> `cluster` -> `probes`, `faults` -> `invariants`,
+`providers` -> `components`, `addons`, `furnishing` -> `bringup` -> `cluster` -> `probes`, `faults` ->
+`invariants`,
 `linearizability` (these look at histories only) -> `jepsen`, `scenario` -> `report` -> `failover` ->
 `plugin`, `cli`.
 """

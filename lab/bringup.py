@@ -23,6 +23,7 @@ class Stage:
 
     `act` gives back what it had to change, such as `nginx on k8s-lb`, as far as it knows.
 
+    One that `serves` roles is for the machines that others ask for; only alone does it ask for those.
     On slow machines it comes after those in `after` too, as far as they are asked for: they are more urgent.
     """
 
@@ -32,6 +33,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     roles: frozenset[Role] = frozenset()
     after: tuple[str, ...] = ()
+    serves: frozenset[Role] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,10 @@ def ancestors(stages: Mapping[str, Stage], names: Iterable[str]) -> frozenset[st
 
 def machines_for(topology: Topology, stages: Iterable[Stage]) -> list[str]:
     """The machines that these stages work on, in the order of the plan."""
-    roles = {role for stage in stages for role in stage.roles}
+    asked = list(stages)
+    roles = {role for stage in asked for role in stage.roles} or {
+        role for stage in asked for role in stage.serves
+    }
     return [node.name for node in topology.nodes if node.roles & roles]
 
 

@@ -24,6 +24,7 @@ class Heartbeat:
         self._clock = clock
         self._lock = threading.Lock()
         self._running: dict[str, float] = {}
+        self._steps: dict[str, str] = {}
         self._last = clock()
         self._end = threading.Event()
 
@@ -46,10 +47,16 @@ class Heartbeat:
         with self._lock:
             self._running[what] = self._clock()
 
+    def step(self, what: str, text: str) -> None:
+        """How far something is that takes long; told with it for as long as it runs."""
+        with self._lock:
+            self._steps[what] = text
+
     def ended(self, what: str) -> None:
         """Something has ended, and its teller has said so."""
         with self._lock:
             self._running.pop(what, None)
+            self._steps.pop(what, None)
             self._last = self._clock()
 
     def beat(self) -> None:
@@ -59,8 +66,12 @@ class Heartbeat:
             if now - self._last < self._silence or not self._running:
                 return
             self._last = now
-            running = ", ".join(f"{what} {now - since:.0f} s" for what, since in self._running.items())
+            running = ", ".join(self._shown(what, now - since) for what, since in self._running.items())
         self._say(f"  ...    still at work: {running}")
+
+    def _shown(self, what: str, seconds: float) -> str:
+        step = self._steps.get(what)
+        return f"{what} {seconds:.0f} s" + (f" ({step})" if step else "")
 
     def _beat_until(self, end: threading.Event) -> None:
         while not end.wait(min(1.0, self._silence)):

@@ -1,6 +1,6 @@
 """One lab on this host: its plan, its state folder, its provider, its credentials, its live machines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from lab.errors import LabError
@@ -13,13 +13,17 @@ from lab.topology import Node, Role, Topology
 
 
 class Laboratory:
-    """What stages work on.  Opens connections when asked; judges nothing."""
+    """What stages work on.  Opens connections when asked; judges nothing.
+
+    `tell` hears, by a stage's name, how far a long one is; whoever watches puts something in its place.
+    """
 
     def __init__(self, topology: Topology, provider: Provider, state: StateFolder) -> None:
         self.topology = topology
         self.provider = provider
         self.state = state
         self.machines: dict[str, Machine] = {}
+        self.tell: Callable[[str, str], None] = _unheard
         self._apis: dict[str, KubeApi] = {}
 
     @cached_property
@@ -64,3 +68,7 @@ class Laboratory:
     def _entrance(self) -> Node:
         entrance = next((n for n in self.topology.nodes if n.address == self.topology.api_address), None)
         return entrance or self.topology.of(Role.CONTROL_PLANE)[0]
+
+
+def _unheard(_: str, __: str) -> None:
+    return

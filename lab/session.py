@@ -120,6 +120,7 @@ class LabSession:
     @cached_property
     def bringup(self) -> Bringup:
         """The lab's stages."""
+        self.lab.tell = self._heartbeat.step
         return Bringup(self.lab, list(self.stages.values()), self._report, lenient=True)
 
     @cached_property

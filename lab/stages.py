@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 
 from lab.addons.base import apply, await_ready
 from lab.addons.catalogue import access, chosen
+from lab.artifacts.prepare import supplies_of
 from lab.bringup import Stage
 from lab.components.admin import Admin
 from lab.components.apiserver import ApiServer
@@ -19,6 +20,7 @@ from lab.components.kube_proxy import KubeProxy
 from lab.components.kubelet import Kubelet
 from lab.components.node_prep import Hosts, NodePrep
 from lab.components.scheduler import Scheduler
+from lab.furnishing.furnish import furnish
 from lab.joining import NODES, await_joined, kubelets_last_words
 from lab.kubeapi import Refused
 from lab.laboratory import Laboratory
@@ -27,6 +29,8 @@ from lab.topology import Role, Topology
 from lab.wait import NotYet, wait_until
 
 Act = Callable[[Laboratory], Sequence[str] | None]
+PROGRAMS = "programs"
+FIRST = (PROGRAMS,)
 ETCD = frozenset({Role.ETCD})
 BALANCER = frozenset({Role.LOAD_BALANCER})
 MASTERS = frozenset({Role.CONTROL_PLANE})
@@ -39,10 +43,13 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 def stages_for(topology: Topology) -> list[Stage]:
     """The stages this plan needs, in an order in which each stands after those it needs."""
     every = [
-        Stage("hosts", "each machine knows the others by name", _install(Hosts), roles=frozenset(Role)),
-        Stage("etcd", "every member commits", _install(Etcd), roles=ETCD),
-        Stage("load-balancer", "the balancer accepts", _install_balancer, roles=BALANCER),
-        Stage("masters", "apiservers are started", _start_masters, roles=MASTERS),
+        Stage(
+            PROGRAMS, "each machine has the programs of its roles", _bring_programs, serves=frozenset(Role)
+        ),
+        Stage("hosts", "each machine knows the others by name", _install(Hosts), FIRST, frozenset(Role)),
+        Stage("etcd", "every member commits", _install(Etcd), FIRST, ETCD),
+        Stage("load-balancer", "the balancer accepts", _install_balancer, FIRST, BALANCER),
+        Stage("masters", "apiservers are started", _start_masters, FIRST, MASTERS),
         Stage("apiserver", "they say readyz", _await_masters, ("etcd", "masters"), MASTERS),
         Stage("access", "the first kubelet may come", _apply_access, ("apiserver",), MASTERS),
         Stage(
@@ -63,7 +70,7 @@ def stages_for(topology: Topology) -> list[Stage]:
         Stage(
             "admin", "kubectl works on the admin machine", _install(Admin), ("hosts", "control-plane"), ADMINS
         ),
-        Stage("runtime", "workers can run containers", _install(NodePrep, Containerd), roles=WORKERS),
+        Stage("runtime", "workers can run containers", _install(NodePrep, Containerd), FIRST, WORKERS),
         Stage(
             "kubelet",
             "kubelets ask to join",
@@ -110,6 +117,17 @@ def _without(stage: Stage, topology: Topology) -> Stage:
         return stage
     needs = tuple(need for need in stage.needs if need != "load-balancer")
     return replace(stage, needs=needs)
+
+
+def _bring_programs(lab: Laboratory) -> list[str]:
+    """Where the provider's machines come without: all that run, for each is about to be needed."""
+    if lab.provider.is_furnished:
+        return []
+    tell = partial(lab.tell, PROGRAMS)
+    states = lab.provider.states()
+    running = [machine for name, machine in lab.machines.items() if states.get(name) == "running"]
+    given = furnish(running, partial(supplies_of, lab.topology, tell), tell)
+    return [f"programs on {name}" for name in given]
 
 
 def _install(*kinds: type[Component]) -> Act:

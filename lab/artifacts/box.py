@@ -5,11 +5,9 @@ address and the lab's SSH key come by the kernel's command line, and nobody logs
 The box itself is tiny: its disk is a layer over the one in the cache, which no one needs to copy.
 """
 
-import json
 import os
 import shlex
 import shutil
-import tarfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +15,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from lab.artifacts.building import hash_of, run, working_folder
+from lab.artifacts.debian import debian_suite
+from lab.artifacts.diskimage import pack, write_filesystem
 from lab.artifacts.fetch import Programs
-from lab.artifacts.rootfs import MASKED, Kind, assemble, base_key, build_base, debian_suite, root_key
+from lab.artifacts.rootfs import MASKED, Kind, assemble, base_key, build_base, root_key
 from lab.errors import LabError
 from lab.rights import as_root
 from lab.topology import Versions
@@ -42,7 +42,6 @@ ENABLED = {
 }
 SIZE_GIB = 8  # of the disk as the guest sees it
 SHARED = "/var/lib/libvirt/boot"  # where a lab's libvirtd sees the folder of the box
-BOX_VAGRANTFILE = 'Vagrant.configure("2") { |config| }\n'
 
 Report = Callable[[str], None]
 
@@ -123,7 +122,8 @@ def _fill(built: BuiltBox, root: Path) -> None:
     built.folder.mkdir()
     _lay_over(root)
     _move_kernel(root, built)
-    _write_disk(root, built.disk)
+    # Without checksums of metadata, which cost an emulated processor much.
+    write_filesystem(root, built.disk, SIZE_GIB, features="^metadata_csum")
     _pack(built)
 
 
@@ -151,16 +151,6 @@ def _move_kernel(root: Path, built: BuiltBox) -> None:
         target.chmod(0o644)
 
 
-def _write_disk(root: Path, disk: Path) -> None:
-    """A sparse ext4; without checksums of metadata, which cost an emulated processor much."""
-    with disk.open("wb") as file:
-        file.truncate(SIZE_GIB << 30)
-    run(
-        "mkfs.ext4", "-q", "-d", str(root), "-O", "^metadata_csum", "-m", "0",
-        "-E", "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0", str(disk),
-    )  # fmt: skip
-
-
 def _pack(built: BuiltBox) -> None:
     """Vagrant's form: metadata, a Vagrantfile, and a disk that only names the one beside it."""
     layer = built.folder / "box.img"
@@ -169,14 +159,7 @@ def _pack(built: BuiltBox) -> None:
         "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", backing,
         str(layer), f"{SIZE_GIB}G",
     )  # fmt: skip
-    metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": SIZE_GIB}
-    (built.folder / "metadata.json").write_text(json.dumps(metadata))
-    (built.folder / "Vagrantfile").write_text(BOX_VAGRANTFILE)
-    part = built.box.with_suffix(".part")
-    with tarfile.open(part, "w") as tar:
-        for name in ("metadata.json", "Vagrantfile", "box.img"):
-            tar.add(built.folder / name, arcname=name)
-    part.rename(built.box)
+    pack(layer, built.box, SIZE_GIB)
 
 
 def _files() -> list[Path]:

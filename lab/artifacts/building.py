@@ -38,10 +38,10 @@ def sweep(cache: Path) -> list[Path]:
     return stale
 
 
-def run(*argv: str, timeout: float = STEP_TIMEOUT, env: Mapping[str, str] | None = None) -> None:
-    """Run a program to its end; `LabError` with its last words if it fails, or does not end.
+def run(*argv: str, timeout: float = STEP_TIMEOUT, env: Mapping[str, str] | None = None) -> str:
+    """Run a program to its end and return what it printed; `LabError` with its last words if it fails.
 
-    ``env`` is added to this process's own.
+    So it is where it does not end in time, in seconds.  ``env`` is added to this process's own.
     """
     whole = {**os.environ, **(env or {})}
     try:
@@ -55,6 +55,7 @@ def run(*argv: str, timeout: float = STEP_TIMEOUT, env: Mapping[str, str] | None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).decode(errors="replace")[-1500:]
         raise LabError(f"`{' '.join(argv)}` exited {done.returncode}: {said}")
+    return done.stdout.decode(errors="replace")
 
 
 def hash_of(value: object) -> str:

@@ -68,7 +68,7 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One `go install`: the module directory and, by program, the packages."""
+    """One `go build`: the module directory and, by program, the packages."""
 
     directory: Path
     packages: Mapping[str, str]
@@ -167,6 +167,6 @@ def _build(name: str, modules: ModulesEntry, version: str, versions: Versions) -
 
 
 def package_name(package: str) -> str:
-    """The name `go install` gives a program: the last part of its path that is not a major version."""
+    """The name `go build` gives a program: the last part of its path that is not a major version."""
     last = PurePosixPath(package)
     return last.parent.name if last.name[:1] == "v" and last.name[1:].isdigit() else last.name

@@ -27,7 +27,7 @@ KNOWN_FAILURES = {
 
 @dataclass(slots=True)
 class GoModules:
-    """`go install` in a pinned module directory.  A build uses all cores, so run one at a time."""
+    """`go build` in a pinned module directory.  A build uses all cores, so run one at a time."""
 
     root: Path
     deadline: float = 5400.0
@@ -47,10 +47,10 @@ class GoModules:
         beat(Beat("looking for a Go toolchain"))
         go = toolchain.find(self.root, toolchain.needed_by(item.build.directory / "go.mod"))
         log = self.root / "logs" / f"build-{item.name}-{item.version}.log"
-        env = environment(item.build, into, go.policy, os.environ)
+        env = environment(item.build, item.arch, go.policy, os.environ)
         if self._unreachable(go.path, env):
             env["GOPROXY"] = "off"  # what is on disk is enough, or Go says at once what is missing
-        self._run(install_command(go.path, item.build), item.build.directory, env, log, beat)
+        self._run(build_command(go.path, item.build, into), item.build.directory, env, log, beat)
         _rename(item.build, into)
         return f"{item.build.directory.parent.name}/{item.build.directory.name} by Go modules with {go}"
 
@@ -81,17 +81,24 @@ class GoModules:
         return self._asked
 
 
-def install_command(go: Path, build: Build) -> list[str]:
-    """The command line; the flags are part of the key of Go's own build cache, so they never vary."""
+def build_command(go: Path, build: Build, into: Path) -> list[str]:
+    """The command line; `go install` would refuse to build for Linux elsewhere.
+
+    The flags are part of the key of Go's own build cache, so they never vary.
+    """
     tags = ["-tags", ",".join(build.tags)] if build.tags else []
     ldflags = f"-s -w {build.ldflags}".strip()
-    return [str(go), "install", "-v", "-trimpath", *tags, "-ldflags", ldflags, *build.packages.values()]
+    return [
+        *(str(go), "build", "-o", f"{into}/", "-v", "-trimpath", *tags, "-ldflags", ldflags),
+        *build.packages.values(),
+    ]
 
 
-def environment(build: Build, gobin: Path, policy: str, user: Mapping[str, str]) -> dict[str, str]:
+def environment(build: Build, arch: str, policy: str, user: Mapping[str, str]) -> dict[str, str]:
     """The user's environment with all that changes a build replaced by ours."""
     ours = {
-        "GOBIN": str(gobin),
+        "GOOS": "linux",  # whatever this host is
+        "GOARCH": arch,
         "GOFLAGS": "-mod=readonly -buildvcs=false",
         "GOWORK": "off",
         "GOTOOLCHAIN": policy,

@@ -146,6 +146,15 @@ def agnhost_image(path: Path, versions: Versions, programs: Mapping[str, Path], 
     return write_image(path, reference, files, ["/agnhost"], ["pause"], links=links)
 
 
+def write_images(folder: Path, root: Path, programs: Mapping[str, Path], versions: Versions) -> list[Path]:
+    """All images of a cluster as files in the folder; ``root`` is as `agnhost_image` wants it."""
+    paths = [folder / f"{name}.tar" for name in ("pause", "coredns", "agnhost")]
+    pause_image(paths[0], versions, programs)
+    coredns_image(paths[1], versions, programs)
+    agnhost_image(paths[2], versions, programs, root)
+    return paths
+
+
 def _folders(image: Image) -> list[str]:
     names = [PurePosixPath(name.lstrip("/")) for name in (*image.files, *image.links)]
     parents = {str(parent) for name in names for parent in name.parents}

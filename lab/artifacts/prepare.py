@@ -5,8 +5,11 @@ from pathlib import Path
 
 from lab.artifacts.box import VM, BuiltBox, build_box, unneeded_boxes
 from lab.artifacts.cache import Cache
+from lab.artifacts.debian import debian_suite
 from lab.artifacts.fetch import Programs, Progress, fetch
-from lab.artifacts.rootfs import base_name, build_root, debian_suite, unneeded
+from lab.artifacts.packages import Release, insist_cached, unneeded_archives
+from lab.artifacts.rootfs import base_name, build_root, unneeded
+from lab.artifacts.supplies import Supplies, release_here, supply, unneeded_sets
 from lab.errors import LabError
 from lab.topology import Cni, Topology
 
@@ -32,6 +35,20 @@ def box_of(topology: Topology, report: Report) -> BuiltBox:
         return build_box(cache.root, programs, topology.versions, report)
 
 
+def supplies_of(
+    topology: Topology, report: Report, release: Release | None = None, *, offline: bool = False
+) -> Supplies:
+    """What machines of a plain box are given; by default for this host's release.
+
+    Offline nothing is fetched: `LabError` if packages that this host could fetch are not in the cache.
+    """
+    cache, programs = Cache(), programs_of(topology, report)
+    with cache.place.naming_trouble():
+        if offline:
+            insist_cached(cache.root, release or release_here())
+        return supply(cache.root, release or release_here(), programs, topology.versions, report)
+
+
 def unneeded_images(topology: Topology) -> list[Path]:
     """What the cache holds of images that this plan does not need; nothing if its programs are not there."""
     cache = Cache()
@@ -41,7 +58,8 @@ def unneeded_images(topology: Topology) -> list[Path]:
         return []
     boxes = unneeded_boxes(cache.root, programs, topology.versions)
     vm_base = base_name(debian_suite(), VM)
-    return [*unneeded(cache.root, programs, topology.versions, [vm_base]), *boxes]
+    given = [*unneeded_archives(cache.root), *unneeded_sets(cache.root, programs, topology.versions)]
+    return [*unneeded(cache.root, programs, topology.versions, [vm_base]), *boxes, *given]
 
 
 def _also(topology: Topology) -> tuple[str, ...]:

@@ -19,8 +19,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from lab.artifacts.building import hash_of, run, working_folder
+from lab.artifacts.debian import LEFT_OUT, bootstrap, debian_suite
 from lab.artifacts.fetch import Programs
-from lab.artifacts.images import agnhost_image, coredns_image, pause_image
+from lab.artifacts.images import write_images
+from lab.artifacts.importing import ADDRESS, import_argv, importer
 from lab.errors import LabError
 from lab.rights import as_root
 from lab.topology import Versions
@@ -32,7 +34,6 @@ PACKAGES = (
     "ca-certificates procps kmod nginx-light libnginx-mod-stream haproxy conntrack ipset ethtool socat "
     "curl runc jq dnsutils iputils-ping tcpdump netcat-openbsd openssl busybox-static psmisc"
 ).split()
-LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/i18n/*")
 # What the components bring their own units for, and what only costs time at each boot of a container.
 MASKED = (
     "nginx.service haproxy.service ssh.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer "
@@ -51,8 +52,6 @@ PLACES = {
 }  # fmt: skip
 LINKS = {"usr/bin/kubectl": "/opt/kubernetes/bin/kubectl", "usr/local/bin/etcdctl": "/opt/etcd/bin/etcdctl"}
 BASE_TIMEOUT = 1200.0
-
-OS_RELEASE = Path("/etc/os-release")
 
 Report = Callable[[str], None]
 
@@ -123,7 +122,7 @@ def build_base(cache: Path, suite: str, report: Report = lambda _: None, kind: K
             report(f"root: Debian {suite}, {count} packages and what they need")
             with working_folder(cache) as work:
                 run(
-                    *_mmdebstrap(suite, work / "base.tar", kind),
+                    *bootstrap(suite, work / "base.tar", [*PACKAGES, *kind.packages], kind.early),
                     timeout=BASE_TIMEOUT,
                     env={"TMPDIR": str(work)},
                 )
@@ -139,53 +138,6 @@ def unneeded(
     needed = {root_key(suite, programs, versions), base_name(suite), *other_bases}
     kept = [*(cache / "roots").glob("*"), *(cache / "bases").glob("*.tar")]
     return sorted(path for path in kept if path.suffix != ".lock" and path.name not in needed)
-
-
-def debian_suite() -> str:
-    """The release this host runs; the machines run the same, from the same mirrors."""
-    text = OS_RELEASE.read_text() if OS_RELEASE.exists() else ""
-    release = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    suite = release.get("VERSION_CODENAME", "").strip('"')
-    if not suite or not shutil.which("apt-get"):
-        raise LabError(
-            "the machines' root is built from Debian packages, and this host has no apt sources",
-            remedy="build it once on a Debian or Ubuntu host and copy that cache folder here",
-        )
-    return suite
-
-
-def _mmdebstrap(suite: str, target: Path, kind: Kind = CONTAINER) -> list[str]:
-    sources = [*sorted(Path("/etc/apt/sources.list.d").glob("*.sources"))]
-    sources += [*sorted(Path("/etc/apt/sources.list.d").glob("*.list"))]
-    if (legacy := Path("/etc/apt/sources.list")).exists():
-        sources.append(legacy)
-    return [
-        "mmdebstrap",
-        "--variant=minbase",
-        f"--include={','.join([*PACKAGES, *kind.packages])}",
-        *(f"--essential-hook={_written(path, text)}" for path, text in kind.early.items()),
-        *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
-        "--aptopt=Acquire::Retries 3",
-        suite,
-        str(target),
-        *(str(path) for path in sources if _is_debian_source(path)),
-    ]
-
-
-def _written(path: str, text: str) -> str:
-    """A shell line that writes a file into the root that mmdebstrap names as its first argument."""
-    folder = shlex.quote(str(Path(path).parent))
-    return f'mkdir -p "$1"/{folder} && printf %s {shlex.quote(text)} > "$1"/{shlex.quote(path)}'
-
-
-def _is_debian_source(path: Path) -> bool:
-    """Only the distribution's own archives: a third party's would bring other packages, or none.
-
-    Vendors name the distribution in their addresses too, but have no component `main` beside it.
-    """
-    lines = path.read_text(errors="replace").splitlines()
-    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-    return ("debian" in text or "ubuntu" in text) and "main" in text.split()
 
 
 def assemble(work: Path, base: Path, programs: Programs, versions: Versions, kind: Kind = CONTAINER) -> None:
@@ -206,7 +158,7 @@ def assemble(work: Path, base: Path, programs: Programs, versions: Versions, kin
     for folder in ("etc", "var"):  # else the first boot runs everything that wants to follow an update
         (root / folder / ".updated").touch()
     _enable_networkd(root)
-    _import_images(root, programs, _write_images(work, root, programs, versions))
+    _import_images(root, programs, write_images(work, root, programs, versions))
     _forget_identity(root)
 
 
@@ -225,28 +177,16 @@ def _forget_identity(root: Path) -> None:
         key.unlink()
 
 
-def _write_images(work: Path, root: Path, programs: Programs, versions: Versions) -> list[Path]:
-    paths = [work / f"{name}.tar" for name in ("pause", "coredns", "agnhost")]
-    pause_image(paths[0], versions, programs)
-    coredns_image(paths[1], versions, programs)
-    agnhost_image(paths[2], versions, programs, root)
-    return paths
-
-
 def _import_images(root: Path, programs: Programs, images: Sequence[Path]) -> None:
     """Let a containerd of this host fill the root's own folder, so that machines start with the images."""
     with tempfile.TemporaryDirectory(prefix="thwlab-") as short:
         socket = Path(short) / "s"
         config = Path(short) / "config.toml"
-        config.write_text(
-            f'version = 3\nroot = "{root}/var/lib/containerd"\nstate = "{short}/state"\n'
-            f'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", '
-            f'"io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri"]\n[grpc]\naddress = "{socket}"\n'
-        )
+        config.write_text(importer(str(root), short))
         with _daemon(str(programs["containerd"]), "--config", str(config), log=Path(short) / "log"):
             wait_until("containerd to listen", partial(_check_socket, socket), timeout=30, every=0.05)
             for image in images:
-                run(str(programs["ctr"]), "-a", str(socket), "-n", "k8s.io", "images", "import", str(image))
+                run(*import_argv(str(programs["ctr"]), str(image)), env={ADDRESS: str(socket)})
 
 
 def _check_socket(socket: Path) -> None:

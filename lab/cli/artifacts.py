@@ -7,8 +7,8 @@ import click
 from lab.artifacts.cache import Cache
 from lab.artifacts.catalogue import optional_entries
 from lab.artifacts.fetch import Listed, Progress, fetch, gc, list_, verify
-from lab.artifacts.prepare import box_of, root_of, unneeded_images
-from lab.choice import makes_vms
+from lab.artifacts.prepare import box_of, root_of, supplies_of, unneeded_images
+from lab.choice import makes_vms, provider_of
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import progress_for
 from lab.cli.session import Session
@@ -56,7 +56,9 @@ def get(session: Session, offline: bool, image: bool) -> None:
             offline=offline,
             also=also(topology),
         )
-        if image:
+        if not provider_of(session.provider, session.name).is_furnished:
+            supplies_of(topology, progress.note, offline=offline)
+        elif image:
             build = box_of if makes_vms(session.provider) else root_of
             build(topology, progress.note)
     click.echo(f"{len(programs)} programs are verified in {cache.root}")

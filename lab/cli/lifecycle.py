@@ -81,6 +81,7 @@ def _bring_up(session: Session, stages: Sequence[Stage], *, grow: bool) -> None:
 
 
 def _require(lab: Laboratory, stages: Sequence[Stage], progress: Progress) -> None:
+    lab.tell = progress.step
     bringup = Bringup(lab, stages, progress.report)
     try:
         interruptible(lambda: bringup.require(*(stage.name for stage in stages)))

@@ -33,6 +33,7 @@ class Progress:
     ) -> None:
         self.truths = truths
         self.running: dict[str, float] = {}
+        self.steps: dict[str, str] = {}
         self.noted = ""
         self._say = say
         self._clock = clock
@@ -60,6 +61,11 @@ class Progress:
             if fresh:
                 self.line(text)
 
+    def step(self, stage: str, text: str) -> None:
+        """How far a stage is that takes long; shown with it for as long as it runs."""
+        with self._lock:
+            self.steps[stage] = text
+
     def report(self, stage: str, outcome: Outcome | None) -> None:
         """A stage begins (None) or has ended."""
         with self._lock:
@@ -68,6 +74,7 @@ class Progress:
                 self.running[stage] = self._clock()
                 return
             self.running.pop(stage, None)
+            self.steps.pop(stage, None)
             self.line(ended(outcome, self.truths.get(stage, "they run")))
 
     def line(self, text: str) -> None:
@@ -80,10 +87,13 @@ class Progress:
         """What is waited for now, and since when."""
         now = self._clock()
         stages = [
-            f"{name}, {now - since:.0f} s ({self.truths.get(name, 'until they run')})"
+            f"{name}, {now - since:.0f} s ({self._told(name, 'until they run')})"
             for name, since in list(self.running.items())
         ]
         return "; ".join(stages) or self.noted or "the lab's folder"
+
+    def _told(self, stage: str, otherwise: str) -> str:
+        return self.steps.get(stage) or self.truths.get(stage, otherwise)
 
     def beat(self) -> None:
         """A line if nothing was said for a while."""
@@ -121,7 +131,7 @@ class LiveProgress(Progress):
     def _below(self) -> Group:
         now = self._clock()
         rows = [
-            f"{name:14} {now - since:6.1f} s  {self.truths.get(name, 'machines boot')}"
+            f"{name:14} {now - since:6.1f} s  {self._told(name, 'machines boot')}"
             for name, since in list(self.running.items())
         ]
         shown = rows or ([self.noted] if self.noted else [])

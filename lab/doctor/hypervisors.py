@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 from typing import TypeAlias
 
 from lab.doctor.finding import Finding, Verdict, good
+from lab.furnishing.guest import KERNEL, SYSTEMD
 from lab.providers.vagrant.adapter import OLDEST
 from lab.providers.vagrant.hypervisor import STOPPED
 from lab.providers.vagrant.plan import PREFIX
@@ -29,6 +30,14 @@ ASKS_KVM: Version = (7, 2, 10)
 MODULES = ("vboxdrv", "vboxnetflt", "vboxnetadp")  # the VMs, and the host-only network
 OWN_INTERFACES = {"virtualbox": "vboxnet", "libvirt": "virbr"}
 MANAGEMENT = IPv4Network("192.168.121.0/24")  # vagrant-libvirt's own, for SSH
+# Boxes of the guide's time, and what they boot; the stage `programs` refuses any such machine by itself.
+TOO_OLD: Mapping[str, str] = {
+    "ubuntu/trusty64": "Ubuntu 14.04: kernel 3.13, upstart in systemd's place, cgroup v1",
+    "ubuntu/xenial64": "Ubuntu 16.04: kernel 4.4, systemd 229, cgroup v1",
+    "ubuntu/bionic64": "Ubuntu 18.04: kernel 4.15, systemd 237, cgroup v1",
+    "debian/stretch64": "Debian 9: kernel 4.9, systemd 232, cgroup v1",
+    "debian/buster64": "Debian 10: kernel 4.19, systemd 241, cgroup v1",
+}
 OVERHEAD_MIB = 150  # of a VM, beside its guest's memory
 CROWD = 4  # virtual processors for each of this host's before a lab becomes too slow for its leases
 
@@ -56,6 +65,7 @@ class VmHost:
     vms: Mapping[str, str] = field(default_factory=dict)
     labs: Mapping[str, IPv4Network] = field(default_factory=dict)
     networks: tuple[tuple[str, IPv4Network], ...] = ()
+    box: str = ""  # the one that the user names
 
 
 Check = Callable[[VmHost, Topology], Finding]
@@ -70,6 +80,17 @@ def check_vagrant(host: VmHost, _: Topology) -> Finding:
     if host.vagrant < OLDEST:
         return Finding("vagrant", Verdict.MISSING, dotted(host.vagrant), wanted, "update Vagrant")
     return good("vagrant", dotted(host.vagrant))
+
+
+def check_box(host: VmHost, _: Topology) -> Finding:
+    """A box on which this cluster can run; the guide's own is ten years old."""
+    if (old := TOO_OLD.get(host.box)) is None:
+        return good("box", host.box or ("built here" if host.private else "the Vagrantfile's"))
+    found = (
+        f"{host.box} is {old}: its VMs boot, and neither containerd, kubelet nor the lab's units run on them"
+    )
+    needed = f"kernel {dotted(KERNEL)}, systemd {SYSTEMD}, cgroup v2, or later"
+    return Finding("box", Verdict.MISSING, found, needed, "unset THWLAB_BOX, or name a Debian 12 there")
 
 
 def check_pair(host: VmHost, _: Topology) -> Finding:
@@ -298,6 +319,7 @@ def _runs(host: VmHost, topology: Topology) -> bool:
 
 CHECKS: tuple[Check, ...] = (
     check_vagrant,
+    check_box,
     check_pair,
     check_plugin,
     check_modules,

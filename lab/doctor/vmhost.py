@@ -14,6 +14,7 @@ from lab.doctor.hypervisors import MODULES, NETWORKS_CONF, Version, VmHost
 from lab.errors import LabError
 from lab.providers.subnets import networks_of_host
 from lab.providers.vagrant.hypervisor import RUNNING, Hypervisor
+from lab.providers.vagrant.plan import Box
 from lab.providers.vagrant.process import Call, carry_out
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
@@ -57,6 +58,7 @@ def gather(
         labs=labs(state_root()),
         networks=() if private else tuple(networks_of_host().items()),
         private=private,
+        box=Box.chosen(os.environ).name,
     )
 
 

@@ -121,6 +121,11 @@ class Provider(ABC):
         return False
 
     @property
+    def is_furnished(self) -> bool:
+        """Whether its machines come with programs, packages and images; else a stage brings them."""
+        return True
+
+    @property
     @abstractmethod
     def platform(self) -> Platform:
         """What its machines run on."""

@@ -6,10 +6,12 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import plain_box
 import pytest
 
 from lab.artifacts import box, rootfs
 from lab.artifacts.box import OVER_ROOT, VM, BuiltBox
+from lab.artifacts.diskimage import write_filesystem
 from lab.artifacts.fetch import Programs
 from lab.errors import LabError
 from lab.plan import load_topology
@@ -147,9 +149,29 @@ def test_vagrant_gets_a_disk_that_only_names_the_one_beside_it(built: BuiltBox) 
 def test_the_disk_holds_the_root_and_takes_no_more_than_that(built: BuiltBox, tmp_path: Path) -> None:
     (tmp_path / "root/etc").mkdir(parents=True)
     (tmp_path / "root/etc/hello").write_text("there\n")
-    box._write_disk(tmp_path / "root", built.disk)
+    write_filesystem(tmp_path / "root", built.disk, box.SIZE_GIB, features="^metadata_csum")
     stat = built.disk.stat()
     assert stat.st_size == box.SIZE_GIB << 30
     assert stat.st_blocks * 512 < 256 << 20
     argv = ["debugfs", "-R", "cat /etc/hello", str(built.disk)]
+    assert subprocess.run(argv, capture_output=True, check=True, timeout=30).stdout == b"there\n"
+
+
+@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="mkfs.ext4 is not installed")
+def test_a_plain_boxs_disk_has_a_boot_loader_before_its_one_partition(tmp_path: Path) -> None:
+    """As a BIOS and GRUB's first sector read them."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/hello").write_text("there\n")
+    disk, first = tmp_path / "disk", plain_box.FIRST * plain_box.SECTOR
+    write_filesystem(tmp_path / "root", disk, 1, offset=first)
+    boot = bytearray(b"\xeb" * 512)
+    boot[0x5C:0x64] = (1).to_bytes(8, "little")
+    plain_box.write_boot(disk, bytes(boot), b"GRUB" * 200)
+    data = disk.read_bytes()
+    assert (data[:4], data[510:512], data[512:516]) == (b"\xeb" * 4, b"\x55\xaa", b"GRUB")
+    entry = data[446:462]
+    assert (entry[0], entry[4]) == (0x80, 0x83)
+    assert int.from_bytes(entry[8:12], "little") == plain_box.FIRST
+    assert int.from_bytes(entry[12:16], "little") * 512 + first == 1 << 30
+    argv = ["debugfs", "-R", "cat /hello", f"{disk}?offset={first}"]
     assert subprocess.run(argv, capture_output=True, check=True, timeout=30).stdout == b"there\n"

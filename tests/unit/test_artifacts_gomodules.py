@@ -10,7 +10,7 @@ import pytest
 
 from lab.artifacts import gomodules, toolchain
 from lab.artifacts.catalogue import Build, Item
-from lab.artifacts.gomodules import GoModules, environment, install_command
+from lab.artifacts.gomodules import GoModules, build_command, environment
 from lab.artifacts.source import Beat, SourceFailed
 
 needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="no go on PATH")
@@ -164,9 +164,10 @@ def test_a_dead_proxy_is_not_waited_for_and_is_named(
 
 def test_the_users_flags_do_not_reach_the_build_but_the_module_proxy_does(tmp_path: Path) -> None:
     user = {"GOFLAGS": "-mod=vendor", "GOOS": "plan9", "GOWORK": "/w", "GOPROXY": "https://p", "HOME": "/h"}
-    env = environment(build_of(tmp_path), tmp_path, "local", user)
+    env = environment(build_of(tmp_path), "arm64", "local", user)
     assert env == {
-        "GOBIN": str(tmp_path),
+        "GOOS": "linux",
+        "GOARCH": "arm64",
         "GOFLAGS": "-mod=readonly -buildvcs=false",
         "GOWORK": "off",
         "GOTOOLCHAIN": "local",
@@ -178,11 +179,11 @@ def test_the_users_flags_do_not_reach_the_build_but_the_module_proxy_does(tmp_pa
 
 def test_the_command_of_a_build_with_cgo(tmp_path: Path) -> None:
     build = build_of(tmp_path, ldflags="-extldflags -static", tags=("netgo", "osusergo"), cgo=True)
-    assert install_command(Path("/go"), build) == [
-        *("/go", "install", "-v", "-trimpath", "-tags", "netgo,osusergo"),
+    assert build_command(Path("/go"), build, Path("/into")) == [
+        *("/go", "build", "-o", "/into/", "-v", "-trimpath", "-tags", "netgo,osusergo"),
         *("-ldflags", "-s -w -extldflags -static", "lab/tool"),
     ]
-    assert environment(build, tmp_path, "local", {})["CGO_ENABLED"] == "1"
+    assert environment(build, "amd64", "local", {})["CGO_ENABLED"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -562,6 +562,18 @@ def test_unit_states_tell_absent_from_failed() -> None:
     }
 
 
+def test_a_long_stage_says_how_far_it_is() -> None:
+    said: list[str] = []
+    progress = Progress({"programs": "they are there"}, said.append)
+    progress.report("programs", None)
+    assert "they are there" in progress.waiting()
+    progress.step("programs", "k8s-lb: sending 12 MiB")
+    assert "k8s-lb: sending 12 MiB" in progress.waiting()
+    progress.report("programs", Outcome("programs", 1.0))
+    progress.report("programs", None)
+    assert "they are there" in progress.waiting(), "the step was of the time before"
+
+
 def test_a_heartbeat_says_what_is_waited_for() -> None:
     said: list[str] = []
     now = [0.0]

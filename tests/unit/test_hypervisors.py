@@ -45,6 +45,12 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         "2.2.19",
         "update Vagrant",
     ),
+    "the guide's box": (
+        hypervisors.check_box,
+        replace(VBOX, box="ubuntu/xenial64"),
+        "kernel 4.4, systemd 229, cgroup v1",
+        "name a Debian 12",
+    ),
     "no VirtualBox": (
         hypervisors.check_pair,
         replace(VBOX, virtualbox=None),
@@ -242,6 +248,26 @@ def test_virtualbox_insists_only_where_and_since_it_does(
 def test_pairs_of_versions(vagrant: tuple[int, ...], virtualbox: tuple[int, ...], verdict: Verdict) -> None:
     host = replace(VBOX, vagrant=vagrant, virtualbox=virtualbox)
     assert hypervisors.check_pair(host, PLAN).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        (replace(VBOX, box="debian/bookworm64"), "debian/bookworm64"),
+        (VBOX, "the Vagrantfile's"),
+        (replace(KVM, private=True), "built here"),
+    ],
+)
+def test_which_box_is_told(host: VmHost, said: str) -> None:
+    assert (hypervisors.check_box(host, PLAN).verdict, hypervisors.check_box(host, PLAN).found) == (
+        Verdict.GOOD,
+        said,
+    )
+
+
+def test_the_box_is_the_one_the_user_names(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THWLAB_BOX", "ubuntu/xenial64")
+    assert vmhost.gather("libvirt", root=root).box == "ubuntu/xenial64"
 
 
 def test_what_a_vagrant_can_best_have() -> None:

@@ -15,7 +15,7 @@ ORDER = (
     "artifacts pki kubeconfig",
     "machine",
     "providers",
-    "http kubeapi components addons",
+    "http kubeapi components addons furnishing",
     "state laboratory bringup",
     "joining stages choice opening",
     "leftovers",

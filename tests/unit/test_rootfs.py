@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.artifacts import rootfs
+from lab.artifacts import debian, rootfs
 from lab.artifacts.fetch import Programs
 from lab.errors import LabError
 from lab.plan import load_topology
@@ -83,16 +83,16 @@ def test_every_program_has_one_place() -> None:
 )
 def test_only_the_distributions_own_archives_are_used(tmp_path: Path, text: str, ours: bool) -> None:
     (tmp_path / "x.sources").write_text(text)
-    assert rootfs._is_debian_source(tmp_path / "x.sources") is ours
+    assert debian.is_debian_source(tmp_path / "x.sources") is ours
 
 
 def test_a_source_that_is_no_text_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "x.list").write_bytes(b"\xff\xfe debian main")
-    rootfs._is_debian_source(tmp_path / "x.list")
+    debian.is_debian_source(tmp_path / "x.list")
 
 
 def test_the_recipe_names_suite_target_and_packages(tmp_path: Path) -> None:
-    argv = rootfs._mmdebstrap("bookworm", tmp_path / "base.tar")
+    argv = debian.bootstrap("bookworm", tmp_path / "base.tar", rootfs.PACKAGES, {})
     assert argv[0] == "mmdebstrap"
     assert argv[argv.index("bookworm") + 1] == str(tmp_path / "base.tar")
     (include,) = [each for each in argv if each.startswith("--include=")]
@@ -165,16 +165,16 @@ def test_a_host_without_debian_is_told_what_to_do(
     path = tmp_path / "os-release"
     if release is not None:
         path.write_text(release)
-    monkeypatch.setattr(rootfs, "OS_RELEASE", path)
+    monkeypatch.setattr(debian, "OS_RELEASE", path)
     with pytest.raises(LabError, match="copy that cache folder here"):
-        rootfs.debian_suite()
+        debian.debian_suite()
 
 
 def test_the_suite_is_this_hosts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "os-release").write_text('ID=debian\n# comment\nVERSION_CODENAME="bookworm"\n')
-    monkeypatch.setattr(rootfs, "OS_RELEASE", tmp_path / "os-release")
-    monkeypatch.setattr(rootfs.shutil, "which", lambda _: "/usr/bin/apt-get")
-    assert rootfs.debian_suite() == "bookworm"
+    monkeypatch.setattr(debian, "OS_RELEASE", tmp_path / "os-release")
+    monkeypatch.setattr(debian.shutil, "which", lambda _: "/usr/bin/apt-get")
+    assert debian.debian_suite() == "bookworm"
 
 
 def test_what_another_recipe_made_is_not_needed(

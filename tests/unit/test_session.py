@@ -80,6 +80,22 @@ def test_each_worker_of_xdist_has_a_stream_of_its_own(
     assert names == ["records-gw0.jsonl", "records-gw1.jsonl"]
 
 
+def test_a_beat_says_how_far_something_is() -> None:
+    told: list[str] = []
+    now = [0.0]
+    heart = Heartbeat(told.append, silence=15, clock=lambda: now[0])
+    heart.started("programs")
+    heart.step("programs", "k8s-lb: sending 12 MiB")
+    now[0] = 20.0
+    heart.beat()
+    assert told == ["  ...    still at work: programs 20 s (k8s-lb: sending 12 MiB)"]
+    heart.ended("programs")
+    heart.started("programs")
+    now[0] = 40.0
+    heart.beat()
+    assert told[1] == "  ...    still at work: programs 20 s"
+
+
 def test_a_note_that_something_is_ready_is_recorded_and_not_told(root: Path, told: list[str]) -> None:
     session(root, told)._told("programs: etcd (1/9) ready")
     assert told == []

@@ -92,8 +92,47 @@ def test_a_plan_without_balancer_has_no_stage_for_one(tmp_path: Path) -> None:
 def test_etcd_alone_needs_its_own_machines_only() -> None:
     stages = {stage.name: stage for stage in stages_for(load_topology())}
     wanted = [stages[name] for name in ancestors(stages, ["etcd"])]
-    assert sorted(stage.name for stage in wanted) == ["etcd"]
+    assert sorted(stage.name for stage in wanted) == ["etcd", "programs"]
     assert machines_for(load_topology(), wanted) == ["k8s-master1", "k8s-master2", "k8s-lb"]
+
+
+def test_programs_alone_are_brought_to_every_machine() -> None:
+    """To those of the stages that were asked for, where it is not alone."""
+    stages = {stage.name: stage for stage in stages_for(load_topology())}
+    wanted = [stages[name] for name in ancestors(stages, ["programs"])]
+    assert machines_for(load_topology(), wanted) == [node.name for node in load_topology().nodes]
+
+
+def test_programs_come_before_whatever_runs_one() -> None:
+    stages = {stage.name: stage for stage in stages_for(load_topology())}
+    assert [name for name in stages if "programs" not in ancestors(stages, [name])] == []
+
+
+def test_machines_that_come_with_everything_are_not_even_asked() -> None:
+    provider = SimpleNamespace(is_furnished=True)
+    act = {stage.name: stage for stage in stages_for(load_topology())}["programs"].act
+    assert act(SimpleNamespace(provider=provider)) == []  # type: ignore[arg-type]
+
+
+def test_programs_go_to_the_machines_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is off is not of those that were asked for."""
+    told: list[tuple[str, str]] = []
+    provider = SimpleNamespace(is_furnished=False, states=lambda: {"a": "running", "b": "stopped"})
+    lab: Any = SimpleNamespace(
+        provider=provider,
+        topology=load_topology(),
+        machines={"a": "machine a", "b": "machine b"},
+        tell=lambda *words: told.append(words),
+    )
+
+    def furnish(machines: list[str], _: Any, tell: Any) -> list[str]:
+        tell("sending")
+        return [each.removeprefix("machine ") for each in machines]
+
+    monkeypatch.setattr(module, "furnish", furnish)
+    act = {stage.name: stage for stage in stages_for(lab.topology)}["programs"].act
+    assert act(lab) == ["programs on a"]
+    assert told == [("programs", "sending")]
 
 
 def test_dns_needs_everything_but_the_administrators_own_tools_and_the_later_masters() -> None:

@@ -13,7 +13,12 @@ import pytest
 from fake_vms import World
 from stand_in import on_path
 
+from lab.artifacts.box import BuiltBox
 from lab.plan import load_topology
+from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
+from lab.providers.vagrant.libvirt.kvm import Kvm
+from lab.providers.vagrant.libvirt.private import MORE
+from lab.providers.vagrant.libvirt.settings import WRAPPER
 from lab.providers.vagrant.plan import Project, vagrantfile
 
 EVALUATE = Path(__file__).parent / "golden" / "vagrant" / "evaluate.rb"
@@ -129,3 +134,25 @@ def has_libvirt() -> bool:
         env=dict(os.environ),
     )
     return tried.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libvirt is Linux'")
+@pytest.mark.parametrize("box", ["plain/debian", BuiltBox(Path("/cache/0123"))])
+def test_a_libvirtd_of_the_labs_own_boots_our_box_by_its_kernel_and_others_by_themselves(
+    tmp_path: Path, box: BuiltBox | str
+) -> None:
+    if not has_libvirt():
+        pytest.skip("vagrant-libvirt is not installed")
+    daemon = PrivateLibvirtd("thw", tmp_path / "libvirt")
+    daemon.directory.mkdir()
+    daemon.key.with_suffix(".pub").write_text("ecdsa x")
+    daemon.vms.write_text(json.dumps(daemon._told(box, Kvm(False, "there is none"))))
+    found = evaluated(tmp_path, "libvirt", LAB_VAGRANTFILE_MORE=str(MORE), LAB_VMS=str(daemon.vms))
+    plain = isinstance(box, str)
+    for each in found.values():
+        settings = each["provider"]
+        assert each["box"] == (box if isinstance(box, str) else box.name)
+        assert settings["emulator_path"] == WRAPPER, "emulated either way"
+        assert (settings["uri"], settings["disk_driver_opts"]) == (daemon.uri, {"cache": "unsafe"})
+        kernel = settings["kernel"]
+        assert not kernel if plain else kernel.endswith("/vmlinuz")

@@ -226,6 +226,41 @@ def test_what_was_prepared_is_what_the_daemon_is_started_with(
     assert started == [BuiltBox(tmp_path / "0123"), Kvm(False, "tried out once")]
 
 
+def test_a_box_that_the_user_names_is_run_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THWLAB_BOX", "plain/debian")
+    monkeypatch.setenv("THWLAB_BOX_URL", "/x/plain.box")
+    monkeypatch.setattr(private, "box_of", None)
+    monkeypatch.setattr(private, "probe", lambda: Kvm(False, "tried out once"))
+    monkeypatch.setattr("lab.providers.vagrant.provider.supplies_of", lambda _, report: report("supplies"))
+    monkeypatch.setattr(Adapter, "boxes", lambda _: set[tuple[str, str]]())
+    added: list[tuple[str, str]] = []
+    monkeypatch.setattr(Adapter, "add_box", lambda _, name, **given: added.append((name, given["url"])))
+    started: list[object] = []
+    monkeypatch.setattr(PrivateLibvirtd, "start_with", lambda _, *given: started.extend(given))
+    provider = PrivateLibvirtProvider("thw", tmp_path / "thw")
+    assert not provider.is_furnished
+    told: list[str] = []
+    provider.prepare(load_topology(), told.append)
+    provider.hypervisor.begin()
+    assert (told[0], added) == ("supplies", [("plain/debian", "/x/plain.box")])
+    assert started == ["plain/debian", Kvm(False, "tried out once")]
+    assert "LAB_NAMED" not in provider.project.environment()
+
+
+def test_who_comes_later_knows_the_box_without_being_told(
+    provider: PrivateLibvirtProvider, tmp_path: Path
+) -> None:
+    """Its variables are of the shell that brought the lab up."""
+    assert provider.is_furnished
+    daemon = provider.hypervisor.daemon
+    daemon.directory.mkdir(parents=True)
+    (daemon.directory / "key.pub").write_text("ecdsa x")
+    for box, plain in (("plain/debian", "plain/debian"), (BuiltBox(tmp_path / "0123"), "")):
+        daemon.vms.write_text(json.dumps(daemon._told(box, Kvm(False, "why"))))
+        assert daemon.plain == plain
+        assert PrivateLibvirtProvider("thw", tmp_path / "thw").is_furnished is not bool(plain)
+
+
 def test_it_says_everything_that_is_missing_at_once(
     provider: PrivateLibvirtProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

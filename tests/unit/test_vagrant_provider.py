@@ -480,13 +480,15 @@ def test_preflight_says_everything_that_is_missing(
 
 
 def test_the_box_is_fetched_once_and_before_the_machines(
-    tmp_path: Path, world: World, topology: Topology
+    tmp_path: Path, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("lab.providers.vagrant.provider.supplies_of", lambda _, report: report("supplies"))
     box = Box("lab/debian", url="/tmp/x.box")
     provider = VagrantProvider("thw", tmp_path / "s", VirtualBox(), box=box)
     told: list[str] = []
     provider.prepare(topology, told.append)
-    assert told == ["fetching the box lab/debian"]
+    assert told == ["supplies", "fetching the box lab/debian"]
+    assert not provider.is_furnished, "a box of anybody's has nothing of ours"
     assert ["vagrant", "box", "add", "--name", "lab/debian"] in [call[:5] for call in world.calls]
     world.change(boxes={"lab/debian": "virtualbox"})
     world.forget_calls()

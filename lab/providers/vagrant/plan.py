@@ -23,6 +23,12 @@ class Box:
     url: str = ""
     sha256: str = ""
 
+    @classmethod
+    def chosen(cls, environ: Mapping[str, str]) -> "Box":
+        """The one that the user names by the Vagrantfile's variables."""
+        names = ("THWLAB_BOX", "THWLAB_BOX_VERSION", "THWLAB_BOX_URL", "THWLAB_BOX_SHA256")
+        return cls(*(environ.get(name, "") for name in names))
+
     def environment(self) -> dict[str, str]:
         """The variables by which the Vagrantfile takes it."""
         named = {

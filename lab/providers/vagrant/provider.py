@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from lab.artifacts.prepare import supplies_of
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
@@ -55,7 +56,11 @@ class VagrantProvider(Provider):
         return programs.lacking(self.adapter)
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
-        """See `Provider.prepare`: the box, where it is known beforehand which."""
+        """See `Provider.prepare`: what a plain box lacks; the box, where it is known beforehand which."""
+        supplies_of(topology, report)
+        self._fetch_box(report)
+
+    def _fetch_box(self, report: Callable[[str], None]) -> None:
         box = self.project.box
         if not box.name or (box.name, self.project.provider) in self.adapter.boxes():
             return
@@ -140,6 +145,11 @@ class VagrantProvider(Provider):
         become = () if connection.is_root else ("sudo", "-n", "--")
         environment = ("env", *(f"{name}={value}" for name, value in ENVIRONMENT.items()))
         return connection.argv(shlex.join([*become, *environment, *argv]), options=("-t",))
+
+    @property
+    def is_furnished(self) -> bool:
+        """See `Provider.is_furnished`: boxes are anybody's."""
+        return False
 
     @property
     def slowness(self) -> float:

@@ -64,13 +64,26 @@ class PrivateLibvirtd(EnclosedDaemon):
         """The lab's own SSH key; its other half is in `key.pub`."""
         return self.directory / "key"
 
-    def start_with(self, box: BuiltBox, kvm: Kvm | None = None) -> None:
-        """Have it running and answering; harmless when it is.  ``kvm`` is tried out if nobody did."""
+    @property
+    def plain(self) -> str:
+        """The box of its VMs, where that is not one of ours; empty else, and where there is no daemon yet."""
+        try:
+            told = json.loads(self.vms.read_text())
+        except FileNotFoundError:
+            return ""
+        return str(told["box"]) if told.get("plain") else ""
+
+    def start_with(self, box: BuiltBox | str, kvm: Kvm | None = None) -> None:
+        """Have it running and answering; harmless when it is.  ``kvm`` is tried out if nobody did.
+
+        ``box`` is one that was built here, or the name of a plain one.
+        """
         if self.is_running():
             return
         self.end()
         found = kvm or probe()
-        surroundings = Surroundings(self.directory, box.folder, found.works)
+        folder = None if isinstance(box, str) else box.folder
+        surroundings = Surroundings(self.directory, folder, found.works)
         self._write(surroundings, box, found)
         argv = ["sh", "-c", surroundings.script(ARGV)]
         self.enclose(argv, environment(os.environ), timeout=START_TIMEOUT)
@@ -82,7 +95,7 @@ class PrivateLibvirtd(EnclosedDaemon):
         except NotYet as error:
             raise Gone(f"its libvirtd does not answer at {self.socket} (its log: {self.log})") from error
 
-    def _write(self, surroundings: Surroundings, box: BuiltBox, kvm: Kvm) -> None:
+    def _write(self, surroundings: Surroundings, box: BuiltBox | str, kvm: Kvm) -> None:
         """Folders, configuration, a key, and what the Vagrantfile reads."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in (*OWN, *MADE):
@@ -94,16 +107,18 @@ class PrivateLibvirtd(EnclosedDaemon):
             run("ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-C", self.lab, "-f", str(self.key))
         self.vms.write_text(json.dumps(self._told(box, kvm), indent=1))
 
-    def _told(self, box: BuiltBox, kvm: Kvm) -> dict[str, object]:
+    def _told(self, box: BuiltBox | str, kvm: Kvm) -> dict[str, object]:
+        always = {"uri": self.uri, "emulator": None if kvm.works else WRAPPER, "kvm": kvm.why}
+        if isinstance(box, str):
+            return {**always, "box": box, "plain": True}
         return {
-            "uri": self.uri,
+            **always,
             "box": box.name,
+            "plain": False,
             "kernel": f"{SHARED}/{box.kernel.name}",
             "initrd": f"{SHARED}/{box.initrd.name}",
             "key": str(self.key),
             "authorized": self.key.with_suffix(".pub").read_text().strip(),
-            "emulator": None if kvm.works else WRAPPER,
-            "kvm": kvm.why,
         }
 
     def check_answers(self) -> None:

@@ -13,11 +13,13 @@ from lab.errors import LabError
 from lab.providers.base import Missing
 from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
 from lab.providers.vagrant.libvirt.kvm import EMULATOR, Kvm, probe
+from lab.providers.vagrant.plan import Box
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.virsh import Virsh
 from lab.rights import again_as_root, sudo
 from lab.topology import Topology
 
+PLAIN_BOOT, PLAIN_UP = 900.0, 2400.0  # seconds
 MORE = Path(__file__).with_name("private.rb")
 NEEDED = (
     ("libvirtd", "libvirt-daemon-system"),
@@ -38,7 +40,7 @@ class PrivateLibvirt(Virsh):
     def __init__(self, daemon: PrivateLibvirtd, log: Path | None = None) -> None:
         super().__init__(log, uri=daemon.uri, inside=daemon.inside, network=daemon.network)
         self.daemon = daemon
-        self.box: BuiltBox | None = None
+        self.box: BuiltBox | str | None = None
         self.kvm: Future[Kvm] | None = None
 
     def begin(self) -> None:
@@ -65,15 +67,28 @@ class PrivateLibvirt(Virsh):
 
 
 class PrivateLibvirtProvider(VagrantProvider):
-    """Vagrant over a libvirtd of the lab's own; the box is built here."""
+    """Vagrant over a libvirtd of the lab's own; the box is built here, unless the user names another."""
 
     hypervisor: PrivateLibvirt
 
     def __init__(self, lab: str, state: Path) -> None:
         daemon = PrivateLibvirtd(lab, state / "libvirt")
         hypervisor = PrivateLibvirt(daemon, state / "vagrant/vagrant.log")
-        extra = {"LAB_VAGRANTFILE_MORE": str(MORE), "LAB_VMS": str(daemon.vms), "LAB_NAMED": "1"}
-        super().__init__(lab, state, hypervisor, extra=extra)
+        chosen = Box.chosen(os.environ)
+        self._plain = daemon.plain if daemon.vms.exists() else chosen.name
+        extra = {"LAB_VAGRANTFILE_MORE": str(MORE), "LAB_VMS": str(daemon.vms)}
+        if not self._plain:
+            super().__init__(lab, state, hypervisor, extra={**extra, "LAB_NAMED": "1"})
+            return
+        # A whole system behind a boot loader takes an emulated processor minutes to boot.
+        extra["LAB_BOOT_TIMEOUT"] = f"{PLAIN_BOOT:.0f}"
+        box = chosen if chosen.name == self._plain else Box(self._plain)
+        super().__init__(lab, state, hypervisor, box=box, extra=extra, up_timeout=PLAIN_UP)
+
+    @property
+    def is_furnished(self) -> bool:
+        """See `Provider.is_furnished`: the box that is built here has everything in it."""
+        return not self._plain
 
     @property
     def ends_with_boot(self) -> bool:
@@ -94,9 +109,13 @@ class PrivateLibvirtProvider(VagrantProvider):
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`: the box is built, and Vagrant told of it."""
-        box = box_of(topology, report)
-        self.hypervisor.box = box
         if not self.hypervisor.is_there():
             self.hypervisor.kvm = start(probe, "kvm")  # five seconds where it does not work
+        if self._plain:
+            self.hypervisor.box = self._plain
+            super().prepare(topology, report)
+            return
+        box = box_of(topology, report)
+        self.hypervisor.box = box
         if (box.name, self.hypervisor.name) not in self.adapter.boxes():
             self.adapter.add_box(box.name, url=str(box.box))

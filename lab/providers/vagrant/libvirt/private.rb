@@ -1,28 +1,32 @@
 # VMs of the libvirtd that thwlab starts for one lab: what comes on top of the Vagrantfile.
 #
 # LAB_VMS is a file with the daemon's address, the lab's box and its SSH key; thwlab writes it.
-# The VM is started without a boot loader.  Its name, address and SSH key are on the kernel's command
-# line, so that Vagrant has nothing to log in for: that takes ten seconds for each emulated VM.
+# A VM of the box that thwlab builds is started without a boot loader.  Its name, address and SSH key are on
+# the kernel's command line, so that Vagrant has nothing to log in for: that takes ten seconds for each
+# emulated VM.  A plain box, one that the user named, boots and is set up as anywhere.
 
 require "json"
 
 return unless File.file?(ENV.fetch("LAB_VMS")) # a question before there is a daemon, such as for boxes
 
 VMS = JSON.parse(File.read(ENV.fetch("LAB_VMS")))
+PLAIN = VMS.fetch("plain")
 
 Vagrant.configure("2") do |config|
   config.vm.box = VMS.fetch("box")
-  config.ssh.username = "root"
-  config.ssh.private_key_path = VMS.fetch("key")
-  config.ssh.insert_key = false
-  config.ssh.sudo_command = "%c" # it is root already, and the box has no sudo
+  unless PLAIN
+    config.ssh.username = "root"
+    config.ssh.private_key_path = VMS.fetch("key")
+    config.ssh.insert_key = false
+    config.ssh.sudo_command = "%c" # it is root already, and the box has no sudo
+  end
 
   PLAN.fetch("machines").each do |name, machine|
     config.vm.define name do |node|
       node.vm.provider "libvirt" do |libvirt|
         line = %W[root=/dev/vda rw quiet console=ttyS0 net.ifnames=0 systemd.hostname=#{name}]
         line << "ip=#{machine.fetch("address")}:::#{NETMASK}::eth1:none"
-        line << %(systemd.set_credential="ssh.authorized_keys.root:#{VMS.fetch("authorized")}")
+        line << %(systemd.set_credential="ssh.authorized_keys.root:#{VMS["authorized"]}")
 
         if VMS["emulator"]
           libvirt.driver = "qemu"
@@ -35,16 +39,18 @@ Vagrant.configure("2") do |config|
         end
 
         libvirt.uri = VMS.fetch("uri")
-        libvirt.kernel = VMS.fetch("kernel")
-        libvirt.initrd = VMS.fetch("initrd")
-        libvirt.cmd_line = line.join(" ")
+        unless PLAIN
+          libvirt.kernel = VMS.fetch("kernel")
+          libvirt.initrd = VMS.fetch("initrd")
+          libvirt.cmd_line = line.join(" ")
+          libvirt.video_type = "none"
+          libvirt.inputs = []
+        end
         # What it says while it boots, in the lab's folder on this host: libvirt/log/qemu.
         libvirt.serial type: "file", source: { path: "/var/log/libvirt/qemu/console-#{name}.log" }
-        # Neither screen nor keyboard; random numbers at once.  Its disk ends with the lab: no flush of the
+        # No screen, and ours no keyboard either; random numbers at once.  Its disk ends with the lab: no flush of the
         # guest's waits for this host's disk, as a power cut of a VM takes nothing from its host.
         libvirt.graphics_type = "none"
-        libvirt.video_type = "none"
-        libvirt.inputs = []
         libvirt.memballoon_enabled = false
         libvirt.random model: "random"
         libvirt.disk_bus = "virtio"
