@@ -13,7 +13,6 @@ import click
 
 from lab.bringup import Bringup
 from lab.cluster import Cluster
-from lab.components.etcd import BOND
 from lab.failover.comparing import by_invariant, values_of
 from lab.failover.performing import perform
 from lab.failover.stored import judged_below
@@ -57,9 +56,6 @@ def switch(lab: Laboratory, topology: Topology) -> None:
     for other in set(Balancer) - {topology.load_balancer}:
         for machine in lab.of(Role.LOAD_BALANCER):
             machine.check("systemctl", "disable", "--now", "--quiet", f"{other}.service")
-    if topology.etcd_choice is not ApiserverEtcd.BOUND:
-        for machine in lab.of(Role.CONTROL_PLANE):
-            machine.check("sh", "-c", f"rm -f {BOND} && systemctl daemon-reload")
     lab.close()
     lab.topology = topology
     Bringup(lab, stages_for(topology)).require(*STAGES)

@@ -148,21 +148,16 @@ class Topology:
 
     @property
     def etcd_choice(self) -> ApiserverEtcd:
-        """Which etcd members apiservers ask; the guide's ask all.
-
-        One that ends with its member is of use where another goes on; benchmarks/settings.py measures it.
-        """
-        if self.apiserver_etcd or self.profile is Profile.GUIDE:
-            return self.apiserver_etcd or ApiserverEtcd.ALL
-        several = len(self.of(Role.CONTROL_PLANE)) > 1
-        return ApiserverEtcd.BOUND if several else ApiserverEtcd.OWN
+        """Which etcd members apiservers ask; the guide's ask all."""
+        by_profile = ApiserverEtcd.ALL if self.profile is Profile.GUIDE else ApiserverEtcd.OWN
+        return self.apiserver_etcd or by_profile
 
     def asks_own_member(self, node: Node) -> bool:
         """Whether the apiserver of this node has one etcd member, that of its machine."""
         return self.etcd_choice is not ApiserverEtcd.ALL and {Role.ETCD, Role.CONTROL_PLANE} <= node.roles
 
     def ends_with_its_member(self, node: Node) -> bool:
-        """Whether the apiserver of this node is stopped when etcd on its machine is down."""
+        """Whether the apiserver of this node is killed with etcd on its machine, and waits for it."""
         return self.etcd_choice is ApiserverEtcd.BOUND and self.asks_own_member(node)
 
     @property

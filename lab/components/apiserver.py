@@ -2,7 +2,7 @@
 
 from lab.components.base import Component
 from lab.components.control_plane import conf_of, program, variable_of
-from lab.components.etcd import client_url
+from lab.components.etcd import CLIENT_PORT, client_url
 from lab.components.readiness import CURL
 from lab.components.rendering import (
     CFG,
@@ -58,7 +58,7 @@ class ApiServer(Component):
     def files(self, node: Node, credentials: Credentials) -> list[File]:
         """Flags, unit, what the flags point to, and the certificates of its four uses."""
         pairs = [file for use in USES for file in pair_files(credentials, use, node)]
-        settings = {"ExecStartPre": f"/usr/bin/install -d -m 0700 {LOGS}", **RESTART[self.topology.profile]}
+        settings = {"ExecStartPre": self._before(node), **RESTART[self.topology.profile]}
         # Stopped before its own member, without which it cannot end in order; where others serve it too, it
         # must not wait for the one on its machine.
         after = ("etcd.service",) if self._members(node) == (node,) else ()
@@ -109,6 +109,14 @@ class ApiServer(Component):
             "service-node-port-range": "{}-{}".format(*networks.node_ports),
             "kubelet-preferred-address-types": "InternalIP",
         }
+
+    def _before(self, node: Node) -> str:
+        """One that is bound to its member waits here: else it would take connections and say nothing."""
+        folder = f"/usr/bin/install -d -m 0700 {LOGS}"
+        if not self.topology.ends_with_its_member(node):
+            return folder
+        wait = f"until : >/dev/tcp/{node.address}/{CLIENT_PORT}; do sleep 0.2; done"
+        return f"/bin/bash -c '{folder}; {wait} 2>/dev/null'"
 
     def _members(self, node: Node) -> tuple[Node, ...]:
         """Its own member, whose machine it shares anyway; all of them where it has none or the plan says so.

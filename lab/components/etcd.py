@@ -9,12 +9,8 @@ from lab.topology import Node, Role, Topology
 CLIENT_PORT, PEER_PORT = 2379, 2380
 DATA = "/var/lib/etcd/default.etcd"
 MUTUAL = {"client-cert-auth": "true", "peer-client-cert-auth": "true"}
-# Here and not in the apiserver's own unit, which may be started before this one is there.
-BOND = "/etc/systemd/system/kube-apiserver.service.d/10-member.conf"
-BOUND = (
-    b"[Unit]\n# Without its only member it would refuse what another apiserver does.\nBindsTo=etcd.service\n"
-)
-AGAIN = {"ExecStartPost": "-/bin/systemctl start --no-block kube-apiserver.service"}
+# Not stopped: without its only member an apiserver does not end in order, and hangs with all who ask it.
+KILLS = {"ExecStopPost": "-/bin/systemctl kill --signal=SIGKILL kube-apiserver.service"}
 # What was sent to a silent peer is sent again after ever longer pauses, and once the peer is back its streams
 # wait for the end of such a pause: 11 s after a cut of 20 s (measured).  With this a connection ends 13 s
 # after the first loss, and etcd makes a new one every few seconds.  Not every container may set it.
@@ -44,7 +40,6 @@ class Etcd(Component):
             self._service(node).file(self.unit),
             ca_file(credentials, "etcd"),
             *pairs,
-            *([File(BOND, BOUND)] if self.topology.ends_with_its_member(node) else []),
         ]
 
     def probe(self, node: Node) -> str:
@@ -77,7 +72,7 @@ class Etcd(Component):
                 "EnvironmentFile": f"{ETCD}/cfg/etcd.conf",
                 **RESTART[self.topology.profile],
                 **(GIVES_UP if self.hardened else {}),
-                **(AGAIN if self.topology.ends_with_its_member(node) else {}),
+                **(KILLS if self.topology.ends_with_its_member(node) else {}),
                 "LimitNOFILE": "65536",
             },
         )

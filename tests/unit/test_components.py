@@ -15,7 +15,7 @@ from jinja2 import UndefinedError
 from lab.components.apiserver import ApiServer
 from lab.components.catalogue import components, pod_network
 from lab.components.cni import CniRouted
-from lab.components.etcd import BOND, Etcd
+from lab.components.etcd import Etcd
 from lab.components.rendering import options, render
 from lab.machine import Platform, Substrate
 from lab.topology import ApiserverEtcd, Balancer, Cni, Node, Profile, ProxyMode, Role, Topology
@@ -220,16 +220,16 @@ def test_a_worker_gives_up_a_silent_apiserver_before_its_nodes_grace_is_over(pro
     assert "HTTP2" not in text(GUIDE, "k8s-worker1", unit)
 
 
-def test_an_apiserver_that_is_bound_ends_with_its_member_and_comes_back_with_it() -> None:
-    bound, free = PLAN, replace(PLAN, apiserver_etcd=ApiserverEtcd.OWN)
-    assert "BindsTo=etcd.service" in text(bound, "k8s-master1", BOND)
-    unit = "/etc/systemd/system/etcd.service"
-    assert "ExecStartPost=-/bin/systemctl start --no-block kube-apiserver.service" in text(
-        bound, "k8s-master1", unit
+def test_an_apiserver_that_is_bound_is_killed_with_its_member_and_waits_for_it() -> None:
+    bound = replace(PLAN, apiserver_etcd=ApiserverEtcd.BOUND)
+    etcd, apiserver = (f"/etc/systemd/system/{unit}.service" for unit in ("etcd", "kube-apiserver"))
+    assert "ExecStopPost=-/bin/systemctl kill --signal=SIGKILL kube-apiserver" in text(
+        bound, "k8s-master1", etcd
     )
-    for plan, node in ((free, "k8s-master1"), (bound, "k8s-lb")):
-        assert "ExecStartPost" not in text(plan, node, unit)
-        assert BOND not in files_of(plan, CONTAINER, plan.node(node))
+    assert "until : >/dev/tcp/192.168.100.11/2379" in text(bound, "k8s-master1", apiserver)
+    assert "ExecStopPost" not in text(PLAN, "k8s-master1", etcd)
+    assert "ExecStopPost" not in text(bound, "k8s-lb", etcd)
+    assert "/dev/tcp" not in text(PLAN, "k8s-master1", apiserver)
 
 
 def test_haproxy_asks_about_etcd_only_where_each_apiserver_has_a_member_of_its_own() -> None:
