@@ -221,15 +221,15 @@ def test_a_worker_gives_up_a_silent_apiserver_before_its_nodes_grace_is_over(pro
 
 
 def test_an_apiserver_that_is_bound_is_killed_with_its_member_and_waits_for_it() -> None:
-    bound = replace(PLAN, apiserver_etcd=ApiserverEtcd.BOUND)
+    bound, free = PLAN, replace(PLAN, apiserver_etcd=ApiserverEtcd.OWN)
     etcd, apiserver = (f"/etc/systemd/system/{unit}.service" for unit in ("etcd", "kube-apiserver"))
     assert "ExecStopPost=-/bin/systemctl kill --signal=SIGKILL kube-apiserver" in text(
         bound, "k8s-master1", etcd
     )
     assert "until : >/dev/tcp/192.168.100.11/2379" in text(bound, "k8s-master1", apiserver)
-    assert "ExecStopPost" not in text(PLAN, "k8s-master1", etcd)
+    assert "ExecStopPost" not in text(free, "k8s-master1", etcd)
     assert "ExecStopPost" not in text(bound, "k8s-lb", etcd)
-    assert "/dev/tcp" not in text(PLAN, "k8s-master1", apiserver)
+    assert "/dev/tcp" not in text(free, "k8s-master1", apiserver)
 
 
 def test_haproxy_asks_about_etcd_only_where_each_apiserver_has_a_member_of_its_own() -> None:

@@ -73,7 +73,7 @@ def test_which_members_apiservers_ask_goes_by_the_profile_unless_the_plan_says_i
             asked[profile, line.partition(" ")[2].strip()] = load_topology(plan).etcd_choice
     own, every, bound = ApiserverEtcd.OWN, ApiserverEtcd.ALL, ApiserverEtcd.BOUND
     assert asked == {
-        (Profile.HARDENED, ""): own,
+        (Profile.HARDENED, ""): bound,
         (Profile.HARDENED, "bound"): bound,
         (Profile.GUIDE, "bound"): bound,
         (Profile.HARDENED, "own"): own,
@@ -82,6 +82,10 @@ def test_which_members_apiservers_ask_goes_by_the_profile_unless_the_plan_says_i
         (Profile.GUIDE, "own"): own,
         (Profile.GUIDE, "all"): every,
     }
+
+
+def test_an_apiserver_that_is_alone_is_not_bound_to_its_member() -> None:
+    assert load_topology(PLANS / "small.yaml").etcd_choice is ApiserverEtcd.OWN
 
 
 def test_a_small_plan_needs_no_load_balancer() -> None:
