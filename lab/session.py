@@ -163,8 +163,7 @@ class LabSession:
         """How each stage of this run went, here or in the processes that `hear` told of."""
         if self._opened:
             return self.bringup.outcomes
-        order = ["machines", *self.stages]
-        return dict(sorted(self._elsewhere.items(), key=lambda item: order.index(item[0])))
+        return dict(sorted(self._elsewhere.items(), key=lambda item: item[0] != "machines"))
 
     def hear(self, outcomes: Mapping[str, Outcome]) -> None:
         """Another process of this run brought these up; where they disagree a failure counts.

@@ -150,13 +150,12 @@ class Topology:
     def etcd_choice(self) -> ApiserverEtcd:
         """Which etcd members apiservers ask; the guide's ask all.
 
-        One that is killed with its member is of use where another goes on: with etcd of one master held down
-        the API answered 98 % through nginx, and 48 to 52 % without (benchmarks/settings.py).
+        One that is killed with its member is of use where a balancer goes to another: with etcd of one master
+        held down the API answered 98 %, and 48 to 52 % without (benchmarks/settings.py).
         """
         if self.apiserver_etcd or self.profile is Profile.GUIDE:
             return self.apiserver_etcd or ApiserverEtcd.ALL
-        several = len(self.of(Role.CONTROL_PLANE)) > 1
-        return ApiserverEtcd.BOUND if several else ApiserverEtcd.OWN
+        return ApiserverEtcd.BOUND if self.balancer else ApiserverEtcd.OWN
 
     def asks_own_member(self, node: Node) -> bool:
         """Whether the apiserver of this node has one etcd member, that of its machine."""

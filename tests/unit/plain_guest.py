@@ -138,9 +138,13 @@ class PlainGuest(Machine):
 
 
 def listening(path: Path) -> socket.socket:
-    """A socket that something else listens on already."""
+    """A socket that something else listens on already; its path may be longer than a socket's address."""
     path.parent.mkdir(parents=True)
     server = socket.socket(socket.AF_UNIX)
-    server.bind(str(path))
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        server.bind(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
     server.listen()
     return server

@@ -84,7 +84,7 @@ def test_which_members_apiservers_ask_goes_by_the_profile_unless_the_plan_says_i
     }
 
 
-def test_an_apiserver_that_is_alone_is_not_bound_to_its_member() -> None:
+def test_an_apiserver_without_a_balancer_is_not_bound_to_its_member() -> None:
     assert load_topology(PLANS / "small.yaml").etcd_choice is ApiserverEtcd.OWN
 
 
