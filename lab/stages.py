@@ -238,10 +238,13 @@ def _check_leaders(lab: Laboratory) -> None:
         for lease in lab.api(_first_master(lab)).items(LEASES)
     }
     holders = {kind.name: held.get(kind.name, "nobody") for kind in CONTROLLERS}
-    if strange := [
-        f"{who} leads {what}" for what, who in holders.items() if who.split("_")[0] not in masters
-    ]:
+    if strange := [_strange(what, who) for what, who in holders.items() if who.split("_")[0] not in masters]:
         raise NotYet("; ".join(strange))
+
+
+def _strange(what: str, who: str) -> str:
+    told = f"{who} leads {what}"
+    return told if who == "nobody" else f"{told}; `kubectl -n kube-system delete lease {what}` frees it"
 
 
 def _first_master(lab: Laboratory) -> str:
