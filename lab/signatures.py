@@ -54,6 +54,12 @@ KNOWN = (
         "openssl x509 -noout -ext subjectAltName -in FILE; call it by one of these, or issue it anew",
     ),
     Signature(
+        r"permanently removed from the cluster",
+        "the others have removed this etcd member, and know no way back for it",
+        "on another member: etcdctl member add NAME --peer-urls=URL; then start it, data directory empty, "
+        "initial state `existing`",
+    ),
+    Signature(
         r"data dir(ectory)? used by this member must be removed|member .* has already been bootstrapped",
         "an etcd member lost its data, and the others take it for one that ran before",
         "etcdctl member remove, member add; then start it, data directory empty, initial state `existing`",

@@ -37,6 +37,8 @@ printf '%s\\n' "$seen" | tail -n 5
 [ -n "$0" ] || exit 1
 printf '%s ' "$0" $(systemctl show -p ActiveState -p SubState -p NRestarts "$0"); echo
 said=$(journalctl -u "$0" -n 60 -o cat --no-pager)
+# What etcd says as a warning, long before it ends, and means as the last word.
+journalctl -u "$0" -n 400 -o cat --no-pager | grep -F 'permanently removed' | tail -n 1
 printf '%s\\n' "$said" | grep -E '"level":"(error|panic|fatal)"|^[EF][0-9]{4} |[Ee]rror: |panic: ' | tail -n 2
 printf '%s\\n' "$said" | tail -n 2
 exit 1

@@ -127,7 +127,8 @@ def test_nginx_that_runs_but_does_not_listen_is_not_ready(tmp_path: Path) -> Non
 
 def test_what_a_unit_said_in_error_is_told_before_its_last_lines(tmp_path: Path) -> None:
     said = [
-        '{"level":"fatal","msg":"removed from the cluster"}',
+        '{"level":"warn","msg":"the member has been permanently removed from the cluster"}',
+        '{"level":"fatal","msg":"the last error"}',
         "E1126 19:06:12 proxier.go:1] no rules",
         *(f'{{"level":"info","msg":"line {number}"}}' for number in range(9)),
     ]
@@ -137,7 +138,8 @@ def test_what_a_unit_said_in_error_is_told_before_its_last_lines(tmp_path: Path)
     with pytest.raises(NotYet) as seen:
         CniRouted(PLAN, CONTAINER, POD_CIDRS).check_ready(machine)
     told = str(seen.value)
-    assert "removed from the cluster" in told
+    assert "permanently removed from the cluster" in told
+    assert "the last error" in told
     assert "no rules" in told
     assert told.endswith('"line 8"}')
     assert "line 3" not in told

@@ -18,6 +18,7 @@ from lab.signatures import KNOWN, recognised
         ("x509: certificate is valid for 127.0.0.1, not 192.168.100.11", "not in its certificate"),
         ('"member 8e9e05c52164694d has already been bootstrapped"', "lost its data"),
         ("Internal error occurred: no matching prefix found", "keys for secrets at rest differ"),
+        ('"msg":"the member has been permanently removed from the cluster"', "have removed this etcd member"),
         ("[invalid bearer token, signature is invalid]", "does not verify with"),
         ('namespaces "x" is forbidden: User "system:node:w1" cannot get resource', "lacks a right"),
         ("remote error: tls: internal error", "nobody has approved"),
