@@ -188,10 +188,11 @@ class Overlap:
 
 
 def _by_their_word(history: History, lease: str, told: Mapping[str, Any]) -> Iterator[Overlap]:
+    """Within the run, whose clock begins at nought: of what others broke before it, journals tell as well."""
     last = end_of(history)
     terms = [(who, Span(begin, last if until is None else until)) for who, begin, until in _terms(told)]
     for (one, first), (other, second) in combinations(terms, 2):
-        both = Span(max(first.begin, second.begin), min(first.end, second.end))
+        both = Span(max(first.begin, second.begin, 0.0), min(first.end, second.end))
         if one != other and both.seconds > 0:
             still = [*_standing(history, lease, one), *_standing(history, lease, other)]
             yield Overlap(lease, (one, other), both.seconds, _without(both, still))

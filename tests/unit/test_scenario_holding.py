@@ -144,6 +144,17 @@ def test_an_overlap_of_what_two_said_is_caught() -> None:
     assert text == f"{CM}: m1[7] and m2[8] for 1.00 s"
 
 
+def test_what_was_before_the_run_is_not_its_fault() -> None:
+    """A master that was frozen by an earlier test, and its holder that went on until it noticed."""
+    one = terms(line(-90, GAINED, 7), line(-20, LOST, 7))
+    verdict, value, _ = judged(one, terms(line(-30, GAINED, 8), machine="m2"))
+    assert (verdict, value) == (Verdict.HELD, 0)
+    late = terms(line(-90, GAINED, 7), line(3, LOST, 7))
+    verdict, value, text = judged(late, terms(line(-30, GAINED, 8), machine="m2"))
+    assert (verdict, value) == (Verdict.BROKEN, 1)
+    assert "for 3.00 s" in text
+
+
 @pytest.mark.parametrize("gained", [26.0, 25.95])
 def test_a_handover_is_none_nor_what_stamps_cannot_tell(gained: float) -> None:
     one = terms(line(-9, GAINED, 7), line(26, LOST, 7))
