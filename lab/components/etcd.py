@@ -4,11 +4,12 @@ from lab.components.base import Component
 from lab.components.rendering import ETCD, RESTART, Service, ca_file, environment, pair_files
 from lab.machine import File, Platform
 from lab.pki import CA_FILES, Credentials, paths
-from lab.topology import Node, Role, Topology
+from lab.topology import ApiserverEtcd, Node, Role, Topology
 
 CLIENT_PORT, PEER_PORT = 2379, 2380
 DATA = "/var/lib/etcd/default.etcd"
 MUTUAL = {"client-cert-auth": "true", "peer-client-cert-auth": "true"}
+# On every member, so that a machine that becomes a master later need not have its etcd started again.
 # Not stopped: without its only member an apiserver does not end in order, and hangs with all who ask it.
 KILLS = {"ExecStopPost": "-/bin/systemctl kill --signal=SIGKILL kube-apiserver.service"}
 # What was sent to a silent peer is sent again after ever longer pauses, and once the peer is back its streams
@@ -37,7 +38,7 @@ class Etcd(Component):
         pairs = [file for use in USES for file in pair_files(credentials, use, node)]
         return [
             File(f"{ETCD}/cfg/etcd.conf", environment(self._settings(node))),
-            self._service(node).file(self.unit),
+            self._service().file(self.unit),
             ca_file(credentials, "etcd"),
             *pairs,
         ]
@@ -62,7 +63,7 @@ class Etcd(Component):
             "ETCD_INITIAL_CLUSTER_STATE": "existing" if node.name in self.joining else "new",
         }
 
-    def _service(self, node: Node) -> Service:
+    def _service(self) -> Service:
         flags = " ".join(f"--{flag}={value}" for flag, value in self._tls().items())
         return Service(
             "Etcd Server",
@@ -72,7 +73,7 @@ class Etcd(Component):
                 "EnvironmentFile": f"{ETCD}/cfg/etcd.conf",
                 **RESTART[self.topology.profile],
                 **(GIVES_UP if self.hardened else {}),
-                **(KILLS if self.topology.ends_with_its_member(node) else {}),
+                **(KILLS if self.topology.etcd_choice is ApiserverEtcd.BOUND else {}),
                 "LimitNOFILE": "65536",
             },
         )

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_command import EXEC, Command, frozen, run, silent
@@ -95,6 +96,26 @@ def test_a_machine_that_is_off_is_the_laboratorys_failure(daemon: Daemon, stdin:
     daemon.replies[EXEC] = refused(400, "Instance is not running")
     with pytest.raises(LabError, match="not running"):
         execute(Api(daemon.socket, "p"), "a", ("true",), stdin=stdin, timeout=5)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_command_that_never_began_is_begun_once_more(daemon: Daemon, stdin: bytes, times: int) -> None:
+    """Seen from LXD 5.0.2; whatever else it says of a command may have come after it had run."""
+    command = Command()
+    usual, asked = command.wait, list[Any]()
+
+    def wait(request: Any) -> Any:
+        asked.append(request)
+        never = done(400, "Failure", "Failed to retrieve PID of executing child process")
+        return never if len(asked) <= times else usual(request)
+
+    command.wait = wait  # type: ignore[method-assign]
+    if times == 1:
+        assert run(daemon, command, stdin=stdin).status == 0
+    else:
+        with pytest.raises(LabError, match="retrieve PID"):
+            run(daemon, command, stdin=stdin)
+    assert len(asked) >= 2
 
 
 def test_a_command_that_could_not_be_started_is_the_laboratorys_failure(daemon: Daemon, stdin: bytes) -> None:

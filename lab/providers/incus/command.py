@@ -71,11 +71,20 @@ def await_end(api: Api, operation: str, deadline: float) -> Json | None:
     return done if done["status_code"] >= 200 else None
 
 
+NEVER_BEGAN = "Failed to retrieve PID of executing child process"
+
+
+class NeverBegan(LabError):
+    """The daemon's helper ended before it had entered the machine, so the command can be tried again."""
+
+
 def status_of(done: Json | None) -> tuple[int | None, bytes]:
     """The status and what the daemon says of it; `LabError` if it could not run the command."""
     if done is None:
         return None, b""
     ended = (done.get("metadata") or {}).get("return")
     if ended is None:
-        raise LabError(f"the daemon could not run the command: {done.get('err') or done['status']}")
+        said = done.get("err") or done["status"]
+        kind = NeverBegan if NEVER_BEGAN in said else LabError
+        raise kind(f"the daemon could not run the command: {said}")
     return int(ended), str(done.get("err") or "").encode()
