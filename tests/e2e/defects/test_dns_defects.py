@@ -51,7 +51,7 @@ def test_a_coredns_that_ends_at_once(lab: Cluster, turns_red: TurnsRed) -> None:
     try:
         kubectl("--patch", patch)
         eventually("a CoreDNS to end", partial(_check_ended, lab), timeout=90)
-        turns_red(PLACED, "coredns-", "CrashLoopBackOff", "its last words", "malformed GOMEMLIMIT")
+        turns_red(PLACED, "coredns-", "CrashLoopBackOff", "it ended last with 2", "its last words")
     finally:
         kubectl("--type=json", "--patch", back)
         eventually("CoreDNS to be whole", partial(_check_whole, lab), timeout=90)
