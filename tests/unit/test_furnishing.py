@@ -311,7 +311,7 @@ def test_one_whose_disk_is_too_small_is_told_before_it_is_full(make: Make, given
     ("said", "meaning", "remedy"),
     [
         ("tar: opt/etcd: Cannot write: No space left on device", "disk is full", "larger disk"),
-        ("Err: Temporary failure resolving 'deb.debian.org'", "reaches no package archive", "cache folder"),
+        ("Err: Temporary failure resolving 'archive.example'", "reaches no package archive", "cache folder"),
         ("modprobe: FATAL: Module overlay not found", "kernel lacks", "linux-image-amd64"),
         ("E: Could not get lock /var/lib/dpkg/lock-frontend", "another apt", "thwlab up once more"),
         ("E: Unable to locate package runc", "do not fit together", "thwlab artifacts gc"),
