@@ -137,10 +137,10 @@ def main(files: tuple[Path, ...], names: tuple[str, ...], runs: int, folder: Pat
     plan = load_topology(name=LAB)
     todo = [
         (name, file, place)
-        for name, file, number in turns(runs, chosen, files)
+        for name, file, number in ([] if only_table else turns(runs, chosen, files))
         if not is_done(place := folder / name / file.stem / f"{number:02}")
     ]
-    if todo and not only_table:
+    if todo:
         measure(plan, todo)
     found = {name: valid_runs(folder / name, VARIANTS[name].on(plan)) for name in chosen}
     click.echo("\n".join(table(found)))

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from lab.addons import serving_csrs
-from lab.errors import WaitExpired
+from lab.errors import LabError, WaitExpired
 from lab.kubeapi import KubeApi, Refused
 from lab.laboratory import Laboratory
 from lab.machine import Machine, on_each
@@ -115,4 +115,8 @@ def _check_serving(verify: bool, machine: Machine) -> None:
 
 
 def _last_line(machine: Machine) -> str:
-    return machine.run("journalctl", "-u", "kubelet", "-n", "1", "-o", "cat", timeout=10).stdout.strip()
+    """Or why there is none: what was waited for is the news, and must not be lost for it."""
+    try:
+        return machine.run("journalctl", "-u", "kubelet", "-n", "1", "-o", "cat", timeout=10).stdout.strip()
+    except LabError as error:
+        return f"(not to be had: {error})"

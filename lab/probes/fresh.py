@@ -14,10 +14,8 @@ from lab.wait import NotYet
 
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 SECONDS = 60.0
-STEPS = {
-    "PodScheduled": "is not bound",
-    "Ready": "does not answer",
-}  # condition: what it means if it is not true
+# By condition, what it means if it is not true.
+STEPS = {"PodScheduled": "is not bound", "Ready": "does not answer"}
 
 
 def insist_fresh_pods(cluster: Cluster, seconds: float = SECONDS) -> None:

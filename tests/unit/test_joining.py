@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lab import joining
-from lab.errors import WaitExpired
+from lab.errors import LabError, WaitExpired
 from lab.joining import await_joined, lack
 from lab.machine import Machine, Result
 from lab.plan import load_topology
@@ -97,6 +97,17 @@ def test_a_kubelet_that_waits_is_not_asked_and_its_last_line_is_told_at_the_end(
     assert "k8s-worker1 waits" not in str(raised.value)
     assert "kubelet's last line on k8s-worker2: k8s-worker2 is lost" in str(raised.value)
     assert [worker.asked for worker in lab.workers] == [["journalctl"], ["journalctl"]]
+
+
+def test_what_was_waited_for_is_told_though_a_machine_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def off(*_: Any, **__: Any) -> Result:
+        raise LabError("k8s-worker2 is not running")
+
+    lab: Any = Lab([], [])
+    monkeypatch.setattr(lab.workers[1], "run", off)
+    with at_most(0), pytest.raises(WaitExpired, match="k8s-worker2 has not registered") as raised:
+        await_joined(lab)
+    assert "not to be had: k8s-worker2 is not running" in str(raised.value)
 
 
 def test_a_kubelet_that_does_not_serve_though_it_could_is_named() -> None:

@@ -75,7 +75,11 @@ NEVER_BEGAN = "Failed to retrieve PID of executing child process"
 
 
 class NeverBegan(LabError):
-    """The daemon's helper ended before it had entered the machine, so the command can be tried again."""
+    """The daemon's helper ended without telling the command's process: in all likelihood there was none.
+
+    LXD's helper tells it right after it has entered the machine; one that is killed between the two would
+    leave a command that runs, which nobody has seen.
+    """
 
 
 def status_of(done: Json | None) -> tuple[int | None, bytes]:
