@@ -1,12 +1,14 @@
 """Whether a pod that nobody knew before is bound, started and answers: a node that is Ready proves less."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from lab import health
 from lab.cluster import Cluster
+from lab.errors import ClusterError
 from lab.kubeapi import path_of
 from lab.probes.workload import NAMESPACE, Manifest, manifests, new_pod
 from lab.topology import Role, Topology
@@ -28,9 +30,11 @@ def insist_fresh_pods(cluster: Cluster, seconds: float = SECONDS) -> None:
         for manifest in (manifests(cluster.topology)[0], *pods.values()):
             health.insist(path_of(manifest), partial(_applied, cluster, manifest), seconds)
         health.insist("a new pod on every worker to answer", partial(_check, cluster, pods), seconds)
-    finally:
-        for manifest in pods.values():
-            health.insist(f"removing {path_of(manifest)}", partial(_removed, cluster, manifest), seconds)
+    except BaseException:
+        with suppress(ClusterError):  # what went wrong first is told
+            _remove(cluster, pods.values(), seconds)
+        raise
+    _remove(cluster, pods.values(), seconds)
 
 
 def _pods(topology: Topology) -> Iterator[tuple[str, Manifest]]:
@@ -43,6 +47,11 @@ def _pods(topology: Topology) -> Iterator[tuple[str, Manifest]]:
 
 def _applied(cluster: Cluster, manifest: Manifest) -> None:
     health.answered(lambda: cluster.api().apply(manifest))
+
+
+def _remove(cluster: Cluster, pods: Iterable[Manifest], seconds: float) -> None:
+    for manifest in pods:
+        health.insist(f"removing {path_of(manifest)}", partial(_removed, cluster, manifest), seconds)
 
 
 def _removed(cluster: Cluster, manifest: Manifest) -> None:

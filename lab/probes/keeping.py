@@ -1,8 +1,5 @@
 """Connections of one run on which nobody says anything: opened, and what became of them."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +9,8 @@ from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.kubeapi import Refused, path_of
 from lab.probes import idle
-from lab.probes.vantage import GRACE, parsed, secrets_here
+from lab.probes.hosted import Hosted
+from lab.probes.vantage import secrets_here
 from lab.probes.workload import CONTAINER, NAMESPACE, quiet_pod
 from lab.wait import NotYet, wait_until
 
@@ -23,11 +21,10 @@ IN_POD = frozenset({EXEC, LOGS})
 
 
 class Keeping:
-    """A process of this host, in the lab's network, asking the balancer; ends with its input, so with us."""
+    """A program of this host that opens them through the balancer, and says when one is cut."""
 
     def __init__(self, cluster: Cluster, folder: Path, kept: Sequence[str], mark: str) -> None:
         self.kept = tuple(kept)
-        self._output, self._errors = folder / "idle.jsonl", folder / "idle.err"
         pod = f"{mark}-idle"
         if IN_POD & set(kept):
             _begin_pod(cluster, pod)
@@ -38,41 +35,25 @@ class Keeping:
             "host": str(topology.api_address),
             "tls": secrets_here(cluster, "kubernetes", folder),
             "kept": {name: _PATHS[name].format(pod=pod) for name in kept},
-            "output": str(self._output),
         }
-        path = folder / "idle.plan"
-        path.write_text(json.dumps(plan))
-        argv = cluster.lab.provider.host_argv([sys.executable, "-I", idle.__file__, str(path)])
-        with self._errors.open("wb") as err:
-            self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=err, stderr=err)
+        self._program = Hosted(cluster, idle, folder, "idle", plan)
 
     def trouble(self) -> str:
         """Why it is not at work; empty if it is."""
-        if self._process.poll() is None:
-            return ""
-        said = self._errors.read_text(errors="replace").strip()[-1000:]
-        return f"what keeps idle connections ended with {self._process.returncode}: {said}"
+        trouble = self._program.trouble()
+        return trouble and f"what keeps idle connections {trouble}"
 
     def missing(self) -> list[str]:
         """What is not open yet, and why the last try failed."""
-        lines = self._lines()
+        lines = self._program.lines()
         opened = {line["kept"] for line in lines if "opened" in line}
         why = {line["kept"]: line["refused"] for line in lines if "refused" in line}
         return [f"an idle {name}: {why.get(name, 'no answer')}" for name in self.kept if name not in opened]
 
     def told(self) -> dict[str, dict[str, Any]]:
         """End it; the fact `idle`.  Raises `LabError` if nothing can be had."""
-        if self._process.stdin:
-            self._process.stdin.close()
-        try:
-            self._process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(GRACE)
-        return lives(self._lines())
-
-    def _lines(self) -> list[dict[str, Any]]:
-        return parsed(self._output.read_text()) if self._output.exists() else []
+        self._program.finish()
+        return lives(self._program.lines())
 
 
 def lives(lines: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

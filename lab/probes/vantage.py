@@ -5,8 +5,6 @@ Either way it ends by itself when we do: here its input closes, there its unit h
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -21,12 +19,13 @@ from lab.machine import File, Machine, Substrate
 from lab.pki import CA_FILES
 from lab.probes import dialogues, prober
 from lab.probes.catalogue import OUTSIDE, Probe
+from lab.probes.hosted import GRACE, Hosted, parsed
 from lab.probes.workload import Workload
 from lab.topology import Role
 
 PROGRAM = Path(prober.__file__)
 PLACE = "/run/thwlab-probes"  # on machines
-COMMAND, GRACE = 20.0, 5.0  # seconds
+COMMAND = 20.0  # seconds
 TRIES = 5  # of reading another machine's clock
 
 
@@ -58,48 +57,32 @@ class Running(ABC):
 
 @dataclass
 class Here(Running):
-    """A process of this host, inside the lab's network."""
+    """A program of this host."""
 
-    process: subprocess.Popen[bytes]
-    output: Path
-    errors: Path
+    program: Hosted
 
     def trouble(self) -> str:  # noqa: D102
-        if self.process.poll() is None:
-            return ""
-        return f"{self.probe.name}: the prober ended with {self.process.returncode}: {self._said()}"
+        trouble = self.program.trouble()
+        return trouble and f"{self.probe.name}: the prober {trouble}"
 
     def stop(self) -> None:  # noqa: D102
-        if self.process.stdin:
-            self.process.stdin.close()
+        self.program.stop()
 
     def told(self) -> list[dict[str, Any]]:  # noqa: D102
-        try:
-            self.process.wait(self.probe.deadline + GRACE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(GRACE)
+        self.program.finish(self.probe.deadline + GRACE)
         if not self.is_ready():
             raise LabError(self.trouble())
-        return parsed(self.output.read_text())
+        return self.program.lines()
 
     def is_ready(self) -> bool:  # noqa: D102
-        return self.output.exists() and b"\n" in self.output.read_bytes()[:400]
-
-    def _said(self) -> str:
-        return self.errors.read_text(errors="replace").strip()[-1000:]
+        output = self.program.output
+        return output.exists() and b"\n" in output.read_bytes()[:400]
 
 
 def start_here(cluster: Cluster, probe: Probe, folder: Path) -> Here:
     """Begin to ask from this host; ``folder`` is private and has the secrets."""
-    output, errors = (folder / f"{probe.name}.{ending}" for ending in ("jsonl", "err"))
     plan = {**_plan(probe, secrets_here(cluster, probe.secrets, folder)), "until-input-ends": True}
-    path = folder / f"{probe.name}.plan"
-    path.write_text(json.dumps({**plan, "output": str(output)}))
-    argv = cluster.lab.provider.host_argv([sys.executable, "-I", str(PROGRAM), str(path)])
-    with errors.open("wb") as err:
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=err, stderr=err)
-    return Here(probe, process, output, errors)
+    return Here(probe, Hosted(cluster, prober, folder, probe.name, plan))
 
 
 def secrets_here(cluster: Cluster, authority_of: str, folder: Path) -> dict[str, str] | None:
@@ -229,13 +212,6 @@ def private_folder(path: Path) -> Path:
 def unit_of(probe: Probe) -> str:
     """The unit of a prober on a machine."""
     return f"thwlab-probe-{probe.name.replace('@', '-')}"
-
-
-def parsed(text: str) -> list[dict[str, Any]]:
-    """The whole lines; one that was cut off is left out."""
-    lines = text.split("\n")[:-1]
-    found: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    return found
 
 
 def _path(probe: Probe, ending: str) -> str:

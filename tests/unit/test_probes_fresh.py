@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lab.errors import ClusterError
+from lab.kubeapi import Refused
 from lab.plan import load_topology
 from lab.probes.fresh import insist_fresh_pods, lack
 
@@ -74,6 +75,16 @@ def test_a_worker_whose_new_pod_does_not_come_is_named_and_nothing_is_left(
     assert said in str(raised.value)
     assert "worker1" not in str(raised.value)
     assert cluster.served.removed == set(cluster.served.pods)
+
+
+def test_why_no_pod_came_is_told_also_where_none_can_be_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise Refused(f"DELETE {path}", 500, "etcdserver: no leader")
+
+    cluster: Any = Cluster(worker1=[BOUND, READY], worker2=[])
+    monkeypatch.setattr(cluster.served, "delete", refuse)
+    with pytest.raises(ClusterError, match="k8s-worker2: a new pod is not bound"):
+        insist_fresh_pods(cluster, 0)
 
 
 def test_a_pod_that_nobody_knows_has_every_step_before_it() -> None:
