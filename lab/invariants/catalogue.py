@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lab.invariants import answers, consensus, kinds, leaders, resample, streams, workload, writes
+from lab.invariants import answers, consensus, kinds, leaders, resample, since, streams, workload, writes
 from lab.invariants.base import Invariant
 
 INVARIANTS: Mapping[str, type[Invariant]] = {
@@ -13,8 +13,8 @@ INVARIANTS: Mapping[str, type[Invariant]] = {
         answers.LongestOutage,
         answers.LongestBlock,
         answers.Scattered,
-        answers.FirstFailure,
-        answers.Recovery,
+        since.FirstFailure,
+        since.Recovery,
         kinds.ResetsOnly,
         kinds.TimeoutsOnly,
         kinds.RefusedWithin,

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from lab.history import History, Outcome, Probed, Sample, Span
 from lab.invariants.answers import OfAnswers
-from lab.invariants.base import Invariant, Need, Seen, Unclear, end_of, injection_of
+from lab.invariants.base import Need, Seen, Unclear
 from lab.invariants.finding import Unit, Verdict
-from lab.invariants.paths import each_path, watched
-from lab.invariants.terms import FIRST, IN_FORCE, NONE, Among, Count, Phases, Question, Seconds, Since
+from lab.invariants.paths import watched
+from lab.invariants.since import SinceFault
+from lab.invariants.terms import IN_FORCE, NONE, Count, Phases, Seconds, Since
 
 
 class Kind(StrEnum):
@@ -80,23 +81,15 @@ class TimeoutsOnly(OnlyOneKind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefusedWithin(Invariant):
+class RefusedWithin(SinceFault):
     """Seconds from the beginning of a fault until a question was refused, and not just left unanswered.
 
     `fault` is which of the scenario's faults, 1 for the first.
     """
 
     word: ClassVar[str] = "refused-within"
-    unit: ClassVar[Unit] = Unit.SECONDS
 
-    of: Question
     at_most: Seconds
-    among: Among = Among.ALL
-    fault: Count = FIRST
-
-    def look(self, history: History) -> Seen:  # noqa: D102
-        span = Span(injection_of(history, self.fault).begun, end_of(history))
-        return self.gravest(each_path(history, self.of, self.among, lambda p: self._path(history, p, span)))
 
     def _path(self, history: History, probe: Probed, span: Span) -> Seen:
         seen = watched(history, probe, span)

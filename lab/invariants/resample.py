@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lab.history import History, Probed, Sample, Span
-from lab.invariants.answers import OfAnswers, longest_block
+from lab.invariants.answers import OfAnswers
 from lab.invariants.base import NEAR, Seen, Unclear
 from lab.invariants.finding import Unit
+from lab.invariants.formulas import longest_block
 from lab.invariants.paths import watched
 from lab.invariants.terms import FIRST, Count, Seconds
 

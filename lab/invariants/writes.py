@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lab.history import History, Sample, Span
-from lab.invariants.answers import longest_gap
 from lab.invariants.base import Invariant, Seen, Unclear, fact_of, injection_of, window_of
 from lab.invariants.finding import Unit, Verdict
+from lab.invariants.formulas import longest_gap
 from lab.invariants.paths import paths, watched
 from lab.invariants.terms import (
     ALL_AFTER,

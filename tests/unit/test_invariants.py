@@ -11,6 +11,7 @@ from lab.invariants import answers as a
 from lab.invariants import consensus as c
 from lab.invariants import kinds as k
 from lab.invariants import leaders as ld
+from lab.invariants import since
 from lab.invariants import streams as s
 from lab.invariants import workload as w
 from lab.invariants import writes as wr
@@ -162,21 +163,21 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     ),
     (a.Scattered(of=API, at_most=Share(0.001)), made(asked(failing=[(12, 15), (20, 20.1)])), BROKEN, 0.002),
     (a.Scattered(of=API, at_most=Share(0.001)), NOBODY, UNKNOWN, None),
-    (a.FirstFailure(of=API, at_least=Seconds(2)), made(asked(failing=[(12, 13)])), HELD, 2),
-    (a.FirstFailure(of=API, at_least=Seconds(2)), made(asked(failing=[(11, 13)])), BROKEN, 1),
-    (a.FirstFailure(of=API, at_least=Seconds(2)), made(asked()), HELD, None),
-    (a.FirstFailure(of=API, at_least=Seconds(60)), made(asked()), UNKNOWN, None),
-    (a.Recovery(of=API, at_most=Seconds(6)), made(asked(failing=[(10, 15)])), HELD, 5.01),
-    (a.Recovery(of=API, at_most=Seconds(4)), made(asked(failing=[(10, 15)])), BROKEN, 5.01),
-    (a.Recovery(of=API, at_most=Seconds(4)), made(asked(failing=[(10, 60)])), BROKEN, None),
-    (a.Recovery(of=API, at_most=Seconds(45)), made(asked(failing=[(10, 52)])), UNKNOWN, None),
+    (since.FirstFailure(of=API, at_least=Seconds(2)), made(asked(failing=[(12, 13)])), HELD, 2),
+    (since.FirstFailure(of=API, at_least=Seconds(2)), made(asked(failing=[(11, 13)])), BROKEN, 1),
+    (since.FirstFailure(of=API, at_least=Seconds(2)), made(asked()), HELD, None),
+    (since.FirstFailure(of=API, at_least=Seconds(60)), made(asked()), UNKNOWN, None),
+    (since.Recovery(of=API, at_most=Seconds(6)), made(asked(failing=[(10, 15)])), HELD, 5.01),
+    (since.Recovery(of=API, at_most=Seconds(4)), made(asked(failing=[(10, 15)])), BROKEN, 5.01),
+    (since.Recovery(of=API, at_most=Seconds(4)), made(asked(failing=[(10, 60)])), BROKEN, None),
+    (since.Recovery(of=API, at_most=Seconds(45)), made(asked(failing=[(10, 52)])), UNKNOWN, None),
     (
-        a.Recovery(of=API, since=Since.HEAL, at_most=Seconds(2)),
+        since.Recovery(of=API, since=Since.HEAL, at_most=Seconds(2)),
         made(asked(failing=[(10, 31)])),
         HELD,
         1.01,
     ),
-    (a.Recovery(of=API, at_most=Seconds(4)), made(asked(), injections=()), UNKNOWN, None),
+    (since.Recovery(of=API, at_most=Seconds(4)), made(asked(), injections=()), UNKNOWN, None),
     # kinds of failure
     (k.ResetsOnly(of=API), made(asked(failing=[(10, 11)], said=RESET)), HELD, 0),
     (k.ResetsOnly(of=API), made(asked(failing=[(11, 12)])), BROKEN, 10),

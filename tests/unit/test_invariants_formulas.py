@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from made_histories import KILL, asked, made
 
 from lab.history import History, Outcome, Probed, Sample, Span
-from lab.invariants.answers import LongestOutage, Recovery, longest_block, longest_gap, recovered, scattered
+from lab.invariants.answers import LongestOutage
 from lab.invariants.consensus import LeaderChanges, TermChanges
 from lab.invariants.finding import Unit, Verdict, from_record, shown, worst
+from lab.invariants.formulas import longest_block, longest_gap, recovered, scattered
 from lab.invariants.paths import Watched, holes_in, watched
 from lab.invariants.resample import resampled
+from lab.invariants.since import Recovery
 from lab.invariants.terms import Count, Question, Seconds
 from lab.invariants.writes import LostWrites
 

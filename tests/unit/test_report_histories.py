@@ -10,11 +10,12 @@ import pytest
 from made_histories import KILL, SILENCE, Asked, asked, made, raft, stepped
 
 from lab.history import History, Outcome, Span
-from lab.invariants.answers import Availability, LongestOutage, Recovery
+from lab.invariants.answers import Availability, LongestOutage
 from lab.invariants.base import Invariant
 from lab.invariants.consensus import LeaderChanges, MinorityAcks, ReElection
 from lab.invariants.finding import Finding, Verdict
 from lab.invariants.leaders import LeaseTakeover, OverlappingHolders
+from lab.invariants.since import Recovery
 from lab.invariants.terms import Among, Count, Lease, Question, Seconds, Share
 from lab.invariants.validity import reasons
 from lab.invariants.workload import EndpointDropped, NodeFlaps

@@ -9,8 +9,9 @@ import pytest
 
 from lab.errors import ConfigError
 from lab.faults.catalogue import FAULTS
-from lab.invariants.answers import LongestOutage, Recovery
+from lab.invariants.answers import LongestOutage
 from lab.invariants.catalogue import ALWAYS
+from lab.invariants.since import Recovery
 from lab.plan import load_topology
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario, load, load_all
