@@ -9,6 +9,7 @@ from lab.providers.base import Provider
 from lab.providers.incus import IncusProvider
 from lab.providers.vagrant.libvirt.daemon import running_socket
 from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
+from lab.providers.vagrant.plan import Project
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import MANAGE, VirtualBox
@@ -42,6 +43,15 @@ def provider_of(word: str, name: str) -> Provider:
     return VagrantProvider(name, state.path, Virsh(state.path / "vagrant/vagrant.log"))
 
 
+def kept_for(state: StateFolder) -> str:
+    """The provider's word, by what a lab's folder has of it; empty if nothing."""
+    project = Project(state.name, state.path / "vagrant", "")
+    if (state.path / "libvirt").exists():
+        return "vagrant:libvirt"
+    made = {path.name for path in project.data.glob("machines/*/*")}
+    return next((f"vagrant:{each}" for each in HYPERVISORS if each in made), "")
+
+
 def settled(word: str) -> str:
     """The word, and for `vagrant` alone with its hypervisor; `ConfigError` if it is no provider's."""
     if problem := mistake_in(word):
@@ -59,8 +69,15 @@ def mistake_in(word: str) -> str:
 
 
 def owns_libvirt(state: StateFolder) -> bool:
-    """Whether the lab in this folder has, or would get, a libvirtd of its own."""
-    return (state.path / "libvirt").exists() or running_socket() is None
+    """Whether the lab in this folder has, or would get, a libvirtd of its own.
+
+    One that noted networks and has no such daemon was made with the running one, also if that is off now.
+    """
+    if (state.path / "libvirt").exists():
+        return True
+    return not Project(state.name, state.path / "vagrant", "libvirt").networks_before.exists() and (
+        running_socket() is None
+    )
 
 
 def makes_vms(word: str) -> bool:

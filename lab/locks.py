@@ -42,7 +42,7 @@ def take(
             waiting(seen)
         raise NotYet(seen)
 
-    descriptor = wait_until(what, look, timeout=timeout, every=EVERY)
+    descriptor = wait_until(what, look, timeout=timeout, every=EVERY, exactly=True)
     _write(descriptor, note)
     return descriptor
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab.artifacts.building import sweep
 from lab.artifacts.cache import Cache
-from lab.choice import is_stale, provider_of, same_kind, settled
+from lab.choice import is_stale, kept_for, provider_of, same_kind, settled
 from lab.errors import LabError
 from lab.growth import hindrances
 from lab.laboratory import Laboratory
@@ -84,17 +84,18 @@ def plan_again(intent: Intent) -> Topology | None:
     return again if again.digest() == intent.digest else None
 
 
-def remove_lab(name: str, *, force: bool = False) -> bool:
+def remove_lab(name: str, *, word: str = "auto", force: bool = False) -> bool:
     """Remove everything the lab ever created; False if there was nothing to remove.
 
-    Raises `InUse` if another run works with it, unless `force`.
+    ``word`` is the provider where the lab's folder does not tell.  Raises `InUse` if another run works
+    with it, unless `force`.
     Works from what the kernel and the daemon list, so a lost state folder or a killed run hides nothing.
     """
     state = state_of(name)
     with state.locked():
         if not force:
             insist_unused(state.path, f"thwlab --name {name} down --force")
-        provider = provider_of(_word(state), name)
+        provider = provider_of(_word(state, word), name)
         there = state.path.exists() or provider.is_there()
         if there:
             provider.destroy()
@@ -104,13 +105,13 @@ def remove_lab(name: str, *, force: bool = False) -> bool:
     return there
 
 
-def _word(state: StateFolder) -> str:
+def _word(state: StateFolder, word: str) -> str:
     """The provider the lab was made with; a state file that cannot be read is no reason to leave a lab."""
     try:
         intent = state.intent()
     except LabError:
-        return "auto"
-    return intent.provider if intent else "auto"
+        intent = None
+    return intent.provider if intent else kept_for(state) or word
 
 
 def _word_for(state: StateFolder, word: str) -> str:

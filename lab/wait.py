@@ -62,17 +62,20 @@ def dwell(seconds: float, check: Callable[[], None], *, every: float = 0.25) -> 
         time.sleep(max(0.0, min(every, left, end - time.monotonic())))
 
 
-def wait_until(what: str, check: Callable[[], T], *, timeout: float, every: float = 0.2) -> T:
+def wait_until(
+    what: str, check: Callable[[], T], *, timeout: float, every: float = 0.2, exactly: bool = False
+) -> T:
     """Call ``check`` until it stops raising `NotYet` and return its value.
 
     ``timeout`` and ``every`` are seconds, both as `stretch` says, for what is asked takes processor time
-    from what is waited for; but no pause is lengthened to more than `PAUSE`.  The check runs at least once,
+    from what is waited for; but no pause is lengthened to more than `PAUSE`.  With ``exactly`` they are as
+    they stand, for what no machine of the lab has to do with.  The check runs at least once,
     and once more at the deadline.  Any other exception is a defect, or proof that waiting is useless, and
     passes straight through.  Raises `WaitExpired` with what was seen last.
     """
     start = time.monotonic()
-    patience = min(stretched(timeout), _patience.get())
-    rest = max(every, min(stretched(every), PAUSE))
+    patience = min(timeout if exactly else stretched(timeout), _patience.get())
+    rest = every if exactly else max(every, min(stretched(every), PAUSE))
 
     def left() -> float:
         return start + patience - time.monotonic()

@@ -155,7 +155,7 @@ def interruptible(work: Callable[[], T]) -> T:
 def down(session: Session, force: bool) -> None:
     """Remove everything the lab ever created, also after a crash or a reboot of this host."""
     start = time.monotonic()
-    if remove_lab(session.name, force=force):
+    if remove_lab(session.name, word=session.provider, force=force):
         click.echo(f"lab {session.name} is removed, after {time.monotonic() - start:.1f} s")
     else:
         click.echo(f"there is no lab {session.name}; nothing to remove{session.other_labs()}")

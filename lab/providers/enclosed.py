@@ -149,7 +149,7 @@ def loop_devices(directory: Path) -> list[str]:
 
 def mounts(directory: Path) -> list[str]:
     """Mounts of this host at or below the directory."""
-    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    points = (line.split()[4] for line in enclosure.mounted().splitlines())
     return [point for point in points if point == str(directory) or point.startswith(f"{directory}/")]
 
 

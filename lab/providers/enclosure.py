@@ -33,9 +33,17 @@ def _mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") 
     )
 
 
+def mounted() -> str:
+    """This process' mounts, as Linux tells them; empty on a system that does not."""
+    try:
+        return Path("/proc/self/mountinfo").read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def cgroup_mounts(mountinfo: str | None = None) -> dict[str, tuple[str, str]]:
     """Mount point of each cgroup hierarchy on this host: to (file system, options that name it)."""
-    text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
+    text = mounted() if mountinfo is None else mountinfo
     found = {}
     for line in text.splitlines():
         before, _, after = line.partition(" - ")

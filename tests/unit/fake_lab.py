@@ -156,7 +156,7 @@ def open_lab(topology: Topology, word: str, report: Callable[[str], None], **_: 
     return lab
 
 
-def remove_lab(name: str, *, force: bool = False) -> bool:
+def remove_lab(name: str, *, word: str = "auto", force: bool = False) -> bool:
     if not force:
         insist_unused(state_of(name).path, f"thwlab --name {name} down --force")
     event(f"remove {name}")

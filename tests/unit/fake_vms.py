@@ -185,6 +185,10 @@ def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
         return INTERFACES
     if words[0] == "domif-setlink":
         vm["cables"][words[2]] = words[3]
+    if words[0] == "domif-getlink":
+        return f"{words[2]} {vm['cables'].get(words[2], 'up')}\n"
+    if words[0] == "start":
+        vm["cables"].clear()
     if words[0] in ("start", "destroy", "suspend", "resume"):
         if words[0] == "destroy" and vm["state"] == "poweroff":
             raise Refusal("error: Requested operation is not valid: domain is not running")

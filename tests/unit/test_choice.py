@@ -121,3 +121,30 @@ def test_the_name_of_a_socket_is_no_daemon(tmp_path: Path, monkeypatch: pytest.M
         listener.listen()
         assert daemon.running_socket() == path
     assert daemon.running_socket() is None
+
+
+def test_vms_of_a_running_libvirtd_that_is_off_are_not_taken_for_a_daemons_of_their_own(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (state.path / "vagrant").mkdir(parents=True)
+    assert choice.owns_libvirt(state), "nothing was made yet"
+    (state.path / "vagrant/networks-before").touch()
+    assert not choice.owns_libvirt(state)
+    assert not isinstance(provider_of("vagrant:libvirt", "thw"), PrivateLibvirtProvider)
+
+
+@pytest.mark.parametrize(
+    ("made", "word"),
+    [
+        ("libvirt/etc", "vagrant:libvirt"),
+        ("vagrant/dot/machines/k8s-lb/libvirt", "vagrant:libvirt"),
+        ("vagrant/dot/machines/k8s-lb/virtualbox", "vagrant:virtualbox"),
+        ("incus", ""),
+        ("pki", ""),
+    ],
+)
+def test_a_lost_state_file_leaves_the_folder_to_tell_what_made_the_lab(
+    state: StateFolder, made: str, word: str
+) -> None:
+    (state.path / made).mkdir(parents=True)
+    assert choice.kept_for(state) == word

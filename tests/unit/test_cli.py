@@ -175,7 +175,7 @@ def test_a_user_is_told_of_roots_lab(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "clitest").mkdir()
     monkeypatch.setattr("lab.cli.session.DEFAULT_ROOT", tmp_path)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setattr(lifecycle, "remove_lab", lambda name, force: False)
+    monkeypatch.setattr(lifecycle, "remove_lab", lambda name, word, force: False)
     result = thwlab("status")
     assert result.exit_code == 3
     for said in (result.output, thwlab("down").output):
@@ -263,7 +263,7 @@ def test_ctrl_c_while_all_is_imported_is_quiet(ignored: bool, tmp_path: Path) ->
 
 def test_down_says_when_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(lifecycle, "remove_lab", lambda name, force: asked.append(name) or False)
+    monkeypatch.setattr(lifecycle, "remove_lab", lambda name, word, force: asked.append(name) or False)
     assert "nothing to remove" in thwlab("down").output
     assert asked == ["clitest"]
 
@@ -519,7 +519,7 @@ def test_where_there_is_no_lab_it_is_the_lab_that_is_missed(args: tuple[str, ...
 
 def test_down_of_a_misspelled_name_says_which_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     state_of("clitset").intend("incus:private", "digest")
-    monkeypatch.setattr(lifecycle, "remove_lab", lambda name, force: False)
+    monkeypatch.setattr(lifecycle, "remove_lab", lambda name, word, force: False)
     result = thwlab("down")
     assert result.exit_code == 0
     assert "did you mean --name clitset?" in result.output

@@ -91,3 +91,13 @@ def test_only_the_standard_library_is_needed() -> None:
     argv = [sys.executable, "-I", "-S", enclosure.__file__]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
     assert "ModuleNotFoundError" not in done.stderr
+
+
+def test_a_system_without_such_a_list_has_no_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As macOS, where VMs are looked for and removed all the same."""
+    monkeypatch.setattr(enclosure.Path, "read_text", _no_such_file)
+    assert cgroup_mounts() == {}
+
+
+def _no_such_file(_: Path) -> str:
+    raise FileNotFoundError("/proc/self/mountinfo")

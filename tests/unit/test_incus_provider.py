@@ -1,5 +1,6 @@
 """The provider against a small daemon: what it asks for, what it leaves alone, what it says."""
 
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -71,6 +72,7 @@ def empty(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     daemon.replies[f"GET {INSTANCES}"] = ok([])
     for node in guide_topology().nodes:
         daemon.replies[f"PUT {INSTANCES}/{node.name}/state"] = ok()
+        daemon.replies[f"GET {INSTANCES}/{node.name}"] = ok(instance(node.name))
     return daemon
 
 
@@ -278,9 +280,27 @@ def test_the_plug_takes_the_link_first_and_gives_it_back_after_the_kill(
     machine = IncusMachine(guide_topology().node("k8s-lb"), provider.api)
     machine.pull_plug()
     steps = [each.body for each in three.asked if each.method != "GET"]
-    assert steps[0] == {"devices": {"eth0": {"type": "none"}}}
+    nic = instance("k8s-lb")["devices"]["eth0"]
+    assert steps[0]["devices"] == {"eth0": {"type": "none"}}
+    assert json.loads(steps[0]["config"]["user.thwlab.nic"]) == nic
     assert (steps[1]["action"], steps[1]["force"]) == ("stop", True)
-    assert steps[2]["devices"]["eth0"]["type"] == "nic"
+    assert steps[2]["devices"]["eth0"] == nic
+
+
+@pytest.mark.parametrize("status", ["Running", "Stopped"])
+def test_a_power_cut_that_was_interrupted_is_made_an_end_of_by_the_next_boot(
+    provider: IncusProvider, three: Daemon, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    monkeypatch.setattr(IncusMachine, "await_boot", lambda _: None)
+    nic = instance("k8s-lb")["devices"]["eth0"]
+    seen = instance("k8s-lb", status)
+    seen["devices"]["eth0"] = {"type": "none"}
+    seen["config"]["user.thwlab.nic"] = json.dumps(nic)
+    three.replies[f"GET {INSTANCES}/k8s-lb"] = ok(seen)
+    IncusMachine(guide_topology().node("k8s-lb"), provider.api).boot()
+    steps = [each.body for each in three.asked if each.method != "GET"]
+    assert steps[0] == {"devices": {"eth0": nic}}
+    assert steps[1]["action"] == ("stop" if status == "Running" else "start")
 
 
 def test_a_command_on_a_machine_that_is_off_says_so_and_what_boots_it(
@@ -432,6 +452,18 @@ def test_without_any_daemon_there_is_no_lab_and_none_can_be_started(
     with pytest.raises(LabError, match=rf"{name} is not installed[\s\S]*doctor --fix"):
         provider.private.start()
     assert not (tmp_path / "state").exists()
+
+
+def test_a_lab_of_a_running_daemon_that_is_off_is_not_taken_for_removed(
+    provider: IncusProvider, empty: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.create(guide_topology(), ["k8s-lb"])
+    monkeypatch.setattr(module, "running_socket", lambda: None)
+    again = IncusProvider("thw", tmp_path / "state", image=None)
+    assert not again.ends_with_boot, "its machines are there when the daemon is"
+    for act in (again.is_there, again.states, again.destroy):
+        with pytest.raises(LabError, match=r"made with the daemon at .*unix.socket[\s\S]*systemctl start"):
+            act()
 
 
 def test_auto_takes_the_running_daemon_unless_the_lab_has_its_own(daemon: Daemon, tmp_path: Path) -> None:

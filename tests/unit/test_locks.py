@@ -13,6 +13,7 @@ import pytest
 
 from lab import locks
 from lab.errors import WaitExpired
+from lab.wait import stretch
 
 HOLD = """
 import sys
@@ -143,3 +144,13 @@ for _ in range(100):
     lock.unlink()
     locks.release(descriptor)
 """
+
+
+def test_a_lock_is_not_waited_for_longer_where_machines_are_slow(tmp_path: Path) -> None:
+    stretch(20.0)
+    try:
+        with held(tmp_path / "lock"), pytest.raises(WaitExpired) as caught:
+            locks.take(tmp_path / "lock", "it", timeout=0.2)
+    finally:
+        stretch(1.0)
+    assert caught.value.seconds < 2

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from lab.providers.vagrant.connection import Access
 from lab.providers.vagrant.plan import Box, Project, vagrantfile
 from lab.providers.vagrant.process import Call, carry_out
 from lab.providers.vagrant.troubles import ProgramFailed, known
+from lab.wait import NotYet, wait_until
 
 # As Vagrant 2.3.4 prints it; the first two lines have more fields than python-vagrant's parser takes.
 STATUS = """\
@@ -340,3 +343,31 @@ def test_a_network_that_cannot_be_made_for_want_of_dnsmasq_is_explained() -> Non
     trouble = known(f"Error while activating network: {said}: No such file or directory.")
     assert trouble is not None
     assert "dnsmasq-base" in trouble.remedy
+
+
+ENDED = """
+import sys, threading
+from lab import background
+from lab.providers.vagrant.process import Call, carry_out
+background.start(lambda: carry_out(Call(["sh", "-c", "echo $$ >" + sys.argv[1] + ".part; mv "
+    + sys.argv[1] + ".part " + sys.argv[1] + "; sleep 300"], 300)))
+sys.stdin.readline()
+background.leave(130)
+"""
+
+
+def test_whoever_leaves_ends_what_runs_for_it(tmp_path: Path) -> None:
+    """As Ctrl-C in `thwlab up` does, where the work is another thread's."""
+    told = tmp_path / "pid"
+    argv = [sys.executable, "-c", ENDED, str(told)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+        wait_until("its program", lambda: _must(told.exists()), timeout=20)
+        pid = int(told.read_text())
+        process.communicate(b"\n", timeout=20)
+    assert process.returncode == 130
+    wait_until("its end", lambda: _must(not Path(f"/proc/{pid}").exists()), timeout=10)
+
+
+def _must(true: bool) -> None:
+    if not true:
+        raise NotYet("not yet")

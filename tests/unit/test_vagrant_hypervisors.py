@@ -288,3 +288,16 @@ def test_a_question_makes_no_folder_of_a_lab_that_is_not_there(tmp_path: Path, w
     log.parent.mkdir(parents=True)
     VirtualBox(log).states()
     assert "VBoxManage list vms" in log.read_text()
+
+
+def test_a_running_vm_without_a_link_is_told_from_others(either: Hypervisor, world: World) -> None:
+    """As it is where a power cut was interrupted between the link and the power."""
+    assert not either.is_unplugged(VM)
+    vms = world.vms
+    numbers = ("1", "2") if isinstance(either, VirtualBox) else ("52:54:00:aa:00:01", "52:54:00:aa:00:02")
+    vms[VM]["cables"] = dict.fromkeys(numbers, "off" if isinstance(either, VirtualBox) else "down")
+    world.change(vms=vms)
+    assert either.is_unplugged(VM)
+    either.cut(VM)
+    either.start(VM)
+    assert not either.is_unplugged(VM)

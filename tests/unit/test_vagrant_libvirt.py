@@ -272,6 +272,13 @@ def test_it_says_everything_that_is_missing_at_once(
     assert "needs root" in missing[-1].what
 
 
+def test_a_file_that_was_cut_off_keeps_nobody_from_removing_the_lab(tmp_path: Path) -> None:
+    daemon = PrivateLibvirtd("thw", tmp_path)
+    for text in ("", '{"plain": tr'):
+        daemon.vms.write_text(text)
+        assert daemon.plain == ""
+
+
 def test_its_machines_are_gone_with_this_hosts_boot(provider: PrivateLibvirtProvider) -> None:
     assert provider.ends_with_boot
 

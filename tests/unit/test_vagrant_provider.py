@@ -394,6 +394,20 @@ def test_a_power_cut_and_the_boot_after_it(
     assert provider.states()["k8s-lb"] == "running"
 
 
+def test_a_power_cut_that_was_interrupted_is_made_an_end_of_by_the_next_boot(
+    provider: VagrantProvider, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    monkeypatch.setattr(provider.hypervisor, "is_unplugged", lambda domain: domain.endswith("k8s-lb"))
+    world.forget_calls()
+    victim.boot()
+    verbs = [" ".join(call) for call in world.calls]
+    off = next(n for n, call in enumerate(verbs) if "poweroff" in call or "destroy" in call)
+    on = next(n for n, call in enumerate(verbs) if "startvm" in call or " start " in f"{call} ")
+    assert off < on
+    assert provider.states()["k8s-lb"] == "running"
+
+
 def test_pause_and_resume_do_no_harm_twice(
     provider: VagrantProvider, topology: Topology, clock: list[str]
 ) -> None:

@@ -119,3 +119,11 @@ def test_a_phase_lasts_as_long_as_it_should_and_ends_at_once_with_what_watches_i
     with pytest.raises(LabError, match="a prober has ended"):
         dwell(60, broken)
     dwell(-1, broken)
+
+
+@pytest.mark.usefixtures("fast_again")
+def test_what_no_machine_has_to_do_with_is_waited_for_exactly_so_long() -> None:
+    stretch(20.0)
+    with pytest.raises(WaitExpired) as caught:
+        wait_until("a lock", never, timeout=0.1, every=0.02, exactly=True)
+    assert caught.value.seconds < 1

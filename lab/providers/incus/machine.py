@@ -1,6 +1,8 @@
 """A machine that is an Incus or LXD instance."""
 
+import json
 from functools import partial
+from typing import Any
 
 from lab.errors import LabError
 from lab.machine import Machine, Result
@@ -11,6 +13,8 @@ from lab.topology import Node
 from lab.wait import NotYet, wait_until
 
 BOOT_TIMEOUT = 60.0
+GONE = {"type": "none"}
+NIC = "user.thwlab.nic"  # what the interface is, while it is taken away
 STOP_TIMEOUT = 120  # systemd kills what does not stop within 90 s
 
 
@@ -31,16 +35,29 @@ class IncusMachine(Machine):
             raise
 
     def pull_plug(self) -> None:
-        """Take the interface away, then kill; the interface comes back for the next boot."""
-        nic = self._api.get(self._path)["devices"]["eth0"]
-        self._devices({"eth0": {"type": "none"}})
+        """Take the interface away, then kill; the interface comes back for the next boot.
+
+        The daemon keeps what it was, so that whoever boots the machine finds it, also if we are killed.
+        """
+        nic = self._nic()
+        self._change({"devices": {"eth0": GONE}, "config": {NIC: json.dumps(nic)}})
         self._state("stop", force=True)
-        self._devices({"eth0": nic})
+        self._change({"devices": {"eth0": nic}})
 
     def boot(self) -> None:  # noqa: D102
+        self.end_cut()
         if self.status() == "Stopped":
             self._state("start")
         self.await_boot()
+
+    def end_cut(self) -> bool:
+        """Bring a power cut that was interrupted to its end; False if there was none."""
+        if self._api.get(self._path)["devices"]["eth0"] != GONE:
+            return False
+        self._change({"devices": {"eth0": self._nic()}})
+        if self.status() == "Running":
+            self._state("stop", force=True)
+        return True
 
     def reboot(self) -> None:  # noqa: D102
         self._state("stop", force=False)
@@ -74,8 +91,14 @@ class IncusMachine(Machine):
         wish = {"action": action, "force": force, "timeout": STOP_TIMEOUT}
         self._api.do("PUT", f"{self._path}/state", wish, timeout=STOP_TIMEOUT + 10)
 
-    def _devices(self, devices: dict[str, dict[str, str]]) -> None:
-        self._api.do("PATCH", self._path, {"devices": devices})
+    def _nic(self) -> dict[str, str]:
+        """Its interface as it was planned, also while that is taken away."""
+        seen = self._api.get(self._path)
+        now: dict[str, str] = seen["devices"]["eth0"]
+        return json.loads(seen["config"][NIC]) if now == GONE else now
+
+    def _change(self, wish: dict[str, dict[str, Any]]) -> None:
+        self._api.do("PATCH", self._path, wish)
 
 
 def _check_booted(machine: IncusMachine) -> None:

@@ -65,6 +65,8 @@ class IncusProvider(Provider):
     @cached_property
     def private(self) -> PrivateDaemon | None:
         """The lab's own daemon, or None where the running one is used."""
+        if self._theirs.exists():
+            return None
         directory = self.state / "incus"
         ours = directory.exists() or PrivateDaemon(self.lab, directory, "").is_there()
         if self._wanted in ("auto", "running") and not ours and running_socket():
@@ -81,9 +83,24 @@ class IncusProvider(Provider):
     def api(self) -> Api:
         """The daemon's API in the lab's project; starts nothing."""
         socket = self.private.socket if self.private else running_socket()
+        if socket is None and self._theirs.exists():
+            raise self._off()
         if socket is None:
             raise LabError("no Incus or LXD daemon answers", remedy="thwlab doctor")
         return Api(socket, self.project)
+
+    @property
+    def _theirs(self) -> Path:
+        """The socket of the running daemon that the lab was made with; there is none for one of its own."""
+        return self.state / "daemon"
+
+    def _off(self) -> LabError:
+        socket = self._theirs.read_text().strip()
+        unit = "incus" if "incus" in socket else "lxd"
+        return LabError(
+            f"lab {self.lab} was made with the daemon at {socket}, which does not answer to this user",
+            remedy=f"{sudo(f'systemctl start {unit}')}, and once more",
+        )
 
     @property
     def project(self) -> str:
@@ -162,7 +179,9 @@ class IncusProvider(Provider):
         """See `Provider.is_there`."""
         if self.private:
             return self.private.is_there()
-        return running_socket() is not None and self.api.exists(f"/1.0/projects/{self.project}")
+        if running_socket() is None and not self._theirs.exists():
+            return False
+        return self.api.exists(f"/1.0/projects/{self.project}")
 
     def destroy(self) -> None:
         """See `Provider.destroy`."""
@@ -217,6 +236,8 @@ class IncusProvider(Provider):
     @property
     def ends_with_boot(self) -> bool:
         """See `Provider.ends_with_boot`: a private daemon's pool is mounted by nobody afterwards."""
+        if self._theirs.exists():
+            return False
         ours = (self.state / "incus").exists() or self._wanted not in ("auto", "running")
         return ours or running_socket() is None
 
@@ -237,6 +258,9 @@ class IncusProvider(Provider):
         """Daemon, pool, project, network and image: what every machine stands on."""
         if self.private:
             self.private.start()
+        else:
+            self._theirs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._theirs.write_text(f"{running_socket()}\n")
         self._unless("projects", project_of(self.lab))
         parts = [
             start(self._import_image),
@@ -265,7 +289,8 @@ class IncusProvider(Provider):
     def _create_one(self, topology: Topology, there: Mapping[str, str], node: Node) -> None:
         if node.name not in there:
             self._create_instance(topology, node)
-        if there.get(node.name) != "Running":
+        cut = node.name in there and self._machine(node).end_cut()
+        if cut or there.get(node.name) != "Running":
             action = "unfreeze" if there.get(node.name) == "Frozen" else "start"
             wish = {"action": action, "timeout": 60}
             try:

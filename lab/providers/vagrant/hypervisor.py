@@ -42,6 +42,10 @@ class Hypervisor(ABC):
         """Take the links away, then the power: the guest can tell nobody."""
 
     @abstractmethod
+    def is_unplugged(self, domain: str) -> bool:
+        """Whether it runs without a link, as `cut` leaves it if it is interrupted."""
+
+    @abstractmethod
     def pause(self, domain: str) -> None:
         """Stop its processors."""
 

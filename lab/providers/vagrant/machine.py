@@ -45,7 +45,11 @@ class VagrantMachine(Machine):
         self.connection.close()
 
     def boot(self) -> None:  # noqa: D102
-        if self.state() != RUNNING:
+        state = self.state()
+        if state == RUNNING and self._hypervisor.is_unplugged(self.domain):  # a cut that was interrupted
+            self.pull_plug()
+            state = STOPPED
+        if state != RUNNING:
             self.connection.close()
             self._hypervisor.start(self.domain)
         self.await_boot()

@@ -10,10 +10,11 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO
 
+from lab.background import at_end
 from lab.errors import LabError
 
 OUT_CAP = 4 * 1024 * 1024
@@ -22,6 +23,7 @@ TAIL = 30  # lines of an error; the log has all of them
 DRAIN = 1.0  # seconds for output still on its way; a daemon the program started may hold it open for ever
 TRACEBACK = re.compile(r"\s*/\S+\.rb:\d+:in [`']")  # of Ruby; it pushes out the words that help
 POLITE = 2.0  # seconds between asking it to end and killing it
+_at_work: set["subprocess.Popen[bytes]"] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ def carry_out(call: Call) -> Ended:
     """
     begun = time.monotonic()
     process = _start(call)
+    _promise()
+    _at_work.add(process)
     said = _Said(call)
     readers = [said.listen(process.stdout, keep=True), said.listen(process.stderr, keep=False)]
     try:
@@ -65,11 +69,23 @@ def carry_out(call: Call) -> Ended:
         status = None
     finally:
         end_group(process)
+        _at_work.discard(process)
     for reader in readers:
         reader.join(timeout=DRAIN)
     seconds = time.monotonic() - begun
     said.close(status, seconds)
     return Ended(status, said.out, said.tail, seconds)
+
+
+@cache
+def _promise() -> None:
+    """Once: whoever ends this process ends what it has at work, also where no `finally` comes to its turn."""
+    at_end(_end_all)
+
+
+def _end_all() -> None:
+    for process in tuple(_at_work):
+        end_group(process)
 
 
 def end_group(process: "subprocess.Popen[bytes]", polite: float = POLITE) -> None:

@@ -55,9 +55,13 @@ class Virsh(Hypervisor):
 
     def cut(self, domain: str) -> None:
         """See `Hypervisor.cut`; the links are up again at the next start."""
-        for mac in MAC.findall(self._virsh("domiflist", domain)):
+        for mac in self._links(domain):
             self._virsh("domif-setlink", domain, mac, "down")
         self._virsh("destroy", domain, timeout=ACT)
+
+    def is_unplugged(self, domain: str) -> bool:
+        """See `Hypervisor.is_unplugged`."""
+        return any("down" in self._virsh("domif-getlink", domain, mac) for mac in self._links(domain))
 
     def pause(self, domain: str) -> None:
         """See `Hypervisor.pause`."""
@@ -99,6 +103,9 @@ class Virsh(Hypervisor):
     def network(self) -> Path | None:
         """See `Hypervisor.network`."""
         return self._network
+
+    def _links(self, domain: str) -> list[str]:
+        return MAC.findall(self._virsh("domiflist", domain))
 
     def _destroy(self, domain: str) -> None:
         try:

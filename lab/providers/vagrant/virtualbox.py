@@ -68,6 +68,10 @@ class VirtualBox(Hypervisor):
         self._await(domain, STOPPED)
         self._plug_in(domain)
 
+    def is_unplugged(self, domain: str) -> bool:
+        """See `Hypervisor.is_unplugged`."""
+        return bool(self._cables(domain, "off"))
+
     def pause(self, domain: str) -> None:
         """See `Hypervisor.pause`."""
         self._control(domain, "pause")

@@ -69,7 +69,7 @@ class PrivateLibvirtd(EnclosedDaemon):
         """The box of its VMs, where that is not one of ours; empty else, and where there is no daemon yet."""
         try:
             told = json.loads(self.vms.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # it is written as a whole, but a full disk may cut it
             return ""
         return str(told["box"]) if told.get("plain") else ""
 
@@ -105,7 +105,9 @@ class PrivateLibvirtd(EnclosedDaemon):
             path.chmod(0o755)
         if not self.key.exists():
             run("ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-C", self.lab, "-f", str(self.key))
-        self.vms.write_text(json.dumps(self._told(box, kvm), indent=1))
+        part = self.vms.with_suffix(".part")
+        part.write_text(json.dumps(self._told(box, kvm), indent=1))
+        part.replace(self.vms)
 
     def _told(self, box: BuiltBox | str, kvm: Kvm) -> dict[str, object]:
         always = {"uri": self.uri, "emulator": None if kvm.works else WRAPPER, "kvm": kvm.why}
