@@ -89,8 +89,8 @@ class Sample:
     `scheduled` is the beat of the grid, `sent` when the question really began, `answered` when it was
     decided.  `phases` are seconds since `sent` until connected, until TLS stood, until the first byte of the
     answer; one that was not reached is missing at the end.  `key` names what was written; `acked` whether
-    that was acknowledged, which it can be although the question as a whole failed.  `value` is what an
-    observer saw.
+    that was acknowledged, which it can be although the question as a whole failed, and `acknowledged` when,
+    in seconds since `sent`.  `value` is what an observer saw.
     """
 
     probe: str
@@ -103,11 +103,19 @@ class Sample:
     key: str = ""
     acked: bool = False
     value: Any = None
+    acknowledged: float | None = None
 
     @property
     def ok(self) -> bool:
         """Whether it was answered as it should be, in time."""
         return self.outcome is Outcome.OK
+
+    @property
+    def acked_at(self) -> float:
+        """When its write was acknowledged; records of before tell only when its answer began, or the end."""
+        if self.acknowledged is not None:
+            return self.sent + self.acknowledged
+        return self.sent + self.phases[2] if len(self.phases) > 2 else self.answered
 
     @property
     def late(self) -> float:

@@ -19,9 +19,10 @@ from lab.failover.series import Series
 from lab.failover.stored import judged_below, rejudged
 from lab.ownership import make_folder, point
 from lab.scenario.between import Policy
+from lab.scenario.breaking import hindrance
 from lab.scenario.composing import composed
 from lab.scenario.forms import seconds
-from lab.scenario.judging import Judgement, Status
+from lab.scenario.judging import Judgement, Status, broken_in
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario, load, load_all
 from lab.scenario.plan import Plan, differences, fresh_seed, from_file, plan_of
@@ -31,6 +32,7 @@ from lab.turns import Turns
 from lab.users import Sign
 
 SCENARIOS = Path("scenarios")
+RANDOM = "10m"
 Todo = list[tuple[Scenario, Plan]]
 pass_session = click.make_pass_decorator(Session, ensure=True)
 between = click.option(
@@ -54,7 +56,14 @@ between = click.option(
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--seed", help="All choices follow from it (LAB_SEED); a new one is printed and stored.")
 @click.option("--repeat", type=click.IntRange(min=1), help="Run each so many times (LAB_REPEAT, else once).")
-@click.option("--random", "time_for_random", metavar="TIME", help="Faults of the files at random, so long.")
+@click.option(
+    "--random",
+    "time_for_random",
+    metavar="[TIME]",
+    is_flag=False,
+    flag_value=RANDOM,
+    help=f"Faults of the files at random, so long (else {RANDOM}).",
+)
 @click.option(
     "--replay", type=click.Path(path_type=Path), help="Do a recorded plan.json again, on the roles of now."
 )
@@ -86,7 +95,9 @@ def run(
     settings = session.settings
     seed = seed or settings["seed"].value or fresh_seed()
     if time_for_random:
-        todo = _at_random(files, known, seed, time_for_random)
+        length = _length(time_for_random)
+        pool = _loaded(files, known) if files else load_all(SCENARIOS, known)
+        todo = _at_random(pool if dry_run else _possible(session, pool), known, seed, length)
     elif replay:
         todo = _again(files, known, replay, pinned=replay_targets)
     else:
@@ -117,12 +128,24 @@ def _loaded(files: Sequence[Path], known: Known) -> list[Scenario]:
     return found
 
 
-def _at_random(files: Sequence[Path], known: Known, seed: str, text: str) -> Todo:
+def _possible(session: Session, pool: Sequence[Scenario]) -> list[Scenario]:
+    """Those of which the running lab can do every fault; the others are named."""
+    with closing(session.attached()) as lab:
+        cluster = Cluster(lab)
+        why = {each.name: hindrance(cluster, each.faults) for each in pool}
+    if left_out := [name for name, reason in why.items() if reason]:
+        click.echo(f"left out, for this lab cannot do them: {', '.join(left_out)}")
+    return [each for each in pool if not why[each.name]]
+
+
+def _length(text: str) -> float:
     try:
-        length = seconds(text)
+        return seconds(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--random") from error
-    pool = _loaded(files, known) if files else load_all(SCENARIOS, known)
+
+
+def _at_random(pool: Sequence[Scenario], known: Known, seed: str, length: float) -> Todo:
     made = composed(pool, known, seed=seed, seconds=length)
     return [(made, plan_of(made, seed))]
 
@@ -209,6 +232,7 @@ def shrink(session: Session, folder: Path, between: str | None) -> None:
     """Find the fewest and shortest faults with which a run that was broken is broken still.
 
     Runs parts of its plan on the running lab until none can be left out, and the result three times more.
+    Only what that run broke counts: with fewer faults others may break, that expect one which is left out.
     Exit code 0 if it broke each of these times.
     """
     scenario, judgement = rejudged(folder, Known(session.topology))
@@ -216,12 +240,14 @@ def shrink(session: Session, folder: Path, between: str | None) -> None:
         raise click.UsageError(f"{folder} is {judgement.word}; only a broken run can be made smaller")
     target = _run_folder(session)
     plan = from_file(folder / "plan.json")
+    guilty = broken_in(judgement)
     with _alone(session, target) as cluster:
 
         def breaks(tried: Plan) -> bool:
             place = target / f"try-{len(list(target.glob('try-*'))) + 1:02}"
             series = Series(cluster, place, _policy(session, between), click.echo)
-            return series.run([(scenario, tried)]) is Status.BROKEN
+            series.run([(scenario, tried)])
+            return any(guilty & broken_in(each.judgement) for each in series.done)
 
         found = Shrinker(breaks).shrunk(plan)
     (target / "plan.json").write_text(found.plan.to_json())

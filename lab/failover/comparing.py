@@ -1,18 +1,23 @@
 """Two sets of runs beside each other: is one better, or do they only scatter?  Pure."""
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.invariants.finding import Finding, Unit, shown
+from lab.invariants.finding import Finding, Unit, Verdict, shown
 from lab.scenario.judging import Judgement
 
 Key = tuple[str, str]  # scenario, invariant
+LEAST = 3  # runs of each set: two and two lie apart by chance in one case of three
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What one invariant came to in the runs of one set; `missing` of them measured nothing."""
+    """What one invariant came to in the runs of one set; `missing` of them measured nothing.
+
+    What was never seen to end is infinitely much.
+    """
 
     values: tuple[float, ...]
     missing: int
@@ -54,9 +59,14 @@ class Compared:
         return bool(self.first.values and self.second.values)
 
     @property
+    def enough(self) -> bool:
+        """Whether there are runs enough to know that they scatter."""
+        return min(len(self.first.values), len(self.second.values)) >= LEAST
+
+    @property
     def differs(self) -> bool:
         """Whether the difference exceeds the spread."""
-        if not self.comparable:
+        if not self.enough:
             return False
         return self.first.high < self.second.low or self.second.high < self.first.low
 
@@ -72,6 +82,8 @@ class Compared:
     def line(self) -> str:
         """Both medians with their ranges, and whether one is better."""
         verdict = f"{self.better} is better" if self.differs else "no difference beyond the spread"
+        if not self.enough:
+            verdict = f"fewer than {LEAST} runs on a side, too few to tell"
         if not self.comparable:
             verdict = "measured in one set only"
         both = f"A {_told(self.first, self.unit)}; B {_told(self.second, self.unit)}"
@@ -106,14 +118,27 @@ def by_invariant(judgements: Iterable[Judgement]) -> Mapping[Key, list[Finding]]
 
 def values_of(findings: Sequence[Finding]) -> Values:
     """What was measured, and how often nothing was."""
-    known = tuple(sorted(each.value for each in findings if each.value is not None))
+    known = tuple(sorted(value for each in findings if (value := _value(each)) is not None))
     return Values(known, len(findings) - len(known))
+
+
+def _value(finding: Finding) -> float | None:
+    """Broken without a value is what did not come to pass as long as the run lasted: worse than any value."""
+    if finding.value is None and finding.verdict is Verdict.BROKEN:
+        return math.inf if finding.bound == "at-most" else -math.inf
+    return finding.value
 
 
 def _told(values: Values, unit: Unit) -> str:
     if not values.values:
         return f"nothing in {values.missing} runs"
-    middle, count = shown(values.median, unit), len(values.values)
+    count = len(values.values)
     if count == 1:
-        return middle
-    return f"{middle} ({shown(values.low, unit)} to {shown(values.high, unit)}, n={count})"
+        return _shown(values.median, unit)
+    more = f", and nothing in {values.missing}" if values.missing else ""
+    low, middle, high = (_shown(each, unit) for each in (values.low, values.median, values.high))
+    return f"{middle} ({low} to {high}, n={count}{more})"
+
+
+def _shown(value: float, unit: Unit) -> str:
+    return shown(value, unit) if math.isfinite(value) else "never"

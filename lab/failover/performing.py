@@ -12,9 +12,11 @@ from lab.ownership import adopt, make_folder
 from lab.report import write_run
 from lab.report.document import Document
 from lab.scenario.judging import Judgement, judged, write
+from lab.scenario.known import Known
 from lab.scenario.loading import Scenario
 from lab.scenario.plan import Plan
 from lab.scenario.running import Run
+from lab.scenario.writing import text_of
 
 Tell = Callable[[str], None]
 
@@ -43,7 +45,12 @@ def perform(
     make_folder(folder)
     recorder = Recorder(folder / "records.jsonl")
     recorder.write(
-        "scenario", name=scenario.name, source=scenario.origin, seed=plan.seed, text=_text(scenario)
+        "scenario",
+        name=scenario.name,
+        source=scenario.origin,
+        seed=plan.seed,
+        text=_text(scenario, cluster),
+        steps=[step.number for step in plan.steps],
     )
     tell(f"{scenario.name}: {scenario.about}")
     run = Run(cluster, plan.course(), recorder, folder, tell, proven)
@@ -66,12 +73,12 @@ def perform(
     return Performed(judgement, folder, document)
 
 
-def _text(scenario: Scenario) -> str:
-    """The scenario as it was written; nothing for one that was made up by a seed."""
+def _text(scenario: Scenario, cluster: Cluster) -> str:
+    """The scenario as it was written, or as one that was made up by a seed would be."""
     try:
         return Path(scenario.origin.partition(":")[0]).read_text()
     except OSError:
-        return ""
+        return text_of(scenario, Known(cluster.topology))
 
 
 def _keep(path: Path, text: str) -> None:

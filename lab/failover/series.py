@@ -34,27 +34,46 @@ class Series:
     tell: Tell
     done: list[Performed] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    ended: str = ""
 
     def run(self, todo: Sequence[tuple[Scenario, Plan]]) -> Status:
-        """Each in turn; the worst of what they come to, unknown if every one was skipped."""
+        """Each in turn; the worst of what they come to, unknown if every one was skipped.
+
+        Where the lab is not whole after one, there are no more; that hides no verdict that was come to.
+        """
         keep = Between(self.cluster, self.policy)
         self._begin(keep)
         try:
             for number, (scenario, plan) in enumerate(todo, 1):
                 self._one(scenario, plan, self.folder / f"{number:02}-{scenario.name}", keep.taken())
-                if number < len(todo) and (why := keep.after(destroyed=scenario.destroys_data)):
-                    self.tell(f"  the lab went back to where it was: {why}")
+                if number < len(todo) and not self._whole_again(keep, scenario):
+                    break
         finally:
             tidy(self.cluster, keep, self.tell)
             overview(self.done, self.skipped, self.folder)
         statuses = [each.judgement.status for each in self.done]
+        if self.ended:
+            statuses.append(Status.UNKNOWN)
         return max(statuses, key=_RANK.index, default=Status.UNKNOWN)
+
+    def _whole_again(self, keep: Between, scenario: Scenario) -> bool:
+        try:
+            if why := keep.after(destroyed=scenario.destroys_data):
+                self.tell(f"  the lab went back to where it was: {why}")
+        except (ClusterError, LabError, BaseExceptionGroup) as error:
+            self.ended = (
+                f"the lab is not whole after {scenario.name}, so it is not broken any further: {flat(error)}"
+            )
+            self.tell(f"  {self.ended}")
+        return not self.ended
 
     def summary(self) -> Iterator[str]:
         """A line for each run."""
         for each in self.done:
             yield f"{each.judgement.word:24} {each.judgement.scenario:32} {each.folder}"
         yield from (f"{'skipped':24} {name:32} {why}" for name, why in self.skipped.items())
+        if self.ended:
+            yield self.ended
         yield f"report: {self.folder / INDEX}"
 
     def _begin(self, keep: Between) -> None:

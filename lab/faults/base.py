@@ -10,6 +10,7 @@ from lab.cluster import Cluster
 # What a number in a field means; `typing.get_type_hints(kind, include_extras=True)` tells it to whoever reads
 # scenario files.  A field that is a `Literal` lists its choices.
 Seconds: TypeAlias = Annotated[float, "seconds"]
+SignedSeconds: TypeAlias = Annotated[float, "signed seconds"]
 Percent: TypeAlias = Annotated[float, "percent"]
 Bytes: TypeAlias = Annotated[int, "bytes"]
 BytesPerSecond: TypeAlias = Annotated[int, "bytes per second"]

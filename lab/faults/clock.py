@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lab.cluster import Cluster
-from lab.faults.base import Script, Seconds
+from lab.faults.base import Script, Seconds, SignedSeconds
 from lab.faults.machine import lacks
 from lab.faults.shell import RUN, ShellFault, sh
 from lab.machine import Machine
@@ -26,7 +26,7 @@ class ClockStep(ShellFault):
 
     word: ClassVar[str] = "clock-step"
 
-    step: Seconds = 300.0
+    step: SignedSeconds = 300.0
     strobe: Seconds = 0.0
 
     def unavailable(self, cluster: Cluster) -> str:

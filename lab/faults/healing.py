@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from lab.cluster import Cluster
-from lab.errors import LabError, WaitExpired
+from lab.errors import ClusterError, LabError, WaitExpired, flat
 from lab.faults.base import Fault, rebuilt
 from lab.faults.catalogue import FAULTS
 from lab.faults.undo import Debt, debts, read
@@ -14,6 +14,8 @@ from lab.wait import NotYet, wait_until
 
 WITHIN = 90.0  # seconds for what was hit to serve again
 COMMAND = 20.0
+# One victim that cannot be healed just now, several, or an API that refuses: each is tried again.
+FAILURES = (LabError, ClusterError, BaseExceptionGroup)
 
 
 class Unhealed(LabError):
@@ -35,9 +37,9 @@ def disarm(machines: Sequence[Machine], debt: Debt) -> None:
         machine.run("systemctl", "stop", f"{debt.name}.timer", timeout=COMMAND)
 
 
-def heal(cluster: Cluster, debt: Debt, *, within: float = WITHIN) -> None:
+def heal(cluster: Cluster, debt: Debt, *, within: float | None = None) -> None:
     """Undo what the debt tells of, prove it, and pay.  Raises `Unhealed` with what was seen last."""
-    fault = _fault_of(debt)
+    fault, within = _fault_of(debt), WITHIN if within is None else within
     try:
         wait_until(f"healing {fault.word}", partial(_healed, cluster, fault), timeout=within, every=0.2)
         wait_until(
@@ -71,7 +73,7 @@ def _pay(cluster: Cluster, owed: Sequence[Debt]) -> list[str]:
         try:
             heal(cluster, debt)
             done.append(str(debt))
-        except LabError as error:
+        except FAILURES as error:
             failures.append(error)
     if failures:
         raise BaseExceptionGroup("not everything is healed", failures)
@@ -91,8 +93,8 @@ def _healed(cluster: Cluster, fault: Fault) -> None:
     """A victim that cannot be asked yet may be, once its link or its power is back."""
     try:
         fault.heal(cluster)
-    except LabError as error:
-        raise NotYet(str(error)) from error
+    except FAILURES as error:
+        raise NotYet(flat(error)) from error
 
 
 def _fault_of(debt: Debt) -> Fault:

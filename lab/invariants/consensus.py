@@ -187,7 +187,7 @@ class Terms:
     def left_behind(self, member: str, write: Sample) -> str:
         """Why the member could not acknowledge the write; nothing if it could, or if that is not known."""
         own = self._own.get(member, [])
-        after = bisect_left(own, write.answered, key=lambda report: report.sample.sent)
+        after = bisect_left(own, write.acked_at, key=lambda report: report.sample.sent)
         known = bisect_right(self._instants, write.sent)
         if after == len(own) or known == 0:
             return ""
@@ -200,8 +200,13 @@ def _higher(one: Report, other: Report) -> Report:
 
 
 def _without_majority(history: History, write: Sample) -> str:
-    held = (each.span for each in history.injections if each.fault == QUORUM_LOST)
-    lost = any(span and span.has(write.sent) and span.has(write.answered) for span in held)
+    """In force until its healing began: from then on the majority may be there at any moment."""
+    held = [
+        Span(each.in_force, each.heal_begun)
+        for each in history.injections
+        if each.fault == QUORUM_LOST and each.in_force is not None and each.heal_begun is not None
+    ]
+    lost = any(span.has(write.sent) and span.has(write.acked_at) for span in held)
     return "the majority was held down" if lost else ""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from lab.history import History, Sample, Span
+from lab.history import History, Probed, Sample, Span
 from lab.invariants.base import (
     Invariant,
     Need,
@@ -18,7 +18,7 @@ from lab.invariants.base import (
     window_of,
 )
 from lab.invariants.finding import Unit, Verdict
-from lab.invariants.paths import paths, told, watched
+from lab.invariants.paths import each_path, paths, told, watched
 from lab.invariants.terms import (
     ALL_AFTER,
     FIRST,
@@ -215,12 +215,10 @@ class NewPod(Invariant):
 
     def look(self, history: History) -> Seen:  # noqa: D102
         span = window_of(history, self.during)
-        asked = paths(history, self.of, self.among)
-        return self.gravest(
-            self._one(history, watched(history, probe, span).samples, span) for probe in asked
-        )
+        return self.gravest(each_path(history, self.of, self.among, lambda p: self._path(history, p, span)))
 
-    def _one(self, history: History, samples: tuple[Sample, ...], span: Span) -> Seen:
+    def _path(self, history: History, probe: Probed, span: Span) -> Seen:
+        samples = watched(history, probe, span).samples
         place = list(Step).index(self.step)
         came = [sample for sample in samples if len(sample.phases) > place]
         stuck = [sample for sample in samples if len(sample.phases) <= place]

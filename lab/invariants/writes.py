@@ -43,7 +43,7 @@ class WriteGap(Invariant):
         span = window_of(history, self.during)
         asked, lost = _asked(history, self.of, self.among, span)
         acked = sorted(
-            sample.answered for sample in asked if sample.acked and span.begin <= sample.answered <= span.end
+            sample.acked_at for sample in asked if sample.acked and span.begin <= sample.acked_at <= span.end
         )
         gap, begin, end = longest_gap(acked, span)
         text = f"{begin:.2f} to {end:.2f} s; {len(acked)} writes acknowledged in {span.seconds:.1f} s"
@@ -169,20 +169,22 @@ class BrokenPromises(Invariant):
     def look(self, history: History) -> Seen:  # noqa: D102
         span = window_of(history, self.during)
         seen = [watched(history, probe, span) for probe in paths(history, self.of)]
-        gone = [text for each in seen for text in _gone_early(each.samples)]
+        gone = [text for each in seen for text in _gone_early(history.samples[each.probe.name], span)]
         renewed = sum(sample.acked for each in seen for sample in each.samples)
         if not renewed:
             raise Unclear("no renewal was acknowledged, so nothing was promised")
         return self.measured(len(gone), "; ".join(gone[:3]) or f"{renewed} renewals were kept", span)
 
 
-def _gone_early(samples: tuple[Sample, ...]) -> Iterator[str]:
-    """Each time that a lease was not there although it had been promised to be."""
+def _gone_early(samples: tuple[Sample, ...], span: Span) -> Iterator[str]:
+    """Each time in the window that a lease was not there although it had been promised to be, also before."""
     promised = float("-inf")
     for sample in sorted(samples, key=lambda sample: sample.sent):
         value = sample.value if isinstance(sample.value, Mapping) else {}
         if value.get("found") is False and sample.answered < promised:
-            yield f"{sample.probe} at {sample.answered:.2f} s, {promised - sample.answered:.2f} s too early"
+            if span.has(sample.scheduled):
+                early = promised - sample.answered
+                yield f"{sample.probe} at {sample.answered:.2f} s, {early:.2f} s too early"
             promised = float("-inf")
         elif sample.acked and "ttl" in value:
             promised = sample.sent + float(value["ttl"])

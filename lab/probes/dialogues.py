@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 POLL = 0.2  # seconds between looks at an object
+MOST_REPLICAS = 2  # a Deployment has this or one
 SETTLE = 1.0  # seconds in which an event may come once more
 Context = ssl.SSLContext
 
@@ -121,13 +122,24 @@ def _removed(plan: dict[str, Any], context: Context, path: str) -> None:
 
 
 def ask_scale(question: Any, context: Context) -> None:
-    """Another number of replicas, and the controller has made as many pods; nobody binds them."""
-    path, wanted = question.plan["deployment"], 1 + question.number % 2
+    """Another number of replicas, and the controller has made as many pods; nobody binds them.
+
+    Other than what is asked for now, and seen by a controller that knows of it: else a status from before,
+    with as many pods by chance, would be taken for an answer while nobody acts.
+    """
+    path = question.plan["deployment"]
     told = call(question, context, "GET", f"{path}/scale")
+    wanted = 1 if told["spec"].get("replicas") == MOST_REPLICAS else MOST_REPLICAS
     told["spec"]["replicas"] = wanted
     call(question, context, "PUT", f"{path}/scale", told)
-    looked(question, context, path, lambda seen: seen["status"].get("replicas", 0) == wanted)
+    looked(question, context, path, lambda seen: _acted(seen, wanted))
     question.reached()
+
+
+def _acted(seen: dict[str, Any], wanted: int) -> bool:
+    status = seen["status"]
+    known: bool = status.get("observedGeneration", 0) >= seen["metadata"]["generation"]
+    return known and status.get("replicas", 0) == wanted
 
 
 # -- a lease of etcd -----------------------------------------------------------------------------------------
@@ -156,8 +168,9 @@ def ask_lease(question: Any, context: Context) -> None:
     told = call(question, context, "POST", "/v3/lease/keepalive", {"ID": number})
     ttl = int((told.get("result") or {}).get("TTL", 0))
     question.value = {"found": ttl > 0, "ttl": ttl}
-    question.acked = ttl > 0
-    if ttl <= 0:
+    if ttl > 0:
+        question.acknowledge()
+    else:
         with lease.lock:
             lease.id = ""
         raise Wrong(f"lease {number} is gone")
@@ -243,7 +256,8 @@ def ask_watch(question: Any, context: Context) -> None:
     body = json.loads(json.dumps(question.plan["object"]).replace("%KEY%", question.key))
     question.in_flight = True
     watcher.write(question, question.plan["watched"], body)
-    question.in_flight, question.acked = False, True
+    question.in_flight = False
+    question.acknowledge()
     acknowledged = time.monotonic()
     question.reached()
     watcher.seen(question.key, question.left())

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
+FROZEN = 2.0  # seconds behind its beats after which a prober was not slow but stood still
 SAID = 200  # characters kept of an error
 
 
@@ -52,6 +53,7 @@ class Question:
         self.outcome = FAILED
         self.said = ""
         self.acked = False
+        self.acknowledged: float | None = None
         self.in_flight = False
         self.value: Any = None
 
@@ -66,6 +68,10 @@ class Question:
         """One phase more is behind it."""
         self.phases.append(round(time.monotonic() - self.sent, 6))
 
+    def acknowledge(self) -> None:
+        """What it wrote is promised to stay, from this moment on."""
+        self.acked, self.acknowledged = True, round(time.monotonic() - self.sent, 6)
+
     def record(self, answered: float) -> dict[str, Any]:
         """What is written down of it."""
         return {
@@ -77,6 +83,7 @@ class Question:
             "phases": self.phases,
             "key": self.key if self.plan.get("writes") else "",
             "acked": self.acked,
+            "acknowledged": self.acknowledged,
             "value": self.value,
         }
 
@@ -129,7 +136,7 @@ def exchange(question: Question, stream: socket.socket) -> None:
         judge(question, request, answer.status, body)
         question.in_flight = False
         if request.get("write"):
-            question.acked = True
+            question.acknowledge()
     if take := question.plan.get("take"):
         question.value = TAKE[take](json.loads(body))
 
@@ -307,13 +314,20 @@ class Prober:
         self.out = Path(output).open("a") if output else sys.stdout  # noqa: SIM115 - as long as we live
 
     def run(self) -> None:
-        """Until stopped; then until every question is decided."""
+        """Until stopped; then until every question is decided.
+
+        Beats from a time in which its machine stood still are left out, not made up for: they would all be
+        asked at once when it goes on, and answered, and the outage be none.
+        """
         begin = self.plan.get("begin") or time.monotonic()
         threads: list[threading.Thread] = []
         number = 0
         self.say({"ready": time.monotonic(), "priority": hurried()})
         while True:
             scheduled = begin + number * self.plan["interval"]
+            if time.monotonic() - scheduled > FROZEN:
+                number = int((time.monotonic() - begin) / self.plan["interval"]) + 1
+                continue
             if self.stop.wait(max(0.0, scheduled - time.monotonic())):
                 break
             thread = threading.Thread(target=self.ask, args=(number, scheduled), daemon=True)

@@ -1,15 +1,15 @@
 """One fault from its debt to its proof of being healed, written down step by step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
 from lab.cluster import Cluster
-from lab.errors import LabError, WaitExpired
+from lab.errors import LabError, WaitExpired, flat
 from lab.faults.base import Fault
 from lab.faults.catalogue import FAULTS
-from lab.faults.healing import arm, heal
+from lab.faults.healing import FAILURES, arm, heal
 from lab.faults.targets import resolve
 from lab.faults.undo import Debt, owe
 from lab.faults.watchdog import guard
@@ -38,6 +38,16 @@ def insist_possible(cluster: Cluster, doing: Doing) -> None:
     fault = fault_of(cluster, doing)
     if why := fault.unavailable(cluster):
         raise Unavailable(f"{fault.word}: {why}")
+
+
+def hindrance(cluster: Cluster, doings: Iterable[Doing]) -> str:
+    """Why not all of them can be done here; empty if they can."""
+    try:
+        for doing in doings:
+            insist_possible(cluster, doing)
+    except Unavailable as why:
+        return str(why)
+    return ""
 
 
 @dataclass
@@ -104,8 +114,8 @@ class Breaking:
         self._write(heal_begun=self.recorder.now())
         try:
             heal(self.cluster, self.debt)
-        except LabError as error:
-            self._write(trouble=str(error))
+        except FAILURES as error:
+            self._write(trouble=flat(error))
             raise
         self._write(healed=self.recorder.now())
         self.tell(f"    healed {self.told['healed'] - self.begun:.1f} s after it began")

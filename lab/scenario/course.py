@@ -16,6 +16,7 @@ class Doing:
     at: float = 0.0
     hold: float = 0.0
     values: Mapping[str, Any] = field(default_factory=dict)
+    number: int = field(default=0, compare=False)  # in its plan; 0 where there is none
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,14 +47,25 @@ class Judgement:
         return f"{self.verdict}, run invalid" if self.invalid else str(self.verdict)
 
 
+def broken_in(judgement: Judgement) -> frozenset[str]:
+    """The invariants that it found broken."""
+    return frozenset(each.invariant for each in judgement.findings if each.verdict is Verdict.BROKEN)
+
+
 def judged(records: Sequence[Mapping[str, Any]], scenario: Scenario) -> Judgement:
     """Judge a run by its records.  Pure."""
     seen = told(records)
     findings = tuple(invariant.judge(seen) for invariant in scenario.judged)
     profile = Profile(seen.facts.get("plan", {}).get("profile", Profile.HARDENED))
     verdict, why = verdict_of(findings, scenario.expect.get(profile, ()))
-    invalid = tuple(reasons(seen, scenario.judged, len(scenario.faults)))
+    invalid = tuple(reasons(seen, scenario.judged, _planned(records, scenario)))
     return Judgement(scenario.name, findings, verdict, tuple(why), invalid)
+
+
+def _planned(records: Sequence[Mapping[str, Any]], scenario: Scenario) -> int:
+    """How many faults were to be done: a plan that is done again may have fewer than its scenario."""
+    kept = (record.get("steps") for record in records if record["kind"] == "scenario")
+    return next((len(steps) for steps in kept if steps is not None), len(scenario.faults))
 
 
 def told(records: Sequence[Mapping[str, Any]]) -> History:
@@ -67,6 +78,8 @@ def told(records: Sequence[Mapping[str, Any]]) -> History:
 def linearizable(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The verdict on each register's history, and the first operation that no order explains.  Pure."""
     found = judge([_operation(record) for record in records], register())
+    if not found.usable:  # clients that nobody answered have seen nothing, right or wrong
+        return {}
     return {
         str(each.key).rsplit("/", 1)[-1]: {
             "verdict": str(each.verdict),

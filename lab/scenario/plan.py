@@ -64,7 +64,7 @@ class Plan:
     def course(self) -> Course:
         """What the runner does: the same faults, counted from the beginning of the fault phase."""
         steady = self.phases[PHASES[0]]
-        doings = tuple(Doing(e.fault, e.asked, e.at - steady, e.hold, e.values) for e in self.steps)
+        doings = tuple(Doing(e.fault, e.asked, e.at - steady, e.hold, e.values, e.number) for e in self.steps)
         return Course(self.scenario, self.phases, doings, self.probes, self.seed, self.keeps)
 
     def resolved(self, number: int, machines: tuple[str, ...]) -> "Plan":

@@ -126,13 +126,15 @@ class Run:
             await_answers(watch)
             yield watch
         finally:
-            self._heal()
-            watch.end(lost=self.lost)
+            try:
+                self._heal()
+            finally:
+                watch.end(lost=self.lost)
 
     def _heal(self) -> None:
         try:
             heal_all(self.cluster, self.cluster.lab.state.path)
-        except (LabError, BaseExceptionGroup) as error:
+        except (LabError, ClusterError, BaseExceptionGroup) as error:
             self.trouble(flat(error))
 
     def _phase(self, phase: str, watch: Watch) -> None:
@@ -159,7 +161,7 @@ class Run:
                 self.moments.append(self.recorder.now())
                 self._healed(what)
                 continue
-            breaking = Breaking(self.cluster, what, next(numbers), self.recorder, self.tell)
+            breaking = Breaking(self.cluster, what, what.number or next(numbers), self.recorder, self.tell)
             self.broken.append(breaking)
             self.lost |= breaking.begin()
             self.moments.append(breaking.begun)

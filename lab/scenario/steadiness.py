@@ -1,12 +1,14 @@
 """Whether a cluster is fit to be broken, and whole again afterwards.  Repairs nothing."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from lab import health
 from lab.cluster import Cluster
 from lab.components.etcd import client_url
+from lab.errors import LabError
 from lab.machine import Machine, on_each
 from lab.topology import Role
 from lab.wait import NotYet
@@ -34,6 +36,23 @@ def hashes(cluster: Cluster) -> dict[str, int]:
     members = cluster.of(Role.ETCD)
     lowest = min(on_each(members, partial(_revision, cluster)).values())
     return on_each(members, partial(_hash, cluster, lowest))
+
+
+def last_hashes(cluster: Cluster) -> dict[str, int | None]:
+    """The same of members that do not come to be alike, None for one that does not tell."""
+    members = cluster.of(Role.ETCD)
+    revisions = on_each(members, lambda member: _or_none(partial(_revision, cluster, member)))
+    lowest = min((revision for revision in revisions.values() if revision is not None), default=0)
+    telling = [member for member in members if revisions[member.name] is not None]
+    found = on_each(telling, lambda member: _or_none(partial(_hash, cluster, lowest, member)))
+    return {member.name: found.get(member.name) for member in members}
+
+
+def _or_none(ask: Callable[[], int]) -> int | None:
+    try:
+        return ask()
+    except (NotYet, LabError):
+        return None
 
 
 def _revision(cluster: Cluster, member: Machine) -> int:

@@ -21,12 +21,14 @@ def test_sets_that_overlap_do_not_differ_however_their_medians_do() -> None:
 
 
 def test_less_is_better_of_an_outage_and_more_of_availability() -> None:
-    assert compared(runs("crash", OUTAGE, 1, 2), runs("crash", OUTAGE, 3, 4))[0].better == "A"
-    low, high = (runs("crash", SHARE, *some, bound="at-least") for some in ((0.8, 0.9), (0.97, 0.99)))
+    assert compared(runs("crash", OUTAGE, 1, 2, 2), runs("crash", OUTAGE, 3, 4, 3))[0].better == "A"
+    low, high = (
+        runs("crash", SHARE, *some, bound="at-least") for some in ((0.8, 0.85, 0.9), (0.97, 0.98, 0.99))
+    )
     seen = compared(low, high)[0]
     assert seen.better == "B"
     assert seen.line() == (
-        "crash: availability of api: A 85 % (80 % to 90 %, n=2); B 98 % (97 % to 99 %, n=2); B is better"
+        "crash: availability of api: A 85 % (80 % to 90 %, n=3); B 98 % (97 % to 99 %, n=3); B is better"
     )
 
 
@@ -40,3 +42,25 @@ def test_scenarios_that_only_one_set_has_are_named() -> None:
     first, second = runs("crash", OUTAGE, 1), runs("freeze", OUTAGE, 1)
     assert compared(first, second) == []
     assert list(only_in_one(first, second)) == ["only in A: crash", "only in B: freeze"]
+
+
+def never(scenario: str, title: str, times: int, bound: str = "at-most") -> list[Judgement]:
+    """Runs that ended before it did."""
+    found = Finding(title, Verdict.BROKEN, None, 1.0, Unit.SECONDS, None, "", bound)
+    return [Judgement(scenario, (found,), Verdict.BROKEN, (), ())] * times
+
+
+def test_what_never_came_is_worse_than_whatever_came() -> None:
+    first = [*runs("crash", "recovery of api", 1, 1.1), *never("crash", "recovery of api", 3)]
+    second = runs("crash", "recovery of api", 2, 2.2, 2.4)
+    seen = compared(first, second)[0]
+    assert seen.better == ""
+    assert "A never (1.00 s to never, n=5)" in seen.line()
+    assert compared(never("crash", "recovery of api", 3), second)[0].better == "B"
+    assert compared(never("crash", "recovery of api", 3, "at-least"), second)[0].better == "B"
+
+
+def test_a_run_or_two_say_nothing_of_how_runs_scatter() -> None:
+    seen = compared(runs("crash", OUTAGE, 1.00), runs("crash", OUTAGE, 1.01))[0]
+    assert seen.better == ""
+    assert seen.line().endswith("fewer than 3 runs on a side, too few to tell")

@@ -78,3 +78,23 @@ def test_what_holds_no_run_is_bad_input(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=why):
             records_of(path)
     assert [each["kind"] for each in read(tmp_path / "records.jsonl")] == ["run"]
+
+
+def test_clients_that_nobody_answered_have_proved_nothing() -> None:
+    told = [operation(1, "write", n * 10, n * 10 + 5, value=str(n), outcome="failed") for n in range(5)]
+    assert linearizable(told) == {}
+
+
+@pytest.mark.parametrize(("steps", "told"), [([2], "0 of 1"), ([1, 2], "0 of 2"), (None, "0 of 2"), ([], "")])
+def test_a_plan_with_fewer_faults_than_its_scenario_is_judged_by_its_own(
+    tmp_path: Path, steps: list[int] | None, told: str
+) -> None:
+    """As one that was made smaller; runs of before have no list and are judged by the scenario's."""
+    fault = "  - {fault: move-leader, on: 'etcd:leader', at: 1s}\n"
+    text = TEXT.replace("faults: []\n", f"faults:\n{fault}{fault}")
+    scenario = remembered(text, "made.yaml", Known(load_topology()))
+    records = records_of(stored(tmp_path, 0))
+    if steps is not None:
+        records = [{**each, "steps": steps} if each["kind"] == "scenario" else each for each in records]
+    undone = [reason for reason in judged(records, scenario).invalid if "planned faults" in reason]
+    assert undone == ([f"{told} planned faults were done"] if told else [])

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from lab.errors import LabError
 from lab.faults import healing, undo
 from lab.faults.base import Fault, Script, rebuilt
 from lab.faults.catalogue import FAULTS
 from lab.faults.process import KillAndHold
 from lab.faults.watchdog import watch
+from lab.kubeapi import Refused
 from lab.machine import Result
 from lab.wait import NotYet
 
@@ -165,3 +167,45 @@ def test_the_watchdog_waits_for_nobody_who_is_dead(tmp_path: Path, monkeypatch: 
     watch("lab", debt.path, dead=0.1, alive=60)
     assert healed == [debt.path]
     assert time.monotonic() - began < 5
+
+
+def refusals() -> list[BaseException]:
+    return [
+        BaseExceptionGroup("two victims", [LabError("a is off"), LabError("b is off")]),
+        Refused("PATCH /x", 500, "etcdserver: leader changed"),
+        LabError("a is off"),
+    ]
+
+
+@pytest.mark.parametrize("why", refusals(), ids=["both", "api", "one"])
+def test_whatever_keeps_a_fault_from_being_healed_it_is_tried_again_and_the_others_are_not_left(
+    tmp_path: Path, spell: type[Spell], monkeypatch: pytest.MonkeyPatch, why: BaseException
+) -> None:
+    tried: list[tuple[str, ...]] = []
+
+    def heal(fault: Spell, _: Any) -> None:
+        tried.append(fault.machines)
+        if tried.count(("b",)) < 2:
+            raise why
+
+    monkeypatch.setattr(spell, "heal", heal)
+    for name in ("a", "b"):
+        undo.owe(tmp_path, spell((name,)).record(), 60)
+    assert healing.heal_all(Cluster(), tmp_path) == ["spell on b", "spell on a"]  # type: ignore[arg-type]
+    assert tried == [("b",), ("b",), ("a",)]
+
+
+def test_one_that_is_never_healed_leaves_the_others_no_worse(
+    tmp_path: Path, spell: type[Spell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def heal(fault: Spell, _: Any) -> None:
+        if fault.machines == ("b",):
+            raise Refused("PATCH /x", 500, "no")
+
+    monkeypatch.setattr(spell, "heal", heal)
+    monkeypatch.setattr(healing, "WITHIN", 0.1)
+    for name in ("a", "b"):
+        undo.owe(tmp_path, spell((name,)).record(), 60)
+    with pytest.raises(ExceptionGroup, match="not everything is healed"):
+        healing.heal_all(Cluster(), tmp_path)  # type: ignore[arg-type]
+    assert [debt.record["machines"] for debt in undo.debts(tmp_path)] == [["b"]]

@@ -80,6 +80,24 @@ def renewal(at: float, *, found: bool = True) -> Sample:
     return Sample("", at, at, at + 0.01, outcome, acked=found, value=value)
 
 
+def workers_pod(number: int, *pods: Sample) -> Asked:
+    """New pods of one worker."""
+    probe, samples = single("new-pod", *pods)
+    name = f"new-pod@{number}"
+    return replace(probe, name=name), tuple(replace(each, probe=name) for each in samples)
+
+
+def hung_read(*, by_phase: bool) -> Asked:
+    """Nobody writes from 12 to 20 s; the last write before is acknowledged, its read given up 5 s later."""
+    probe, samples = asked("etcd", failing=[(12, 20)], writes=True)
+    last = max(place for place, sample in enumerate(samples) if sample.scheduled < 12)
+    known = {"phases": (0.001, 0.002, 0.01)} if by_phase else {"acknowledged": 0.01}
+    changed = replace(
+        samples[last], outcome=Outcome.FAILED, answered=samples[last].sent + 5, acked=True, **known
+    )
+    return probe, (*samples[:last], changed, *samples[last + 1 :])
+
+
 def event(at: float, delay: float | None, seen: int = 1, *, ordered: bool = True) -> Sample:
     """An acknowledged write and what the watch showed of it."""
     value = {"delay": delay, "seen": seen, "ordered": ordered}
@@ -225,10 +243,12 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
         BROKEN,
         78,
     ),
-    (c.MinorityAcks(), made(WRITES, *MEMBERS, injections=[quorum(lost=True)]), BROKEN, 208),
+    (c.MinorityAcks(), made(WRITES, *MEMBERS, injections=[quorum(lost=True)]), BROKEN, 198),
     (c.MinorityAcks(), made(asked("etcd"), *MEMBERS), UNKNOWN, None),
     (wr.WriteGap(at_most=Seconds(3.1)), made(asked("etcd", failing=[(12, 15)], writes=True)), HELD, 3.1),
     (wr.WriteGap(at_most=Seconds(3)), made(asked("etcd", failing=[(12, 15)], writes=True)), BROKEN, 3.1),
+    (wr.WriteGap(at_most=Seconds(5)), made(hung_read(by_phase=False)), BROKEN, 8.1),
+    (wr.WriteGap(at_most=Seconds(5)), made(hung_read(by_phase=True)), BROKEN, 8.1),
     (wr.WriteGap(at_most=Seconds(3)), NOBODY, UNKNOWN, None),
     (wr.WriteGap(at_most=Seconds(3)), made(asked("etcd", missing=[(12, 16)], writes=True)), UNKNOWN, None),
     (wr.InFlight(at_most=Seconds(4)), made(asked("etcd-patient", took=3, writes=True)), HELD, 3),
@@ -271,6 +291,12 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (wr.BrokenPromises(), made(single("etcd-lease", renewal(12), renewal(14, found=False))), BROKEN, 1),
     (wr.BrokenPromises(), made(single("etcd-lease", renewal(12), renewal(30, found=False))), HELD, 0),
     (wr.BrokenPromises(), made(single("etcd-lease", renewal(14, found=False))), UNKNOWN, None),
+    (
+        wr.BrokenPromises(),
+        made(single("etcd-lease", renewal(9.5), renewal(11.5, found=False), renewal(13.5))),
+        BROKEN,
+        1,
+    ),
     # controller-manager and scheduler
     (ld.LeaseTakeover(lease=CM, at_most=Seconds(20)), made(TAKEN), HELD, 15.01),
     (
@@ -342,6 +368,18 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (w.NewPod(at_most=Seconds(2), step=Step.BOUND), made(single("new-pod", pod(12, 3, 4, 5))), BROKEN, 3),
     (w.NewPod(at_most=Seconds(30)), made(single("new-pod", pod(12, took=40))), BROKEN, None),
     (w.NewPod(at_most=Seconds(30)), made(single("new-pod", pod(12, 1, took=20))), UNKNOWN, None),
+    (
+        w.NewPod(at_most=Seconds(30)),
+        made(workers_pod(1, pod(12, took=1)), workers_pod(2, pod(12, 1, took=40))),
+        BROKEN,
+        None,
+    ),
+    (
+        w.NewPod(at_most=Seconds(30)),
+        made(workers_pod(1, pod(12, 1, took=40)), workers_pod(2, pod(12, took=1))),
+        BROKEN,
+        None,
+    ),
     (w.NewPod(at_most=Seconds(30)), NOBODY, UNKNOWN, None),
     # streams
     (

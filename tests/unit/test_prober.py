@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from lab.probes import prober
+from lab.wait import NotYet, wait_until
 
 Serve = Callable[[socket.socket], None]
 
@@ -115,6 +116,7 @@ def test_a_write_that_was_acknowledged_stays_so_when_the_read_after_it_fails() -
     with server(serve) as port:
         seen = asked(port, WRITE, READ, prefix="w-", writes=True)
     assert (seen["outcome"], seen["acked"], seen["key"]) == ("failed", True, "w-000007")
+    assert 0 < seen["acknowledged"] < seen["answered"] - seen["sent"]
 
 
 @pytest.mark.parametrize(
@@ -281,3 +283,26 @@ def test_what_observers_keep_is_what_was_told() -> None:
         ]
     }
     assert prober.endpoints({"items": [ends]}) == ["a", "b"]
+
+
+def test_beats_of_a_time_in_which_it_stood_still_are_left_out(tmp_path: Path) -> None:
+    """Else all would be asked, and answered, when its machine goes on, as if there had been no outage."""
+    plan = {"ask": "dns", "name": "x", "address": "127.0.0.1", "port": 9, "interval": 0.05, "deadline": 0.2}
+    asking = prober.Prober({**plan, "begin": time.monotonic() - 30, "output": str(tmp_path / "out")})
+    thread = threading.Thread(target=asking.run)
+    thread.start()
+    wait_until("beats", lambda: _some(tmp_path / "out", 5), timeout=10)
+    asking.stop.set()
+    thread.join()
+    samples = [each for each in _lines(tmp_path / "out") if "scheduled" in each]
+    assert max(each["sent"] - each["scheduled"] for each in samples) < 2.5
+    assert len(samples) < 100, "600 beats lie behind it"
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _some(path: Path, count: int) -> None:
+    if not path.exists() or len(_lines(path)) < count:
+        raise NotYet("not yet")

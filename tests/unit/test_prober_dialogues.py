@@ -112,18 +112,25 @@ def test_how_far_a_new_pod_came_is_told_and_it_is_taken_away_all_the_same(
     assert seen[-1].startswith("DELETE")
 
 
+@pytest.mark.parametrize("begin", [1, 2])
 @pytest.mark.parametrize(("acts", "outcome"), [(True, "ok"), (False, "failed")])
-def test_a_deployment_is_scaled_only_if_its_controller_acts(served: Any, acts: bool, outcome: str) -> None:
-    replicas = [1]
+def test_a_deployment_is_scaled_only_if_its_controller_acts(
+    served: Any, acts: bool, outcome: str, begin: int
+) -> None:
+    """Without one the status stays, and must not fit what is asked for next by chance."""
+    spec, generation, status = {"replicas": begin}, [3], {"replicas": 2, "observedGeneration": 3}
 
     def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
-        if method == "PUT" and acts:
-            replicas[0] = body["spec"]["replicas"]
-        return 200, {"spec": {"replicas": 1}, "status": {"replicas": replicas[0]}}
+        if method == "PUT":
+            generation[0] += body["spec"] != spec
+            spec.update(body["spec"])
+            if acts:
+                status.update(spec, observedGeneration=generation[0])
+        return 200, {"metadata": {"generation": generation[0]}, "spec": dict(spec), "status": dict(status)}
 
     plan = {**served(answer), "ask": "scale", "deployment": "/d", "steps": ("act",), "deadline": 0.6}
-    assert asked(plan, number=1).outcome == outcome
-    assert replicas == [2 if acts else 1]
+    assert [asked(plan, number=number).outcome for number in (1, 2)] == [outcome] * 2
+    assert generation == [5], "each asks for another number"
 
 
 def test_a_lease_is_asked_for_once_renewed_and_asked_for_anew_when_it_is_gone(served: Any) -> None:
