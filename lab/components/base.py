@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 
 from lab.components.readiness import ask
+from lab.errors import WaitExpired
 from lab.machine import File, Machine, Platform, on_each
 from lab.pki import Credentials
 from lab.topology import Node, Profile, Topology
-from lab.wait import shortened, wait_until
+from lab.wait import NotYet, shortened, wait_until
 
 LINGER = 3.0  # seconds
 
@@ -46,12 +47,13 @@ class Component(ABC):
     def probe(self, node: Node) -> str:
         """The shell command that ends with status 0 on the node if the component itself answers.  Pure."""
 
-    def check_ready(self, machine: Machine, linger: float = 0) -> None:
+    def check_ready(self, machine: Machine, linger: float = 0, *, briefly: bool = False) -> None:
         """Return if the component answers on this machine, raise `NotYet` if it may still.
 
         It is asked again on the machine itself for ``linger`` seconds: a round trip less for each time.
+        ``briefly`` asks for no more than that, and not for what its unit says meanwhile.
         """
-        ask(machine, self.unit, self.probe(machine.node), linger=linger)
+        ask(machine, self.unit, self.probe(machine.node), linger=linger, briefly=briefly)
 
 
 def place(components: Sequence[Component], machine: Machine, credentials: Credentials) -> list[str]:
@@ -129,17 +131,23 @@ def _on(components: Sequence[Component], machine: Machine) -> list[Component]:
 
 def await_ready(component: Component, machine: Machine) -> None:
     """Wait until the component serves on this machine; raises `WaitExpired` with what it said last."""
-    wait_until(
-        f"{component.name} on {machine.name}",
-        lambda: component.check_ready(machine, shortened(LINGER)),
-        timeout=component.patience,
-    )
+    try:
+        wait_until(
+            f"{component.name} on {machine.name}",
+            lambda: component.check_ready(machine, shortened(LINGER), briefly=True),
+            timeout=component.patience,
+        )
+    except WaitExpired as error:
+        try:
+            component.check_ready(machine)
+        except NotYet as seen:
+            raise WaitExpired(error.what, error.seconds, str(seen)) from error
 
 
 # $0: units whose files changed.  Each further argument is a verb and its unit.  Prints which did not run.
 # One that runs is not asked to start: each call takes 10 ms, and in a lab that is whole all are such.
 _JOBS = """\
-[ -z "$0" ] || { systemctl daemon-reload && systemctl enable --quiet $0; } || exit
+[ -z "$0" ] || { systemctl enable --quiet --no-reload $0 && systemctl daemon-reload; } || exit
 for job; do
   case "$(systemctl is-active "${job#* }") ${job%% *}" in
     inactive* | failed*) echo "${job#* }" ;;

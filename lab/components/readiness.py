@@ -9,13 +9,15 @@ SECONDS = (
 CURL = "curl --noproxy '*' -sS -m 10"
 
 
-def ask(machine: Machine, unit: str | None, probe: str, *, linger: float = 0) -> None:
+def ask(machine: Machine, unit: str | None, probe: str, *, linger: float = 0, briefly: bool = False) -> None:
     """Run the shell command ``probe`` on the machine; `NotYet` unless it ends with status 0.
 
     It is tried again and again on the machine for ``linger`` seconds.  `NotYet` carries what the probe
-    printed last, and of a unit its state, the last errors in its journal, and the journal's end.
+    printed last, and of a unit its state, the last errors in its journal, and the journal's end; but not
+    ``briefly``, for to read a journal takes the machine more than the probe does.
     """
-    result = machine.run("sh", "-c", _ASK, unit or "", probe, str(round(linger)), timeout=SECONDS + linger)
+    named = "" if briefly else unit or ""
+    result = machine.run("sh", "-c", _ASK, named, probe, str(round(linger)), timeout=SECONDS + linger)
     if result.timed_out:
         raise NotYet(f"{unit or machine.name}: no answer within {SECONDS + linger:.0f} s to `{probe}`")
     if not result.ok:

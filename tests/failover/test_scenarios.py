@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lab.cluster import Cluster
-from lab.errors import ClusterError, LabError
+from lab.errors import ClusterError, LabError, flat
 from lab.failover.performing import perform
 from lab.scenario.between import Between
 from lab.scenario.breaking import Unavailable
@@ -43,9 +43,19 @@ def test_scenario(
         record_property(finding.invariant, finding.value)
     try:
         insist(performed.judgement, folder)
-    finally:
-        if back := between.after(destroyed=scenario.destroys_data):
-            lab_session.tell(f"  the lab went back to where it was: {back}")
+    except (ClusterError, LabError) as verdict:
+        try:
+            whole_again(between, scenario, lab_session)
+        except (ClusterError, LabError, BaseExceptionGroup) as error:
+            verdict.add_note(f"and the lab is not whole afterwards: {flat(error)}")
+        raise
+    whole_again(between, scenario, lab_session)
+
+
+def whole_again(between: Between, scenario: Scenario, lab_session: LabSession) -> None:
+    """A steady state for whoever comes next."""
+    if back := between.after(destroyed=scenario.destroys_data):
+        lab_session.tell(f"  the lab went back to where it was: {back}")
 
 
 def insist(judgement: Judgement, folder: Path) -> None:

@@ -9,7 +9,7 @@ from component_files import CONTAINER, POD_CIDRS, VM, everything
 from fixed import fixed_credentials, guide_topology
 
 from lab.components.apiserver import ApiServer
-from lab.components.base import Component, install, place
+from lab.components.base import Component, await_ready, install, place
 from lab.components.cni import CniFlannel, CniRouted
 from lab.components.controller_manager import ControllerManager
 from lab.components.kube_proxy import KubeProxy
@@ -182,6 +182,19 @@ def test_a_crash_loop_ends_the_wait_with_its_cause(tmp_path: Path) -> None:
     scheduler.patience = 0
     with pytest.raises(WaitExpired, match=r"kube-scheduler on k8s-master1.*last words"):
         install([scheduler], [master(tmp_path, curl="exit 7")], fixed_credentials())
+
+
+def test_journals_are_read_once_when_a_wait_has_expired_and_not_by_every_try(tmp_path: Path) -> None:
+    """They cost the machine that is waited for more than the question does."""
+    scheduler = Scheduler(PLAN, CONTAINER)
+    scheduler.patience = 0.5
+    reads = tmp_path / "reads"
+    machine = master(tmp_path, curl="exit 7", journalctl=f"echo read >>{reads}; echo last words")
+    with pytest.raises(WaitExpired, match="last words"):
+        await_ready(scheduler, machine)
+    tries = [argv for argv in machine.calls if argv[0] == "sh"]
+    assert len(tries) > 1
+    assert len(reads.read_text().splitlines()) <= 2
 
 
 def verbs(machine: Here) -> list[str]:
