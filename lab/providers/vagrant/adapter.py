@@ -90,7 +90,9 @@ class Adapter:
     def up(self, names: Sequence[str], *, parallel: bool, timeout: float = UP) -> None:
         """Have these machines created and running; nothing is installed on them."""
         order = () if parallel else ("--no-parallel",)
-        self._for(timeout).call("up", *names, f"--provider={self.project.provider}", "--no-provision", *order)
+        self._for(timeout, changes=True).call(
+            "up", *names, f"--provider={self.project.provider}", "--no-provision", *order
+        )
 
     def halt(self, name: str, *, timeout: float = HALT) -> None:
         """Shut a machine down in order."""
@@ -98,24 +100,25 @@ class Adapter:
 
     def destroy(self, names: Sequence[str] = (), *, timeout: float = DESTROY) -> None:
         """Remove these machines, or all."""
-        self._for(timeout).call("destroy", *names, "--force")
+        self._for(timeout, changes=True).call("destroy", *names, "--force")
 
     def access(self, names: Sequence[str]) -> dict[str, Access]:
         """How to reach each of these machines; they must be running."""
         return parse_access(self._for(ASK).call("ssh-config", *names))
 
-    def _for(self, timeout: float) -> _Timed:
+    def _for(self, timeout: float, *, changes: bool = False) -> _Timed:
         if shutil.which("vagrant") is None:
             raise LabError("vagrant is not installed, or not on PATH", remedy="thwlab doctor")
         root = self.project.environment()["VAGRANT_CWD"]
-        return _Timed(root, lambda argv: self._carried_out(argv, timeout))
+        return _Timed(root, lambda argv: self._carried_out(argv, timeout, changes))
 
-    def _carried_out(self, argv: Sequence[str], timeout: float) -> Ended:
+    def _carried_out(self, argv: Sequence[str], timeout: float, changes: bool) -> Ended:
         call = Call(
             tuple(self._inside(argv)),
             timeout,
             log=self.project.log,
             env=self.project.environment(),
+            noted=self.project.at_work if changes else None,
         )
         ended = carry_out(call)
         if ended.status != 0:

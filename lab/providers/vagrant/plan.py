@@ -72,6 +72,11 @@ class Project:
         return self.folder / "vagrant.log"
 
     @property
+    def at_work(self) -> Path:
+        """The Vagrant that changes something just now; see `strays`."""
+        return self.folder / "at-work"
+
+    @property
     def networks_before(self) -> Path:
         """The hypervisor's networks that were there before the lab."""
         return self.folder / "networks-before"

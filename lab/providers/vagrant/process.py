@@ -16,6 +16,7 @@ from typing import IO
 
 from lab.background import at_end
 from lab.errors import LabError
+from lab.providers.vagrant import strays
 
 OUT_CAP = 4 * 1024 * 1024
 LONGEST = 1 << 16  # bytes read of a line at once
@@ -28,13 +29,17 @@ _at_work: set["subprocess.Popen[bytes]"] = set()
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What to run, how and for how long.  The environment may hold secrets and is not shown."""
+    """What to run, how and for how long.  The environment may hold secrets and is not shown.
+
+    `noted` is a folder that tells of it while it runs, for whoever comes after us if we are killed.
+    """
 
     argv: Sequence[str]
     timeout: float
     log: Path | None = None
     cwd: Path | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
+    noted: Path | None = None
 
     @property
     def line(self) -> str:
@@ -61,6 +66,7 @@ def carry_out(call: Call) -> Ended:
     process = _start(call)
     _promise()
     _at_work.add(process)
+    told = strays.note(call.noted, process.pid) if call.noted else None
     said = _Said(call)
     readers = [said.listen(process.stdout, keep=True), said.listen(process.stderr, keep=False)]
     try:
@@ -70,6 +76,8 @@ def carry_out(call: Call) -> Ended:
     finally:
         end_group(process)
         _at_work.discard(process)
+        if told:
+            told.unlink(missing_ok=True)
     for reader in readers:
         reader.join(timeout=DRAIN)
     seconds = time.monotonic() - begun

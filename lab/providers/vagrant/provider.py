@@ -11,7 +11,7 @@ from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.providers.commands import ENVIRONMENT
 from lab.providers.reaching import Forwarders
-from lab.providers.vagrant import networks, programs, snapshots, speed
+from lab.providers.vagrant import networks, programs, snapshots, speed, strays
 from lab.providers.vagrant.adapter import UP, Adapter
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
@@ -69,6 +69,7 @@ class VagrantProvider(Provider):
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`; a VM that an earlier run left half-made is removed and made anew."""
+        strays.end(self.project.at_work)
         self.project.write_plan(topology)
         self.hypervisor.begin()
         networks.note(self.project, self.hypervisor)
@@ -99,6 +100,7 @@ class VagrantProvider(Provider):
 
     def destroy(self) -> None:
         """See `Provider.destroy`: by Vagrant, then whatever the hypervisor still lists under our prefix."""
+        strays.end(self.project.at_work)  # it would go on to make what is removed here
         for name in self.project.addresses():
             self._connection(name).close()
         if self.hypervisor.is_there():
