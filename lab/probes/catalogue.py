@@ -5,8 +5,8 @@ sample's value and are judged by nobody for their availability.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.components.etcd import CLIENT_PORT
@@ -66,6 +66,11 @@ def probes(topology: Topology, workload: Workload, words: tuple[str, ...]) -> li
         if question.observes or question.word in words
         for probe in question.probes(topology, workload)
     ]
+
+
+def spared(asked: Iterable[Probe]) -> list[Probe]:
+    """The same, none more often than once a second: on emulated machines the questions would be the load."""
+    return [replace(probe, interval=max(probe.interval, SLOW)) for probe in asked]
 
 
 # -- the API ---------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 from lab.cluster import Cluster
 from lab.components.etcd import CLIENT_PORT
 from lab.probes import registers
-from lab.probes.catalogue import ETCD_ROOT
+from lab.probes.catalogue import ETCD_ROOT, SLOW
 from lab.probes.hosted import GRACE, Hosted
 from lab.probes.vantage import secrets_here
 from lab.topology import Role
@@ -25,7 +25,7 @@ class Clients:
             "targets": [[str(node.address), CLIENT_PORT] for node in members],
             "clients": EACH * len(members),
             "tls": secrets_here(cluster, "etcd", folder),
-            "interval": INTERVAL,
+            "interval": SLOW if cluster.lab.provider.is_slow else INTERVAL,
             "deadline": DEADLINE,
             "prefix": f"{ETCD_ROOT}/{mark}-register-",
             "per-key": PER_KEY,

@@ -16,7 +16,7 @@ from lab.errors import ClusterError, LabError, flat
 from lab.faults.healing import heal_all
 from lab.history import Recorder
 from lab.probes import workload
-from lab.probes.catalogue import probes
+from lab.probes.catalogue import probes, spared
 from lab.probes.watching import Watch, await_answers
 from lab.scenario.breaking import Breaking, insist_possible
 from lab.scenario.course import FAULT, PHASES, Course, Doing
@@ -120,6 +120,8 @@ class Run:
             keeps=self.course.keeps,
         )
         wanted = probes(self.cluster.topology, served, self.course.probes)
+        if self.cluster.lab.provider.is_slow:
+            wanted = spared(wanted)
         self.tell(f"  {len(wanted)} probes")
         try:
             watch.begin(wanted)

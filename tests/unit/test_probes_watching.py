@@ -10,7 +10,7 @@ from lab.errors import LabError
 from lab.failover.performing import perform
 from lab.history import Recorder, history, read
 from lab.plan import load_topology
-from lab.probes.catalogue import WORDS, probes
+from lab.probes.catalogue import WORDS, probes, spared
 from lab.probes.watching import Watch, _marked
 from lab.probes.workload import Workload
 
@@ -96,3 +96,11 @@ def test_two_runs_never_share_a_stream(tmp_path: Path) -> None:
     nothing: Any = None
     with pytest.raises(LabError, match="holds a run already"):
         perform(nothing, nothing, nothing, tmp_path, print)
+
+
+def test_emulated_machines_are_asked_once_a_second_and_everybody_else_as_often_as_before() -> None:
+    every = probes(load_topology(), SERVED, WORDS)
+    slow = spared(every)
+    assert [each.name for each in slow] == [each.name for each in every]
+    assert min(each.interval for each in slow) == 1.0
+    assert {each.interval for each in every if each.interval >= 1} <= {each.interval for each in slow}
