@@ -21,6 +21,7 @@ from lab.invariants.terms import Question, Seconds
 from lab.kubeconfig import kubeconfig
 from lab.pki import Credentials
 from lab.pki.store import load_or_create
+from lab.plan import load_topology
 from lab.report import write_run
 from lab.scenario.judging import judged
 from lab.scenario.loading import Scenario
@@ -200,7 +201,9 @@ def test_every_key_of_a_lab_is_known_by_heart(known: Credentials) -> None:
 
 
 class Lab:
-    """Nothing of a cluster but its credentials."""
+    """Nothing of a cluster but its credentials and its plan."""
+
+    topology = load_topology()
 
     def __init__(self, known: Credentials) -> None:
         self.credentials = known
