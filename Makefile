@@ -1,14 +1,14 @@
 # make e2e   from nothing to a verified cluster, and everything removed again
 # make failover  the lab broken on purpose by every scenario, and what was felt
-# make test  the same set-up, then linters, unit tests, e2e tests and, in the same lab, ten scenarios; what CI runs
+# make test  the same set-up, then linters, unit tests and e2e tests; what CI runs
 # Options: PROVIDER=vagrant:libvirt for VMs; ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 ARGS ?=
-# Of the tests that need a lab, those with these marks.
-MARK ?=
+# Of the tests that need a lab: MARK='e2e or (failover and ci)' adds ten scenarios of a minute each, in the same lab.
+MARK ?= e2e
 PROVIDER ?=
 ifneq ($(PROVIDER),)
 export LAB_PROVIDER = $(PROVIDER)
@@ -34,14 +34,13 @@ failover: host
 	$(PYTEST) -m failover -rs $(JUNIT)/junit-failover.xml $(ARGS)
 
 e2e: host
-	$(PYTEST) -m "$(or $(MARK),e2e)" -rs $(JUNIT)/junit-e2e.xml $(ARGS)
+	$(PYTEST) -m "$(MARK)" -rs $(JUNIT)/junit-e2e.xml $(ARGS)
 
 # Without CI=true a host that can run no lab is told so in one line, and that is no failure.
 # The host's packages come before the unit tests, some of which are tried with them.
 test: lint
 	@if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; \
-	then $(MAKE) --no-print-directory host unit && \
-		$(MAKE) --no-print-directory e2e MARK="$(or $(MARK),e2e or (failover and ci))"; \
+	then $(MAKE) --no-print-directory host unit e2e; \
 	else $(MAKE) --no-print-directory unit; fi
 
 unit: setup
