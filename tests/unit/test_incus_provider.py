@@ -86,6 +86,17 @@ def test_the_ground_is_laid_before_the_first_machine(provider: IncusProvider, em
     assert bodies(empty, f"PUT {INSTANCES}/k8s-lb/state")[0]["action"] == "start"
 
 
+def test_only_a_pool_that_ends_with_this_hosts_boot_is_not_flushed_to_its_disk(
+    provider: IncusProvider, empty: Daemon
+) -> None:
+    provider.create(guide_topology(), ["k8s-lb"])
+    (pool,) = bodies(empty, "POST /1.0/storage-pools")
+    assert "btrfs.mount_options" not in pool["config"], "the user's own daemon mounts it again"
+    ours = description.pool_of("thw", lasting=False)
+    assert "nobarrier" in ours["config"].pop("btrfs.mount_options").split(",")
+    assert ours == pool
+
+
 def test_all_machines_asked_for_are_created(provider: IncusProvider, empty: Daemon) -> None:
     names = [node.name for node in guide_topology().nodes]
     provider.create(guide_topology(), names)

@@ -262,9 +262,10 @@ class IncusProvider(Provider):
             self._theirs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._theirs.write_text(f"{running_socket()}\n")
         self._unless("projects", project_of(self.lab))
+        pool = pool_of(self.lab, lasting=not self.private)
         parts = [
             start(self._import_image),
-            start(partial(self._unless, "storage-pools", pool_of(self.lab), query_project="default")),
+            start(partial(self._unless, "storage-pools", pool, query_project="default")),
             start(partial(self._unless, "networks", network_of(topology), query_project="default")),
         ]
         for part in parts:
