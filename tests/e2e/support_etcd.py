@@ -23,6 +23,7 @@ ALERTS = {
     "expired": "CERTIFICATE_EXPIRED",
     "server-only": "BAD_CERTIFICATE",
 }
+LEFT = "read: connection reset by peer"
 
 
 def strangers(cluster: Cluster) -> dict[str, Pair | None]:
@@ -104,11 +105,17 @@ def refused_handshakes(machine: Machine) -> list[str]:
     log = machine.check("sh", "-c", _JOURNAL, timeout=20)
     entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     own = ("127.", "[::1]", "@", f"{machine.node.address}:")
-    return [_refusal(each) for each in entries if _is_refusal(each, own)]
+    return [_refusal(each) for each in entries if is_refusal(each, own)]
 
 
-def _is_refusal(entry: dict[str, Any], own: tuple[str, ...]) -> bool:
-    return "rejected connection" in entry.get("msg", "") and str(entry.get("remote-addr", "")).startswith(own)
+def is_refusal(entry: dict[str, Any], own: tuple[str, ...]) -> bool:
+    """Whether a line of etcd's is about a caller of its own machine that it turned away.
+
+    One that cut the connection itself, as an apiserver that gives up an attempt, was not turned away.
+    """
+    if "rejected connection" not in entry.get("msg", "") or LEFT in str(entry.get("error", "")):
+        return False
+    return str(entry.get("remote-addr", "")).startswith(own)
 
 
 def _refusal(entry: dict[str, Any]) -> str:

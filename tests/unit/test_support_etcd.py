@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from support_etcd import alarms, unlike
+from support_etcd import alarms, is_refusal, unlike
 
 from lab.cluster import Cluster
 
@@ -51,3 +51,16 @@ def test_an_alarm_names_the_member_and_its_machine() -> None:
 def test_an_alarm_of_nobody_known_keeps_its_number() -> None:
     etcd = cast(Cluster, Etcd("", ok=False))
     assert alarms(etcd, "memberID:5  alarm:CORRUPT") == ["CORRUPT of 5 on ?"]
+
+
+def test_a_caller_that_cut_its_connection_was_not_refused() -> None:
+    """Seen once in some fifty bring-ups, of an apiserver; a wrong certificate is what is looked for."""
+    own = ("127.", "192.168.100.11:")
+    told = {"msg": "rejected connection on client endpoint", "remote-addr": "192.168.100.11:33824"}
+    wrong = "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+    reset = "read tcp 192.168.100.11:2379->192.168.100.11:33824: read: connection reset by peer"
+    assert is_refusal({**told, "error": wrong}, own)
+    assert is_refusal({**told, "error": "EOF"}, own)
+    assert not is_refusal({**told, "error": reset}, own)
+    assert not is_refusal({**told, "error": wrong, "remote-addr": "192.168.100.12:1"}, own)
+    assert not is_refusal({**told, "msg": "closed", "error": wrong}, own)
