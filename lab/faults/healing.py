@@ -37,9 +37,9 @@ def disarm(machines: Sequence[Machine], debt: Debt) -> None:
         machine.run("systemctl", "stop", f"{debt.name}.timer", timeout=COMMAND)
 
 
-def heal(cluster: Cluster, debt: Debt, *, within: float | None = None) -> None:
+def heal(cluster: Cluster, debt: Debt, *, within: float = WITHIN) -> None:
     """Undo what the debt tells of, prove it, and pay.  Raises `Unhealed` with what was seen last."""
-    fault, within = _fault_of(debt), WITHIN if within is None else within
+    fault = _fault_of(debt)
     try:
         wait_until(f"healing {fault.word}", partial(_healed, cluster, fault), timeout=within, every=0.2)
         wait_until(
@@ -54,12 +54,12 @@ def heal(cluster: Cluster, debt: Debt, *, within: float | None = None) -> None:
     debt.pay()
 
 
-def heal_all(cluster: Cluster, state: Path) -> list[str]:
+def heal_all(cluster: Cluster, state: Path, *, within: float = WITHIN) -> list[str]:
     """Pay every debt of the lab, the newest first; what was healed, a line for each.
 
     Tries all of them, whatever fails, and raises the failures together.
     """
-    return _pay(cluster, debts(state))
+    return _pay(cluster, debts(state), within)
 
 
 def heal_due(cluster: Cluster, state: Path) -> list[str]:
@@ -67,11 +67,11 @@ def heal_due(cluster: Cluster, state: Path) -> list[str]:
     return _pay(cluster, [debt for debt in debts(state) if debt.due_for()])
 
 
-def _pay(cluster: Cluster, owed: Sequence[Debt]) -> list[str]:
+def _pay(cluster: Cluster, owed: Sequence[Debt], within: float = WITHIN) -> list[str]:
     done, failures = [], []
     for debt in reversed(owed):
         try:
-            heal(cluster, debt)
+            heal(cluster, debt, within=within)
             done.append(str(debt))
         except FAILURES as error:
             failures.append(error)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lab.providers.vagrant import strays
 from lab.providers.vagrant.process import Call, carry_out
 from lab.wait import NotYet, wait_until
@@ -47,3 +49,12 @@ def test_another_process_by_the_same_number_is_left_alone(tmp_path: Path) -> Non
 def _noted(folder: Path) -> None:
     if not folder.exists() or not any(path.read_text() for path in folder.iterdir()):
         raise NotYet("not yet")
+
+
+def test_what_cannot_be_noted_does_not_go_on(tmp_path: Path) -> None:
+    """As on a full disk: nobody would end it."""
+    (tmp_path / "at-work").write_text("a file where the folder should be")
+    told = tmp_path / "pid"
+    with pytest.raises(FileExistsError):
+        carry_out(Call(["sh", "-c", f"echo $$ >{told}; sleep 300"], 300, noted=tmp_path / "at-work"))
+    assert not told.exists() or not strays.born(int(told.read_text() or "0"))

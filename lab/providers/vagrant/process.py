@@ -66,10 +66,11 @@ def carry_out(call: Call) -> Ended:
     process = _start(call)
     _promise()
     _at_work.add(process)
-    told = strays.note(call.noted, process.pid) if call.noted else None
-    said = _Said(call)
-    readers = [said.listen(process.stdout, keep=True), said.listen(process.stderr, keep=False)]
+    told: Path | None = None
     try:
+        told = strays.note(call.noted, process.pid) if call.noted else None
+        said = _Said(call)
+        readers = [said.listen(process.stdout, keep=True), said.listen(process.stderr, keep=False)]
         status: int | None = process.wait(timeout=call.timeout)
     except subprocess.TimeoutExpired:
         status = None
