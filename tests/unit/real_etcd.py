@@ -2,10 +2,9 @@
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +53,16 @@ def program() -> Path | None:
     return found[-1].parent if found else None
 
 
-def _ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in held]
+def _addresses() -> dict[str, tuple[str, str]]:
+    """Where each member listens for clients and for peers: loopback addresses of this process alone.
+
+    Ports chosen on 127.0.0.1 and let go are taken by whoever connects meanwhile, even by a
+    member that calls another one which has not begun to listen: it then talks to itself.
+    """
+    own = os.getpid() % ((1 << 21) - 1) + 1
+    first, second, third = 64 + (own >> 15), (own >> 7) & 255, (own & 127) << 1
+    hosts = [f"127.{first + more}.{second}.{third + 1}" for more in (0, 64, 128)]
+    return {name: (f"{host}:2379", f"{host}:2380") for name, host in zip(MEMBERS, hosts, strict=True)}
 
 
 @contextmanager
@@ -65,14 +70,14 @@ def members(folder: Path) -> Iterator[Any]:
     """A cluster of three members of the guide's plan that have a leader; all is ended afterwards."""
     where = program()
     assert where is not None
-    ports = dict(zip(MEMBERS, zip(_ports(3), _ports(3), strict=True), strict=True))
-    renamed = _renaming(ports)
+    addresses = _addresses()
+    renamed = _renaming(addresses)
     machines: dict[str, Machine] = {}
     systemctl = SYSTEMCTL.replace("PROGRAM", str(where / "etcd"))
     for name in MEMBERS:
         journalctl = f"cat {folder / name / 'log'}"
         machine = Sandbox(PLAN.node(name), folder / name, {"systemctl": systemctl, "journalctl": journalctl})
-        (machine.folder / "etcd.conf").write_text(_configuration(machine, ports, renamed))
+        (machine.folder / "etcd.conf").write_text(_configuration(machine, addresses, renamed))
         machine.run("systemctl", "start", "etcd")
         machines[name] = machine
     try:
@@ -85,20 +90,20 @@ def members(folder: Path) -> Iterator[Any]:
             _end(machine)
 
 
-def _renaming(ports: dict[str, tuple[int, int]]) -> list[tuple[str, str]]:
+def _renaming(addresses: dict[str, tuple[str, str]]) -> list[tuple[str, str]]:
     pairs = []
-    for name, (client, peer) in ports.items():
+    for name, (client, peer) in addresses.items():
         node = PLAN.node(name)
         pairs += [
-            (client_url(node), f"http://127.0.0.1:{client}"),
-            (peer_url(node), f"http://127.0.0.1:{peer}"),
+            (client_url(node), f"http://{client}"),
+            (peer_url(node), f"http://{peer}"),
         ]
     return pairs
 
 
-def _configuration(machine: Sandbox, ports: dict[str, Any], renamed: list[tuple[str, str]]) -> str:
-    client, peer = (f"http://127.0.0.1:{port}" for port in ports[machine.name])
-    initial = ",".join(f"{PLAN.etcd_name(PLAN.node(n))}=http://127.0.0.1:{p[1]}" for n, p in ports.items())
+def _configuration(machine: Sandbox, addresses: dict[str, Any], renamed: list[tuple[str, str]]) -> str:
+    client, peer = (f"http://{each}" for each in addresses[machine.name])
+    initial = ",".join(f"{PLAN.etcd_name(PLAN.node(n))}=http://{peer}" for n, (_, peer) in addresses.items())
     script = ";".join(f"s#{old}#{new}#g" for old, new in renamed)
     values = {
         "ETCD_NAME": PLAN.etcd_name(machine.node),
@@ -134,9 +139,16 @@ def _etcdctl(machines: dict[str, Any], where: Path, renamed: list[tuple[str, str
 
 
 def _check(cluster: Any) -> None:
-    if len(quorum.statuses(cluster)) < 3:
-        raise NotYet("starting")
+    there = quorum.statuses(cluster)
+    if len(there) < 3:
+        missing = [machine for name, machine in cluster.machines.items() if name not in there]
+        raise NotYet("\n".join(f"{each.name} is silent: {_last_words(each)}" for each in missing))
     quorum.check_healthy(cluster)
+
+
+def _last_words(machine: Any) -> str:
+    log = machine.folder / "log"
+    return "\n".join(log.read_text().splitlines()[-5:]) if log.exists() else "no word"
 
 
 def _end(machine: Any) -> None:
