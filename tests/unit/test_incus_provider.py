@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -518,6 +519,27 @@ def test_mounts_and_loop_devices_of_a_folder_are_only_its_own(tmp_path: Path) ->
     assert enclosed.mounts(tmp_path) == []
     assert enclosed.loop_devices(tmp_path) == []
     assert enclosed.mounts(Path("/proc")) != []
+
+
+def test_fsyncs_of_machines_do_not_wait_for_this_hosts_disk(tmp_path: Path) -> None:
+    daemon, image = (
+        PrivateDaemon("unit-test-of-nothing", tmp_path / "incus", "lxd"),
+        tmp_path / "incus/disk.img",
+    )
+    image.parent.mkdir()
+    image.write_bytes(bytes(1 << 20))
+    made = subprocess.run(
+        ["losetup", "--find", "--show", "--direct-io=on", image], capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"no loop device here: {made.stderr.strip()}")
+    try:
+        direct = Path("/sys/block", Path(made.stdout.strip()).name, "loop/dio")
+        assert direct.read_text() == "1\n"
+        daemon.cache_disks()
+        assert direct.read_text() == "0\n"
+    finally:
+        subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
 
 
 def test_ending_what_is_not_there_is_harmless(tmp_path: Path) -> None:

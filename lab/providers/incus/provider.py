@@ -262,14 +262,19 @@ class IncusProvider(Provider):
             self._theirs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._theirs.write_text(f"{running_socket()}\n")
         self._unless("projects", project_of(self.lab))
-        pool = pool_of(self.lab, lasting=not self.private)
         parts = [
             start(self._import_image),
-            start(partial(self._unless, "storage-pools", pool, query_project="default")),
+            start(self._create_pool),
             start(partial(self._unless, "networks", network_of(topology), query_project="default")),
         ]
         for part in parts:
             part.result()
+
+    def _create_pool(self) -> None:
+        pool = pool_of(self.lab, lasting=not self.private)
+        self._unless("storage-pools", pool, query_project="default")
+        if self.private:
+            self.private.cache_disks()
 
     def _unless(self, collection: str, body: dict[str, Any], **query: Any) -> None:
         if not self.api.exists(f"/1.0/{collection}/{body['name']}"):
