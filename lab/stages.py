@@ -152,7 +152,7 @@ def _proxies(lab: Laboratory) -> list[str]:
 def _await(*kinds: type[Component]) -> Act:
     def act(lab: Laboratory) -> None:
         components = _components(kinds, lab)
-        await_all(components, _there(lab, components))
+        await_all(components, _there(lab, components), lab.outside)
 
     return act
 
@@ -171,7 +171,7 @@ def _late_masters(lab: Laboratory) -> list[str]:
     early = _early(lab)
     components = _components((ApiServer, *CONTROLLERS), lab)
     late = [machine for machine in _there(lab, components) if machine not in early]
-    return install(components, late, lab.credentials)
+    return install(components, late, lab.credentials, lab.outside)
 
 
 def _start_masters(lab: Laboratory) -> list[str]:
@@ -179,11 +179,11 @@ def _start_masters(lab: Laboratory) -> list[str]:
 
 
 def _await_masters(lab: Laboratory) -> None:
-    await_all(_components((ApiServer,), lab), _early(lab))
+    await_all(_components((ApiServer,), lab), _early(lab), lab.outside)
 
 
 def _install_these(components: Sequence[Component], lab: Laboratory) -> list[str]:
-    return install(components, _there(lab, components), lab.credentials)
+    return install(components, _there(lab, components), lab.credentials, lab.outside)
 
 
 def _place_these(components: Sequence[Component], lab: Laboratory) -> list[str]:
@@ -214,7 +214,7 @@ def _control_plane(lab: Laboratory) -> list[str]:
 
     A kubelet that asks before somebody signs would ask again later and later.
     """
-    changed = install(_components(CONTROLLERS, lab), _early(lab), lab.credentials)
+    changed = install(_components(CONTROLLERS, lab), _early(lab), lab.credentials, lab.outside)
     wait_until("the API to answer at its address", lambda: _check_api(lab), timeout=60)
     wait_until("controllers and schedulers to have leaders", lambda: _check_leaders(lab), timeout=60)
     return changed

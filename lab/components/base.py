@@ -1,9 +1,13 @@
 """What every component is, and the one way to install it."""
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
-from lab.components.readiness import ask
+from lab.components.outside import Endpoint, Outside
+from lab.components.readiness import UnitFailed, Watch, ask
 from lab.errors import WaitExpired
 from lab.machine import File, Machine, Platform, on_each
 from lab.pki import Credentials
@@ -11,6 +15,7 @@ from lab.topology import Node, Profile, Topology
 from lab.wait import NotYet, shortened, wait_until
 
 LINGER = 3.0  # seconds
+OFTEN = 0.1  # seconds between two questions that take no machine's time but for the answer
 
 
 class Component(ABC):
@@ -46,6 +51,10 @@ class Component(ABC):
     @abstractmethod
     def probe(self, node: Node) -> str:
         """The shell command that ends with status 0 on the node if the component itself answers.  Pure."""
+
+    def endpoint(self, node: Node) -> Endpoint | None:
+        """Where this host itself may ask the same, if it may.  Pure."""
+        return None
 
     def check_ready(self, machine: Machine, linger: float = 0, *, briefly: bool = False) -> None:
         """Return if the component answers on this machine, raise `NotYet` if it may still.
@@ -96,14 +105,17 @@ def _verb(component: Component, changed: Collection[str]) -> str:
 
 
 def install(
-    components: Sequence[Component], machines: Sequence[Machine], credentials: Credentials
+    components: Sequence[Component],
+    machines: Sequence[Machine],
+    credentials: Credentials,
+    outside: Outside | None = None,
 ) -> list[str]:
     """Bring machines to what the components describe, each where the plan wants it; what was changed.
 
     Everywhere is started before anywhere is awaited: a member of a quorum is not ready alone.
     """
     changed = place_all(components, machines, credentials)
-    await_all(components, machines)
+    await_all(components, machines, outside)
     return changed
 
 
@@ -115,12 +127,14 @@ def place_all(
     return [f"{component} on {machine}" for machine, names in changed.items() for component in names]
 
 
-def await_all(components: Sequence[Component], machines: Sequence[Machine]) -> None:
+def await_all(
+    components: Sequence[Component], machines: Sequence[Machine], outside: Outside | None = None
+) -> None:
     """Wait until every component serves wherever the plan wants it."""
 
     def await_here(machine: Machine) -> None:
         for component in _on(components, machine):
-            await_ready(component, machine)
+            await_ready(component, machine, outside)
 
     on_each(machines, await_here)
 
@@ -129,19 +143,35 @@ def _on(components: Sequence[Component], machine: Machine) -> list[Component]:
     return [component for component in components if machine.node in component.nodes()]
 
 
-def await_ready(component: Component, machine: Machine) -> None:
-    """Wait until the component serves on this machine; raises `WaitExpired` with what it said last."""
+def await_ready(component: Component, machine: Machine, outside: Outside | None = None) -> None:
+    """Wait until the component serves on this machine; raises `WaitExpired` with what it said last.
+
+    With ``outside`` this host asks itself where it can.  The wait ends early where the unit failed for good.
+    """
+    what, began = f"{component.name} on {machine.name}", time.monotonic()
     try:
-        wait_until(
-            f"{component.name} on {machine.name}",
-            lambda: component.check_ready(machine, shortened(LINGER), briefly=True),
-            timeout=component.patience,
-        )
-    except WaitExpired as error:
+        with _question(component, machine, outside) as (question, every):
+            watch = Watch(machine, component.unit, question)
+            wait_until(what, watch.check, timeout=component.patience, every=every)
+    except (WaitExpired, UnitFailed) as error:
         try:
             component.check_ready(machine)
         except NotYet as seen:
-            raise WaitExpired(error.what, error.seconds, str(seen)) from error
+            last = f"{error}; {seen}" if isinstance(error, UnitFailed) else str(seen)
+            raise WaitExpired(what, time.monotonic() - began, last) from error
+
+
+@contextmanager
+def _question(
+    component: Component, machine: Machine, outside: Outside | None
+) -> Iterator[tuple[Callable[[], None], float]]:
+    """What to ask until the answer is good, and how many seconds apart."""
+    endpoint = component.endpoint(machine.node)
+    if outside is None or endpoint is None:
+        yield partial(component.check_ready, machine, shortened(LINGER), briefly=True), 0.2
+        return
+    with outside.asking(machine.node, endpoint) as question:
+        yield question, OFTEN
 
 
 # $0: units whose files changed.  Each further argument is a verb and its unit.  Prints which did not run.

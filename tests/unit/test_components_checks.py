@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from component_files import CONTAINER, POD_CIDRS, VM, everything
 from fixed import fixed_credentials, guide_topology
 
+from lab.components import base, readiness
 from lab.components.apiserver import ApiServer
 from lab.components.base import Component, await_ready, install, place
 from lab.components.cni import CniFlannel, CniRouted
@@ -21,7 +23,7 @@ from lab.components.scheduler import Scheduler
 from lab.errors import WaitExpired
 from lab.machine import File, Machine, Platform, Result
 from lab.topology import Node
-from lab.wait import NotYet
+from lab.wait import NotYet, wait_until
 
 PLAN = guide_topology()
 STAND_INS = {"systemctl": "echo ActiveState=failed; echo NRestarts=7", "journalctl": "echo last words"}
@@ -195,6 +197,64 @@ def test_journals_are_read_once_when_a_wait_has_expired_and_not_by_every_try(tmp
     tries = [argv for argv in machine.calls if argv[0] == "sh"]
     assert len(tries) > 1
     assert len(reads.read_text().splitlines()) <= 2
+
+
+FAILED = "echo ActiveState=failed"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units are looked at at once."""
+    monkeypatch.setattr(readiness, "LOOK", 0.0)
+    monkeypatch.setattr(base, "LINGER", 0.0)
+
+
+def test_a_unit_that_failed_for_good_is_not_waited_for(tmp_path: Path, impatient: None) -> None:
+    scheduler = Scheduler(PLAN, CONTAINER)
+    machine = master(tmp_path, curl="echo refused; exit 7", systemctl=FAILED)
+    said = r"kube-scheduler.service has failed, and nothing starts it again; refused .*last words"
+    with pytest.raises(WaitExpired, match=said) as raised:
+        await_ready(scheduler, machine)
+    assert raised.value.seconds < scheduler.patience / 2
+
+
+@pytest.mark.parametrize(
+    "state", [f"{FAILED}; echo Job=17", "echo ActiveState=activating", "echo ActiveState=active; echo Job=0"]
+)
+def test_a_unit_that_is_about_to_start_is_waited_for(tmp_path: Path, impatient: None, state: str) -> None:
+    """One that had failed before has a job for a while."""
+    turns = tmp_path / "turns"
+    curl = f"echo >>{turns}; [ $(wc -l <{turns}) -ge 3 ]"
+    await_ready(Scheduler(PLAN, CONTAINER), master(tmp_path, curl=curl, systemctl=state))
+    assert len(turns.read_text().splitlines()) == 3
+
+
+def test_a_unit_is_looked_at_now_and_then_and_not_at_each_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "LOOK", 0.5)
+    machine = master(tmp_path, systemctl="echo ActiveState=active")
+    asked: list[float] = []
+
+    def no() -> None:
+        asked.append(time.monotonic())
+        raise NotYet("refused")
+
+    with pytest.raises(WaitExpired):
+        wait_until("it", readiness.Watch(machine, "etcd.service", no).check, timeout=1.2, every=0.02)
+    assert len(machine.calls) == 2
+    assert len(asked) > 10
+
+
+def test_what_has_no_unit_is_only_asked(tmp_path: Path, impatient: None) -> None:
+    machine = master(tmp_path, systemctl=FAILED)
+
+    def no() -> None:
+        raise NotYet("refused")
+
+    with pytest.raises(NotYet):
+        readiness.Watch(machine, None, no).check()
+    assert machine.calls == []
 
 
 def verbs(machine: Here) -> list[str]:

@@ -189,7 +189,9 @@ def test_where_machines_are_slow_kubelets_start_alone(
     monkeypatch.setattr(module, "place_all", place)
     monkeypatch.setattr(module, "await_all", lambda *_: None)
     provider = SimpleNamespace(is_slow=slow, platform=Platform(Substrate.CONTAINER, 2))
-    lab: Any = SimpleNamespace(topology=load_topology(), provider=provider, machines={}, credentials=None)
+    lab: Any = SimpleNamespace(
+        topology=load_topology(), provider=provider, machines={}, credentials=None, outside=None
+    )
     acts = {stage.name: stage.act for stage in stages_for(lab.topology)}
     acts["kubelet"](lab)
     acts["proxy"](lab)
@@ -202,10 +204,10 @@ def test_no_master_is_installed_twice(monkeypatch: pytest.MonkeyPatch, slow: boo
     plan = guide_topology()
     machines = {node.name: SimpleNamespace(name=node.name, node=node) for node in plan.nodes}
     provider = SimpleNamespace(is_slow=slow, platform=Platform(Substrate.CONTAINER, 2))
-    lab = SimpleNamespace(topology=plan, machines=machines, provider=provider, credentials=None)
+    lab = SimpleNamespace(topology=plan, machines=machines, provider=provider, credentials=None, outside=None)
     seen: list[str] = []
     monkeypatch.setattr(
-        module, "install", lambda components, where, _: seen.extend(machine.name for machine in where)
+        module, "install", lambda components, where, *_: seen.extend(machine.name for machine in where)
     )
     {stage.name: stage for stage in stages_for(plan)}["every-master"].act(lab)  # type: ignore[arg-type]
     assert seen == wanted
