@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 from lab.addons import serving_csrs
+from lab.components.outside import Endpoint
 from lab.errors import LabError, WaitExpired
 from lab.kubeapi import KubeApi, Refused
 from lab.laboratory import Laboratory
 from lab.machine import Machine, on_each
-from lab.pki import CA_FILES
 from lab.topology import Profile, Role
 from lab.wait import NotYet, wait_until
 
@@ -48,8 +48,7 @@ def _check_joined(lab: Laboratory) -> None:
     if lacking:
         raise NotYet("; ".join(lacking) + kept_back)
     try:
-        verify = lab.topology.profile is Profile.HARDENED  # the guide's own kubelets sign for themselves
-        on_each(lab.of(Role.WORKER), partial(_check_serving, verify))
+        on_each(lab.of(Role.WORKER), partial(_check_serving, lab))
     except NotYet as seen:
         raise NotYet(f"{seen}{kept_back}") from seen
 
@@ -104,14 +103,15 @@ def _decide(api: KubeApi, request: Mapping[str, Any]) -> None:
             raise
 
 
-def _check_serving(verify: bool, machine: Machine) -> None:
-    """A handshake with the kubelet by its address."""
-    url = f"https://{machine.node.address}:{KUBELET_PORT}/healthz"
-    trust = ("--cacert", CA_FILES["kubernetes"]) if verify else ("--insecure",)
-    argv = ("curl", "--noproxy", "*", "-sS", "-m", "5", "-o", "/dev/null", *trust, url)
-    seen = machine.run(*argv, timeout=15)
-    if not seen.ok:
-        raise NotYet(f"{machine.name}: {seen.stderr.strip()}")
+def _check_serving(lab: Laboratory, machine: Machine) -> None:
+    """A handshake with the kubelet for its own address; whom it lets in is not the question."""
+    hardened = lab.topology.profile is Profile.HARDENED  # the guide's own kubelets sign for themselves
+    endpoint = Endpoint(KUBELET_PORT, "/healthz", "kubernetes" if hardened else None, status=None)
+    try:
+        with lab.outside.asking(machine.node, endpoint) as question:
+            question()
+    except NotYet as seen:
+        raise NotYet(f"{machine.name}: {seen}") from seen
 
 
 def _last_line(machine: Machine) -> str:

@@ -98,6 +98,19 @@ def test_what_fails_is_told_in_one_line_and_what_passes_is_not(
         question()
 
 
+def test_whoever_signs_for_himself_is_asked_all_the_same(server: Server, credentials: Credentials) -> None:
+    with outside(server, credentials).asking(OTHER, replace(READY, authority=None)) as question:
+        question()
+
+
+def test_where_the_handshake_is_what_counts_any_answer_is_good(
+    server: Server, credentials: Credentials, said: Said
+) -> None:
+    said[:] = [(401, "Unauthorized")]
+    with outside(server, credentials).asking(NODE, replace(READY, status=None)) as question:
+        question()
+
+
 def test_nobody_who_listens_is_not_yet(credentials: Credentials) -> None:
     with (
         leading_to(1, credentials).asking(NODE, READY) as question,
