@@ -8,7 +8,7 @@ from functools import partial
 
 from lab.components.outside import Endpoint, Outside
 from lab.components.readiness import UnitFailed, Watch, ask
-from lab.errors import WaitExpired
+from lab.errors import LabError, WaitExpired
 from lab.machine import File, Machine, Platform, on_each
 from lab.pki import Credentials
 from lab.topology import Node, Profile, Topology
@@ -137,6 +137,22 @@ def await_all(
             await_ready(component, machine, outside)
 
     on_each(machines, await_here)
+
+
+def last_words(components: Sequence[Component], machines: Sequence[Machine]) -> list[str]:
+    """What those that do not serve say of themselves, and where; or why they cannot be asked."""
+    asked = [(component, machine) for machine in machines for component in _on(components, machine)]
+    told = ((machine.name, _said(component, machine)) for component, machine in asked)
+    return [f"{name}: {words}" for name, words in told if words]
+
+
+def _said(component: Component, machine: Machine) -> str:
+    """Nothing if it serves."""
+    try:
+        component.check_ready(machine)
+    except (NotYet, LabError) as error:
+        return str(error)
+    return ""
 
 
 def _on(components: Sequence[Component], machine: Machine) -> list[Component]:

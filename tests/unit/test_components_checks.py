@@ -11,7 +11,7 @@ from fixed import fixed_credentials, guide_topology
 
 from lab.components import base, readiness
 from lab.components.apiserver import ApiServer
-from lab.components.base import Component, await_ready, install, place
+from lab.components.base import Component, await_ready, install, last_words, place
 from lab.components.cni import CniFlannel, CniRouted
 from lab.components.controller_manager import ControllerManager
 from lab.components.kube_proxy import KubeProxy
@@ -20,7 +20,7 @@ from lab.components.nginx import Nginx
 from lab.components.readiness import ask
 from lab.components.rendering import SA_KEY
 from lab.components.scheduler import Scheduler
-from lab.errors import WaitExpired
+from lab.errors import LabError, WaitExpired
 from lab.machine import File, Machine, Platform, Result
 from lab.topology import Node
 from lab.wait import NotYet, wait_until
@@ -197,6 +197,28 @@ def test_journals_are_read_once_when_a_wait_has_expired_and_not_by_every_try(tmp
     tries = [argv for argv in machine.calls if argv[0] == "sh"]
     assert len(tries) > 1
     assert len(reads.read_text().splitlines()) <= 2
+
+
+def test_last_words_are_of_those_that_do_not_serve(tmp_path: Path) -> None:
+    curl = "case $* in *10259*) exit 7;; esac"
+    machine, both = (
+        master(tmp_path, curl=curl),
+        [kind(PLAN, CONTAINER) for kind in (ControllerManager, Scheduler)],
+    )
+    (said,) = last_words(both, [machine])
+    assert said.startswith("k8s-master1: kube-scheduler.service ActiveState=failed")
+    assert said.endswith("last words")
+
+
+def test_a_machine_that_cannot_be_asked_hides_no_other_ones_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def off(*_: object, **__: object) -> Result:
+        raise LabError("k8s-master1 is not running")
+
+    machine = master(tmp_path)
+    monkeypatch.setattr(machine, "run", off)
+    assert last_words([Scheduler(PLAN, CONTAINER)], [machine]) == ["k8s-master1: k8s-master1 is not running"]
 
 
 FAILED = "echo ActiveState=failed"
