@@ -1,6 +1,6 @@
 """Kubelets on their way into the cluster: their requests approved, until each serves with its certificate."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from lab.errors import LabError, WaitExpired
 from lab.kubeapi import KubeApi, Refused
 from lab.laboratory import Laboratory
 from lab.machine import Machine, on_each
-from lab.topology import Profile, Role
+from lab.topology import Profile, Role, Topology
 from lab.wait import NotYet, wait_until
 
 CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
@@ -42,9 +42,16 @@ def kubelets_last_words(lab: Laboratory) -> Iterator[None]:
 
 
 def _check_joined(lab: Laboratory) -> None:
-    """Approve what may be approved; ask those kubelets that by the API have all they need."""
-    kept_back = approve(lab)
-    lacking = [f"{name} {what}" for name, what in _lacks(lab).items() if what]
+    """Approve what may be approved; ask those kubelets that by the API have all they need.
+
+    All of it from two lists, for a slow apiserver has better to do; what is approved now is signed by the
+    next time.
+    """
+    api = _master(lab)
+    requests = api.items(CSRS)
+    kept_back = approve(lab.topology, api, requests)
+    registered = {node["metadata"]["name"] for node in api.items(NODES)}
+    lacking = [f"{name} {what}" for name, what in _lacks(lab.topology, requests, registered).items() if what]
     if lacking:
         raise NotYet("; ".join(lacking) + kept_back)
     try:
@@ -53,13 +60,11 @@ def _check_joined(lab: Laboratory) -> None:
         raise NotYet(f"{seen}{kept_back}") from seen
 
 
-def _lacks(lab: Laboratory) -> dict[str, str]:
+def _lacks(topology: Topology, requests: Objects, registered: Collection[str]) -> dict[str, str]:
     """What each worker waits for by what the API tells: to ask the kubelets themselves costs far more."""
-    api = _master(lab)
-    requests, registered = api.items(CSRS), {node["metadata"]["name"] for node in api.items(NODES)}
     return {
         worker.name: lack(serving_csrs.of_node(requests, worker.name), registered=worker.name in registered)
-        for worker in lab.topology.of(Role.WORKER)
+        for worker in topology.of(Role.WORKER)
     }
 
 
@@ -75,12 +80,12 @@ def lack(requests: Objects, *, registered: bool) -> str:
     return ""
 
 
-def approve(lab: Laboratory) -> str:
+def approve(topology: Topology, api: KubeApi, requests: Objects) -> str:
     """Approve every serving request that is as planned; what is kept back, and why, as text."""
-    api, kept = _master(lab), []
-    for request in filter(serving_csrs.pending, api.items(CSRS)):
+    kept = []
+    for request in filter(serving_csrs.pending, requests):
         name = request["metadata"]["name"]
-        if reason := serving_csrs.approvable(request, lab.topology):
+        if reason := serving_csrs.approvable(request, topology):
             kept.append(
                 f"; CSR {name} ({request['spec']['signerName']}) is kept pending: {reason}; "
                 f"`kubectl certificate approve {name}` would approve it"

@@ -72,6 +72,8 @@ class Lab:
         self.topology = plan
         self.outside, self.serves = self, serves
         self.asked: list[tuple[str, Endpoint]] = []
+        self.listed: list[str] = []
+        self.approved: list[str] = []
         self.workers = [Worker(node) for node in PLAN.of(Role.WORKER)]
         nodes = [{"metadata": {"name": name}} for name in registered]
         self.lists = {joining.CSRS: requests, joining.NODES: nodes}
@@ -80,7 +82,11 @@ class Lab:
         return self
 
     def items(self, path: str) -> list[Any]:
+        self.listed.append(path)
         return self.lists[path]
+
+    def put(self, path: str, _: Any) -> None:
+        self.approved.append(path)
 
     def of(self, _: Role) -> list[Worker]:
         return self.workers
@@ -118,6 +124,21 @@ def test_a_kubelet_that_waits_is_not_asked_and_its_last_line_is_told_at_the_end(
     assert "k8s-worker1 waits" not in str(raised.value)
     assert "kubelet's last line on k8s-worker2: k8s-worker2 is lost" in str(raised.value)
     assert [worker.asked for worker in lab.workers] == [["journalctl"], ["journalctl"]]
+    assert lab.asked == []
+
+
+def test_one_look_at_requests_and_one_at_nodes_serves_for_all_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Approved now, signed by the next look: until then no kubelet is asked."""
+    pending = [{**request(name, f"csr-{name}"), "status": {}} for name in WORKERS]
+    monkeypatch.setattr(joining.serving_csrs, "approvable", lambda *_: None)
+    monkeypatch.setattr(joining.serving_csrs, "approved", lambda each: each)
+    lab: Any = Lab(pending, WORKERS)
+    with at_most(0), pytest.raises(WaitExpired, match="k8s-worker1 waits for csr-k8s-worker1 to be signed"):
+        await_joined(lab)
+    assert lab.listed == [joining.CSRS, joining.NODES]
+    assert lab.approved == [f"{joining.CSRS}/csr-{name}/approval" for name in WORKERS]
     assert lab.asked == []
 
 
