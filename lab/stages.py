@@ -12,7 +12,7 @@ from lab.bringup import Stage
 from lab.components.admin import Admin
 from lab.components.apiserver import ApiServer
 from lab.components.base import Component, await_all, install, last_words, place_all
-from lab.components.catalogue import balancer, pod_network
+from lab.components.catalogue import BALANCERS, balancer, pod_network
 from lab.components.containerd import Containerd
 from lab.components.controller_manager import ControllerManager
 from lab.components.etcd import Etcd
@@ -57,10 +57,19 @@ def stages_for(topology: Topology) -> list[Stage]:
             FIRST,
             frozenset(Role),
             AFTER_ETCD,
+            carries=(Hosts,),
         ),
-        Stage("etcd", "every member commits", _install(Etcd), FIRST, ETCD),
-        Stage("load-balancer", "the balancer accepts", _install_balancer, FIRST, BALANCER, AFTER_ETCD),
-        Stage("masters", "apiservers are started", _start_masters, FIRST, MASTERS),
+        Stage("etcd", "every member commits", _install(Etcd), FIRST, ETCD, carries=(Etcd,)),
+        Stage(
+            "load-balancer",
+            "the balancer accepts",
+            _install_balancer,
+            FIRST,
+            BALANCER,
+            AFTER_ETCD,
+            carries=(BALANCERS[topology.load_balancer],),
+        ),
+        Stage("masters", "apiservers are started", _start_masters, FIRST, MASTERS, carries=(ApiServer,)),
         Stage("apiserver", "they say readyz", _await_masters, ("etcd", "masters"), MASTERS),
         Stage("access", "the first kubelet may come", _apply_access, ("apiserver",), MASTERS),
         Stage(
@@ -69,6 +78,7 @@ def stages_for(topology: Topology) -> list[Stage]:
             _start_controllers,
             ("apiserver",),
             MASTERS,
+            carries=CONTROLLERS,
         ),
         Stage(
             "control-plane",
@@ -92,6 +102,7 @@ def stages_for(topology: Topology) -> list[Stage]:
             ("hosts", "control-plane"),
             ADMINS,
             after=addons,
+            carries=(Admin,),
         ),
         Stage(
             "runtime",
@@ -100,6 +111,7 @@ def stages_for(topology: Topology) -> list[Stage]:
             FIRST,
             WORKERS,
             AFTER_ETCD,
+            carries=(NodePrep, Containerd),
         ),
         Stage(
             "kubelet",
@@ -107,6 +119,7 @@ def stages_for(topology: Topology) -> list[Stage]:
             _start_kubelets,
             ("runtime", "access", "controllers", "load-balancer"),
             WORKERS,
+            carries=(Kubelet, KubeProxy),
         ),
         Stage(
             "nodes",

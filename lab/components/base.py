@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from lab.carrying import Cargo
 from lab.components.outside import Endpoint, Outside
 from lab.components.readiness import UnitFailed, Watch, ask
 from lab.errors import LabError, WaitExpired
@@ -73,9 +74,7 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
     """
     here = _on(components, machine)
     wanted = {c.name: c.files(machine.node, credentials) for c in here}
-    machine.touched |= {
-        path: set() for path in machine.apply([f for files in wanted.values() for f in files])
-    }
+    _bring(machine, [file for files in wanted.values() for file in files])
     paths = {name: _news(name, files, machine) for name, files in wanted.items()}
     jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in here if c.unit is not None]
     fresh = [c.unit for c in here if c.unit is not None and paths[c.name]]
@@ -85,6 +84,25 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
         for name, unit in ((c.name, c.unit) for c in here)
         if paths[name] or unit in idle
     ]
+
+
+def _bring(machine: Machine, files: Sequence[File]) -> None:
+    """By the machine's load where it has one: its first files bring all that are wanted of it."""
+    if machine.load:
+        machine.load.bring(files)
+    else:
+        machine.touched |= {path: set() for path in machine.apply(files)}
+
+
+def cargo_of(components: Sequence[Component], node: Node, credentials: Credentials) -> Cargo:
+    """What these components need on the node; what a unit reads is for `place` to replace.  Pure."""
+    found: dict[bool, dict[str, File]] = {True: {}, False: {}}
+    for component in components:
+        if node in component.nodes():
+            read = found[component.unit is not None]
+            read |= {file.path: file for file in component.files(node, credentials)}
+    lacking, freely = found[True], found[False]
+    return Cargo([file for path, file in freely.items() if path not in lacking], [*lacking.values()])
 
 
 def _news(component: str, files: Sequence[File], machine: Machine) -> set[str]:
@@ -192,11 +210,14 @@ def _question(
 
 # $0: units whose files changed.  Each further argument is a verb and its unit.  Prints which did not run.
 # One that runs is not asked to start: each call takes 10 ms, and in a lab that is whole all are such.
+# One that does not may never have been enabled: whoever brought its files was killed before he came to it.
 _JOBS = """\
 [ -z "$0" ] || { systemctl enable --quiet --no-reload $0 && systemctl daemon-reload; } || exit
 for job; do
   case "$(systemctl is-active "${job#* }") ${job%% *}" in
-    inactive* | failed*) echo "${job#* }" ;;
+    inactive* | failed*)
+      echo "${job#* }"
+      case " $0 " in *" ${job#* } "*) ;; *) systemctl enable --quiet "${job#* }" || exit ;; esac ;;
     "active start") continue ;;
   esac
   systemctl "${job%% *}" --no-block "${job#* }" || exit

@@ -3,20 +3,25 @@
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from component_files import CONTAINER, POD_CIDRS, VM, everything
 from fixed import fixed_credentials, guide_topology
 
+from lab.carrying import Load
 from lab.components import base, readiness
+from lab.components.admin import KUBECONFIG, Admin
 from lab.components.apiserver import ApiServer
-from lab.components.base import Component, await_ready, install, last_words, place
+from lab.components.base import Component, await_ready, cargo_of, install, last_words, place
 from lab.components.cni import CniFlannel, CniRouted
 from lab.components.controller_manager import ControllerManager
+from lab.components.etcd import Etcd
 from lab.components.kube_proxy import KubeProxy
 from lab.components.kubelet import Kubelet
 from lab.components.nginx import Nginx
+from lab.components.node_prep import Hosts
 from lab.components.readiness import ask
 from lab.components.rendering import SA_KEY
 from lab.components.scheduler import Scheduler
@@ -34,7 +39,7 @@ class Here(Machine):
 
     def __init__(self, node: Node, folder: Path, **programs: str) -> None:
         super().__init__(node)
-        self.folder, self.calls, self.files = folder, [], {}
+        self.folder, self.calls, self.files, self.transfers = folder, [], {}, 0
         stand_ins = {
             "systemctl": "echo ActiveState=failed; echo NRestarts=7",
             "journalctl": "echo last words",
@@ -50,10 +55,15 @@ class Here(Machine):
         done = subprocess.run(argv, input=stdin, capture_output=True, env=env, timeout=10)
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def apply(self, files: list[File], *, timeout: float = 60) -> frozenset[str]:
-        changed = frozenset(f.path for f in files if self.files.get(f.path) != f)
-        self.files |= {f.path: f for f in files}
-        return changed
+    def carry(
+        self, files: Sequence[File], lacking: Sequence[File] = (), *, timeout: float = 60
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        self.transfers += 1
+        left = frozenset(f.path for f in lacking if self.files.get(f.path, f) != f)
+        wanted = [*files, *(f for f in lacking if f.path not in left)]
+        changed = frozenset(f.path for f in wanted if self.files.get(f.path) != f)
+        self.files |= {f.path: f for f in wanted}
+        return changed, left
 
     def _never(self) -> None:
         raise NotImplementedError
@@ -306,6 +316,47 @@ def test_a_file_that_two_read_restarts_both_though_the_first_one_wrote_it(tmp_pa
     del machine.files[SA_KEY]
     told = [place([kind(PLAN, CONTAINER)], machine, fixed_credentials()) for kind in (*both, *both)]
     assert told == [["kube-apiserver"], ["kube-controller-manager"], [], []]
+
+
+def test_files_that_came_with_anothers_start_their_unit_all_the_same(tmp_path: Path) -> None:
+    """And are told of once: whoever placed them before was not the one who reads them."""
+    machine, both = master(tmp_path, systemctl="true"), (ApiServer, ControllerManager)
+    cargo = cargo_of([kind(PLAN, CONTAINER) for kind in both], machine.node, fixed_credentials())
+    machine.load = Load(machine, lambda: cargo)
+    told = [place([kind(PLAN, CONTAINER)], machine, fixed_credentials()) for kind in (*both, *both)]
+    assert told == [["kube-apiserver"], ["kube-controller-manager"], [], []]
+    assert verbs(machine) == [
+        "restart kube-apiserver.service",
+        "restart kube-controller-manager.service",
+        "start kube-apiserver.service",
+        "start kube-controller-manager.service",
+    ]
+    assert machine.transfers == 1
+
+
+def test_cargo_is_free_where_no_unit_reads_it() -> None:
+    """The machine of the balancer is the administrator's too, and its member of etcd reads the same CA."""
+    node, kinds = PLAN.node("k8s-lb"), (Hosts, Etcd, Admin)
+    cargo = cargo_of([kind(PLAN, CONTAINER) for kind in kinds], node, fixed_credentials())
+    freely, lacking = ({file.path for file in each} for each in (cargo.freely, cargo.lacking))
+    assert {"/etc/hosts", KUBECONFIG} <= freely
+    assert {"/opt/etcd/ssl/ca.pem", "/etc/systemd/system/etcd.service"} <= lacking
+    assert not freely & lacking
+
+
+def test_a_unit_that_did_not_run_is_enabled_though_its_files_are_right(tmp_path: Path) -> None:
+    """Whoever brought them may have been killed before he came to it: it would not run at the next boot."""
+    calls = tmp_path / "calls"
+    systemctl = f'echo "$*" >>{calls}; case $1 in is-active) echo inactive;; esac'
+    machine, kubelet = worker(tmp_path, systemctl=systemctl), Kubelet(PLAN, CONTAINER)
+    machine.apply(kubelet.files(machine.node, fixed_credentials()))
+    assert place([kubelet], machine, fixed_credentials()) == ["kubelet, which did not run"]
+    unit = "kubelet.service"
+    assert calls.read_text().splitlines() == [
+        f"is-active {unit}",
+        f"enable --quiet {unit}",
+        f"start --no-block {unit}",
+    ]
 
 
 def test_files_without_a_unit_touch_no_unit(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from fixed import guide_topology
 
 from lab import stages as module
 from lab.bringup import Stage, ancestors, machines_for
+from lab.components.catalogue import components
 from lab.errors import WaitExpired
 from lab.kubeapi import Refused
 from lab.machine import Platform, Substrate
@@ -164,6 +165,12 @@ def test_where_machines_are_slow_what_is_more_urgent_comes_first_and_nothing_wai
     ]
     assert "dns" in wide["admin"].after
     assert {"dns", "nodes"} <= {*wide["every-master"].after}
+
+
+def test_every_program_whose_files_are_known_beforehand_is_carried(topology: Topology) -> None:
+    carried = [kind for stage in stages_for(topology) for kind in stage.carries]
+    assert len(carried) == len({*carried})
+    assert {*carried} == {type(component) for component in components(topology, Platform(Substrate.VM, 2))}
 
 
 def test_who_leads_is_waited_for_by_those_only_who_need_one_that_leads() -> None:
