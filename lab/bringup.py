@@ -28,6 +28,7 @@ class Stage:
 
     One that `serves` roles is for the machines that others ask for; only alone does it ask for those.
     On slow machines it comes after those in `after` too, as far as they are asked for: they are more urgent.
+    On others it comes after those in `fast_after`, likewise; whether these went well is not its affair.
     The files of those in `carries` go to a machine with the first files that anybody brings it.
     """
 
@@ -37,6 +38,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     roles: frozenset[Role] = frozenset()
     after: tuple[str, ...] = ()
+    fast_after: tuple[str, ...] = field(default=(), kw_only=True)
     serves: frozenset[Role] = frozenset()
     carries: tuple[type[Component], ...] = ()
 
@@ -183,7 +185,7 @@ class Bringup:
 
     def _run(self, todo: Sequence[Stage]) -> None:
         waiting = list(todo)
-        names = {stage.name for stage in waiting} if self.lab.provider.is_slow else set[str]()
+        names = {stage.name for stage in waiting}
         running: dict[Future[Outcome], Stage] = {}
         while waiting or running:
             for stage in [s for s in waiting if self._is_ready(s, names)]:
@@ -194,8 +196,9 @@ class Bringup:
                 del running[future]
                 self._finish(future.result())
 
-    def _is_ready(self, stage: Stage, urgent: Collection[str]) -> bool:
-        before = (*stage.needs, *(name for name in stage.after if name in urgent))
+    def _is_ready(self, stage: Stage, asked: Collection[str]) -> bool:
+        more = stage.after if self.lab.provider.is_slow else stage.fast_after
+        before = (*stage.needs, *(name for name in more if name in asked))
         return all(name in self.outcomes for name in before)
 
     def _attempt(self, stage: Stage) -> Outcome:

@@ -119,20 +119,23 @@ def stages_for(topology: Topology) -> list[Stage]:
             _start_kubelets,
             ("runtime", "access", "controllers", "load-balancer"),
             WORKERS,
+            # One that asks before somebody signs asks again later and later, every 7 s in the end.  Where
+            # machines are slow it takes longer than that to ask at all.
+            fast_after=("control-plane",),
             carries=(Kubelet, KubeProxy),
         ),
         Stage(
             "nodes",
             "kubelets joined by their token and serve with certificates of the cluster's CA",
             _join,
-            ("kubelet", "control-plane"),
+            ("control-plane", "kubelet"),
             WORKERS,
         ),
         Stage(
             "network",
             "every node is Ready and knows the way to every pod",
             _pod_network,
-            ("hosts", "kubelet", "control-plane"),
+            ("control-plane", "hosts", "kubelet"),
             WORKERS,
         ),
         Stage("proxy", "Services are translated on every worker", _await(KubeProxy), ("network",), WORKERS),
@@ -181,15 +184,12 @@ def _install(*kinds: type[Component]) -> Act:
 
 
 def _start_kubelets(lab: Laboratory) -> list[str]:
-    """Where machines are not slow, once somebody signs, and with them what translates Services.
+    """And what translates Services beside them, which where machines are slow comes with the pods' network.
 
-    A kubelet that asks before somebody signs asks again later and later, every 7 s in the end.  Where
-    machines are slow it takes longer to begin, and kube-proxy would take the processors from it.
+    There it would take the processors from the kubelets, and from the controllers that are to sign for them.
     """
-    if lab.provider.is_slow:
-        return _place_these(_components((Kubelet,), lab), lab)
-    _await_leaders(lab)
-    return _place_these(_components((Kubelet, KubeProxy), lab), lab)
+    kinds = (Kubelet,) if lab.provider.is_slow else (Kubelet, KubeProxy)
+    return _place_these(_components(kinds, lab), lab)
 
 
 def _await(*kinds: type[Component]) -> Act:

@@ -392,6 +392,37 @@ def test_on_slow_machines_what_is_urgent_comes_first(
     assert log == order
 
 
+@pytest.mark.parametrize(
+    ("slowness", "order"), [(1.0, ["leaders", "kubelet"]), (15.0, ["kubelet", "leaders"])]
+)
+def test_what_only_fast_machines_wait_for_may_fail(
+    lab: Laboratory, log: Log, monkeypatch: pytest.MonkeyPatch, slowness: float, order: list[str]
+) -> None:
+    """Whoever needs it says so, and names the stage at the root."""
+    monkeypatch.setattr(FakeProvider, "slowness", slowness)
+    monkeypatch.setattr("lab.bringup.stretch", lambda _: None)
+
+    def leaders(_: Laboratory) -> None:
+        until(lambda: slowness < 4 or "kubelet" in log)
+        log.append("leaders")
+        raise WaitExpired("leaders", 60, "nobody")
+
+    stages = [
+        Stage("leaders", "", leaders),
+        replace(log.stage("kubelet"), fast_after=("leaders",)),
+        log.stage("nodes", "leaders", "kubelet"),
+    ]
+    bringup = Bringup(lab, stages)
+    bringup.attempt("leaders", "kubelet", "nodes")
+    assert log == order
+    assert {name: mark(each) for name, each in bringup.outcomes.items()} == {
+        "leaders": "FAILED",
+        "kubelet": "ok",
+        "nodes": "blocked",
+    }
+    assert "it needs leaders" in str(bringup.outcomes["nodes"].error)
+
+
 def test_on_slow_machines_what_nobody_asked_for_is_not_waited_for(
     lab: Laboratory, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,8 +155,9 @@ def test_no_pod_starts_before_services_are_translated_for_it() -> None:
 def test_where_machines_are_slow_what_is_more_urgent_comes_first_and_nothing_waits_for_itself(
     stages: dict[str, Stage],
 ) -> None:
-    graph = {name: {*stage.needs, *(a for a in stage.after if a in stages)} for name, stage in stages.items()}
-    list(TopologicalSorter(graph).static_order())
+    for more in ("after", "fast_after"):
+        graph = {name: {*s.needs, *(stages.keys() & {*getattr(s, more)})} for name, s in stages.items()}
+        list(TopologicalSorter(graph).static_order())
     wide = {stage.name: stage for stage in stages_for(load_topology())}
     assert [name for name, stage in wide.items() if "etcd" in stage.after] == [
         "hosts",
@@ -165,6 +166,7 @@ def test_where_machines_are_slow_what_is_more_urgent_comes_first_and_nothing_wai
     ]
     assert "dns" in wide["admin"].after
     assert {"dns", "nodes"} <= {*wide["every-master"].after}
+    assert wide["kubelet"].fast_after == ("control-plane",)
 
 
 def test_every_program_whose_files_are_known_beforehand_is_carried(topology: Topology) -> None:
@@ -244,14 +246,12 @@ def acts() -> dict[str, Any]:
     return {stage.name: stage.act for stage in stages_for(load_topology())}
 
 
-def test_kubelets_start_once_somebody_signs_and_kube_proxy_with_them(calls: list[Call]) -> None:
-    acts()["kubelet"](lab_of(slow=False))
-    assert calls == [("leaders", set()), ("placed", {"kubelet", "kube-proxy"})]
-
-
-def test_where_machines_are_slow_kubelets_start_alone_and_wait_for_no_leader(calls: list[Call]) -> None:
-    acts()["kubelet"](lab_of(slow=True))
-    assert calls == [("placed", {"kubelet"})]
+@pytest.mark.parametrize(("slow", "placed"), [(False, {"kubelet", "kube-proxy"}), (True, {"kubelet"})])
+def test_where_machines_are_slow_kubelets_start_alone(
+    calls: list[Call], slow: bool, placed: set[str]
+) -> None:
+    acts()["kubelet"](lab_of(slow=slow))
+    assert calls == [("placed", placed)]
 
 
 @pytest.mark.parametrize(("slow", "placed"), [(False, {"cni"}), (True, {"cni", "kube-proxy"})])
