@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import real_etcd
+import test_reaching
 from component_files import CONTAINER
 from fixed import guide_topology
 from https_server import Request, Server, serving
@@ -117,6 +118,27 @@ def test_nobody_who_listens_is_not_yet(credentials: Credentials) -> None:
         pytest.raises(NotYet, match=r"GET https://192\.168\.100\.11:6443/readyz\?verbose: .*refused"),
     ):
         question()
+
+
+def test_through_a_forwarder_behind_which_nobody_listens_it_is_not_yet(credentials: Credentials) -> None:
+    """It takes the connection itself, and ends it."""
+    with (
+        contextmanager(test_reaching.serving)(1) as port,
+        leading_to(port, credentials).asking(NODE, READY) as question,
+    ):
+        for _ in range(2):
+            with pytest.raises(NotYet, match=r"GET https://192\.168\.100\.11:6443/readyz"):
+                question()
+
+
+def test_through_a_forwarder_the_answer_is_the_machines(server: Server, credentials: Credentials) -> None:
+    with (
+        contextmanager(test_reaching.serving)(int(server.url.rpartition(":")[2])) as port,
+        leading_to(port, credentials).asking(NODE, READY) as question,
+    ):
+        question()
+        question()
+    assert len(server.seen) == 2
 
 
 def test_a_machine_is_not_asked_for_what_this_host_can_ask(
