@@ -1,5 +1,6 @@
 """The graph's shape: every plan gets stages that can run, and no more machines than they need."""
 
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -7,17 +8,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_lab import FakeProvider
 from fixed import guide_topology
 
 from lab import stages as module
-from lab.bringup import Stage, ancestors, machines_for
+from lab.bringup import Bringup, Stage, ancestors, machines_for
 from lab.components.catalogue import components
 from lab.errors import WaitExpired
 from lab.kubeapi import Refused
+from lab.laboratory import Laboratory
 from lab.machine import Platform, Substrate
 from lab.plan import load_topology
 from lab.plugin import STAGES
 from lab.stages import stages_for
+from lab.state import StateFolder
 from lab.topology import Node, Role, Topology
 from lab.wait import NotYet, at_most
 
@@ -173,6 +177,27 @@ def test_every_program_whose_files_are_known_beforehand_is_carried(topology: Top
     carried = [kind for stage in stages_for(topology) for kind in stage.carries]
     assert len(carried) == len({*carried})
     assert {*carried} == {type(component) for component in components(topology, Platform(Substrate.VM, 2))}
+
+
+@pytest.mark.parametrize("slowness", [1.0, 15.0], ids=["fast", "slow"])
+def test_the_whole_graph_comes_to_its_end_in_the_order_that_suits_the_machines(
+    topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slowness: float
+) -> None:
+    monkeypatch.setenv("FAKE_EVENTS", str(tmp_path / "events"))
+    monkeypatch.setattr("lab.bringup.stretch", lambda _: None)
+    monkeypatch.setattr(FakeProvider, "slowness", slowness)
+    ended: list[str] = []
+
+    def nothing(stage: Stage) -> Stage:
+        return replace(stage, act=lambda _: ended.append(stage.name), carries=())
+
+    lab = Laboratory(topology, FakeProvider(), StateFolder(tmp_path / "thw"))
+    stages = [nothing(stage) for stage in stages_for(topology)]
+    Bringup(lab, stages).require(*(stage.name for stage in stages))
+    assert sorted(ended) == sorted(stage.name for stage in stages)
+    for stage in stages:
+        before = {*stage.needs, *(stage.after if slowness > 1 else stage.fast_after)} & {*ended}
+        assert all(ended.index(name) < ended.index(stage.name) for name in before), stage.name
 
 
 def test_who_leads_is_waited_for_by_those_only_who_need_one_that_leads() -> None:
