@@ -8,16 +8,19 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from fake_lab import until
 from fake_vms import World, answer, new_vm
 from sshd import Server, needs_sshd, serving
 from stand_in import on_path
 
+from lab.background import start
 from lab.errors import LabError, WaitExpired
-from lab.machine import Result
+from lab.machine import Machine, Result
 from lab.plan import load_topology
 from lab.providers.base import Capability
 from lab.providers.vagrant import adapter, hypervisor, speed
 from lab.providers.vagrant import machine as machines
+from lab.providers.vagrant import provider as provider_module
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import Hypervisor
 from lab.providers.vagrant.machine import VagrantMachine
@@ -181,6 +184,39 @@ def test_slowness_is_how_many_times_longer_the_guest_took(
     made.project.folder.mkdir(parents=True)
     speed.write(speed.Speed(guest, host=0.01), made.project.folder / "speed.json")
     assert (made.slowness, made.is_slow) == (slowness, slow)
+
+
+def test_what_machines_run_on_is_asked_once_however_many_stages_begin_at_once(
+    provider: VagrantProvider, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would cost the machine a command, and this host two of its hypervisor's program."""
+    asked: list[str] = []
+    answers = provider_module.cgroup_of
+
+    def slowly(machine: Machine) -> int | None:
+        asked.append(machine.name)
+        until(lambda: len(threading.enumerate()) > 4)
+        return answers(machine)
+
+    monkeypatch.setattr(provider_module, "cgroup_of", slowly)
+    world.forget_calls()
+    stages = [start(lambda: provider.platform, f"stage {n}") for n in range(5)]
+    assert {stage.result(10).cgroup for stage in stages} == {2}
+    assert len(asked) == 1
+    assert len([call for call in world.calls if "list" in call]) == 1
+
+
+def test_machines_that_are_new_are_asked_for_no_more_than_whether_they_run(
+    make: Maker, world: World, topology: Topology
+) -> None:
+    """A cut that was interrupted can only be one of a machine that was there before."""
+    provider = make()
+    provider.create(topology, NAMES)
+    calls = [call for call in world.calls if call[:2] != ["vagrant", "box"]]
+    after_up = calls[calls.index(["vagrant", "up", *ups(world)[0]]) + 1 :]
+    assert [call[1] for call in after_up if call[0] == "vagrant"] == ["ssh-config"]
+    assert len([call for call in after_up if "list" in call]) == 1
+    assert not [call for call in after_up if {"domiflist", "domif-getlink"} & {*call}]
 
 
 def test_creating_again_changes_nothing(provider: VagrantProvider, world: World, topology: Topology) -> None:
