@@ -4,7 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,12 @@ from lab.errors import LabError, WaitExpired
 from lab.machine import Result
 from lab.plan import load_topology
 from lab.providers.base import Capability
-from lab.providers.vagrant import adapter, hypervisor, speed
+from lab.providers.vagrant import adapter, hypervisor, obstacles, speed
 from lab.providers.vagrant import machine as machines
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import Hypervisor
 from lab.providers.vagrant.machine import VagrantMachine
-from lab.providers.vagrant.plan import Box
+from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.process import Call, Ended
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.ssh import execute
@@ -476,6 +476,18 @@ def test_it_says_what_it_can_and_what_its_guests_are(provider: VagrantProvider) 
     assert provider.platform.cgroup in (1, 2)
 
 
+@pytest.fixture
+def around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, IPv4Network]:
+    """This host's networks, none, and a networks.conf that allows VirtualBox the plan's."""
+    there: dict[str, IPv4Network] = {}
+    conf = tmp_path / "networks.conf"
+    conf.write_text("* 192.168.100.0/24\n")
+    monkeypatch.setattr(obstacles, "NETWORKS_CONF", str(conf))
+    monkeypatch.setattr(obstacles, "networks_of_host", lambda: there)
+    return there
+
+
+@pytest.mark.usefixtures("around")
 def test_preflight_says_everything_that_is_missing(
     make: Maker, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -491,6 +503,44 @@ def test_preflight_says_everything_that_is_missing(
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
         assert [each.what for each in provider.preflight(topology)] == ["no ssh", "no vagrant"]
+
+
+def test_up_refuses_what_is_in_the_way_of_its_vms(
+    make: Maker, world: World, topology: Topology, tmp_path: Path, around: dict[str, IPv4Network]
+) -> None:
+    provider = make()
+    world.change(virtualbox="7.0.6", vms={"thwlab_two_k8s-lb": new_vm()})
+    around["eth0"] = IPv4Network("192.168.0.0/16")
+    (tmp_path / "networks.conf").write_text("* 10.0.0.0/8\n")
+    other = tmp_path / "a state" / "two" / "vagrant"
+    Project("two", other, provider.hypervisor.name).write_plan(replace(topology, name="two"))
+    found = {each.what.partition(":")[0]: each for each in provider.preflight(topology)}
+    assert set(found) == {"other labs' VMs", "subnet"} | (
+        {"host-only network"} if provider.hypervisor.name == "virtualbox" else set()
+    )
+    assert "lab two runs 1 VMs in 192.168.100.0/24" in found["other labs' VMs"].what
+    assert "thwlab down --name two" in found["other labs' VMs"].remedy
+    assert "192.168.0.0/16 of eth0" in found["subnet"].what
+
+
+def test_its_own_vms_and_those_that_are_off_are_not_in_the_way(
+    provider: VagrantProvider, make: Maker, world: World, topology: Topology, around: dict[str, IPv4Network]
+) -> None:
+    world.change(vms={**world.vms, "thwlab_two_k8s-lb": new_vm("poweroff")})
+    around[{"virtualbox": "vboxnet7", "libvirt": "virbr7"}[provider.hypervisor.name]] = IPv4Network(
+        "192.168.100.0/24"
+    )
+    assert make().preflight(topology) == []
+
+
+def test_in_a_network_namespace_of_its_own_nothing_of_this_hosts_is_in_the_way(
+    tmp_path: Path, world: World, topology: Topology, around: dict[str, IPv4Network]
+) -> None:
+    around["eth0"] = IPv4Network("192.168.100.0/24")
+    world.change(vms={"thw-k8s-lb": new_vm()})
+    enclosed = Virsh(network=tmp_path / "netns")
+    assert VagrantProvider("thw", tmp_path / "thw", enclosed).preflight(topology) == []
+    assert len(VagrantProvider("thw", tmp_path / "thw", Virsh()).preflight(topology)) == 2
 
 
 def test_the_box_is_fetched_once_and_before_the_machines(
