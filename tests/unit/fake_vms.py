@@ -148,7 +148,10 @@ def vagrant(facts: dict[str, Any], argv: list[str], env: Mapping[str, str]) -> s
             identity.parent.mkdir(parents=True)
             identity.write_text(name)
             facts["vms"][prefix + name] = new_vm()
-        if provider == "virtualbox" and "192.168.100.1" not in facts["networks"].values():
+        if provider == "virtualbox" and "nets" in facts:
+            if "192.168.100.0" not in facts["nets"].values():
+                facts["nets"][f"vagrantnet-vbox{len(facts['nets']) + 1}"] = "192.168.100.0"
+        elif provider == "virtualbox" and "192.168.100.1" not in facts["networks"].values():
             facts["networks"]["vboxnet7"] = "192.168.100.1"
         return "up\n"
     if argv[0] == "ssh-config":

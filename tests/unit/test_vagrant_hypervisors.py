@@ -240,6 +240,29 @@ def test_host_only_interfaces_are_read_with_their_addresses(vbox: VirtualBox) ->
     assert vbox.networks() == {"vboxnet0": "192.168.100.1"}
 
 
+def test_host_only_networks_of_macos_are_read_beside_the_interfaces(vbox: VirtualBox, world: World) -> None:
+    world.change(nets={"vagrantnet-vbox1": "192.168.61.0", "HostNetwork": "192.168.56.1"})
+    assert vbox.networks() == {
+        "vboxnet0": "192.168.100.1",
+        "vagrantnet-vbox1": "192.168.61.1",
+        "HostNetwork": "192.168.56.1",
+    }
+
+
+def test_each_kind_of_network_is_removed_by_its_own_command(vbox: VirtualBox, world: World) -> None:
+    world.change(nets={"vagrantnet-vbox1": "192.168.61.0"})
+    vbox.remove_network("vagrantnet-vbox1")
+    assert vbox.networks() == {"vboxnet0": "192.168.100.1"}
+    vbox.remove_network("vboxnet0")
+    assert vbox.networks() == {}
+
+
+def test_a_listing_that_fails_otherwise_is_no_empty_one(vbox: VirtualBox, world: World) -> None:
+    world.fail("list hostonlynets", "VBoxManage: error: Failed to create the VirtualBox object!")
+    with pytest.raises(ProgramFailed, match="Failed to create"):
+        vbox.networks()
+
+
 def test_the_version_is_read_without_its_revision(vbox: VirtualBox, world: World) -> None:
     assert vbox.version() == "7.0.6"
     world.change(virtualbox="WARNING: The vboxdrv kernel module is not loaded.\n7.1.4")

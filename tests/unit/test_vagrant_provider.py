@@ -285,6 +285,19 @@ def test_down_removes_the_network_that_the_lab_brought_and_no_other(
     assert world.load()["networks"] == {**before, "vboxnet9": "192.168.7.1"}
 
 
+def test_down_removes_the_host_only_network_that_vagrant_makes_on_macos(
+    make: Maker, world: World, topology: Topology
+) -> None:
+    before = {"vagrantnet-vbox1": "192.168.61.0"}
+    world.change(nets=before)
+    made = make()
+    made.create(topology, NAMES)
+    brought = made.hypervisor.name == "virtualbox"
+    assert (world.load()["nets"] != before) is brought
+    make().destroy()
+    assert world.load()["nets"] == before
+
+
 def test_a_network_that_was_there_before_stays(make: Maker, world: World, topology: Topology) -> None:
     world.change(networks={"vboxnet0": "192.168.100.1"})
     provider = make()
