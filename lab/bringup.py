@@ -110,6 +110,8 @@ class Bringup:
         wanted = ancestors(self.stages, names)
         if all(name in self.outcomes for name in wanted):
             return
+        # Those that were only off have been measured; new ones are while they are created.
+        stretch(self.lab.provider.slowness)
         self._create_machines(wanted)
         stretch(self.lab.provider.slowness)
         self._run([stage for stage in self.stages.values() if stage.name in wanted])

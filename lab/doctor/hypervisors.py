@@ -11,7 +11,7 @@ from lab.doctor.finding import Finding, Verdict, good
 from lab.furnishing.guest import KERNEL, SYSTEMD
 from lab.providers.vagrant import obstacles
 from lab.providers.vagrant.adapter import OLDEST
-from lab.providers.vagrant.hypervisor import STOPPED
+from lab.providers.vagrant.hypervisor import OFF
 from lab.providers.vagrant.obstacles import Around, Obstacle, Version
 from lab.providers.vagrant.plan import PREFIX
 from lab.topology import Topology
@@ -238,7 +238,7 @@ def dotted(version: Version) -> str:
 def _runs(host: VmHost, topology: Topology) -> bool:
     """Whether the lab itself runs already, and has the memory."""
     ours = f"{PREFIX}{topology.name}_"
-    return any(name.startswith(ours) and state != STOPPED for name, state in host.vms.items())
+    return any(name.startswith(ours) and state not in OFF for name, state in host.vms.items())
 
 
 CHECKS: tuple[Check, ...] = (

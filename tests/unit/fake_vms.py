@@ -172,15 +172,20 @@ def vagrant(facts: dict[str, Any], argv: list[str], env: Mapping[str, str]) -> s
     raise Refusal(f"no such command: {argv}")
 
 
-def _row(number: int, name: str, state: str) -> str:
-    return f" -   {name}   shut off\n" if state == "poweroff" else f" {number}   {name}   {state}\n"
+def _row(number: int, name: str, state: str, *, tells_saved: bool) -> str:
+    """As virsh 9.0 has it, tried with its driver `test:///default`."""
+    if state in ("poweroff", "saved"):
+        return f" -   {name}   {'saved' if tells_saved and state == 'saved' else 'shut off'}\n"
+    return f" {number}   {name}   {state}\n"
 
 
 def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     words = argv[argv.index("-c") + 2 :]
     if words[0] == "list":
         listed = enumerate(facts["vms"].items(), 1)
-        return "".join(_row(number, name, vm["state"]) for number, (name, vm) in listed) + "\n"
+        told = "--managed-save" in words
+        rows = (_row(number, name, vm["state"], tells_saved=told) for number, (name, vm) in listed)
+        return "".join(rows) + "\n"
     if words[1] not in facts["vms"]:
         raise Refusal(f"error: failed to get domain '{words[1]}'")
     vm = facts["vms"][words[1]]
@@ -193,7 +198,7 @@ def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     if words[0] == "start":
         vm["cables"].clear()
     if words[0] in ("start", "destroy", "suspend", "resume"):
-        if words[0] == "destroy" and vm["state"] == "poweroff":
+        if words[0] == "destroy" and vm["state"] in ("poweroff", "saved"):
             raise Refusal("error: Requested operation is not valid: domain is not running")
         vm["state"] = VIRSH_STATES[words[0]]
     if words[0] == "snapshot-create-as":
@@ -205,6 +210,8 @@ def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     if words[0] == "snapshot-delete":
         del vm["snapshots"][words[2]]
     if words[0] == "undefine":
+        if vm["state"] == "saved" and "--managed-save" not in words:
+            raise Refusal("error: Refusing to undefine while domain managed save image exists")
         if vm["snapshots"] and "--snapshots-metadata" not in words:
             raise Refusal(f"error: cannot delete inactive domain with {len(vm['snapshots'])} snapshots")
         del facts["vms"][words[1]]

@@ -353,7 +353,7 @@ def test_many_processors_on_few_are_told() -> None:
 
 
 def test_labs_that_are_off_or_elsewhere_are_in_nobodys_way() -> None:
-    off = {"thwlab_two_k8s-lb": "stopped", "thw-k8s-lb": "stopped", "somebody-elses": "running"}
+    off = {"thwlab_two_k8s-lb": "saved", "thw-k8s-lb": "stopped", "somebody-elses": "running"}
     assert hypervisors.check_others(replace(VBOX, vms=off), PLAN).verdict is Verdict.GOOD
     host = replace(VBOX, vms={"thwlab_two_k8s-lb": "running"}, labs={"two": IPv4Network("192.168.101.0/24")})
     assert hypervisors.check_others(host, PLAN).verdict is Verdict.GOOD

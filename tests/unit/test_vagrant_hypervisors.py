@@ -153,7 +153,14 @@ def test_a_vm_that_does_not_come_back_is_said_at_once(vbox: VirtualBox, world: W
         vbox.revert(VM, "clean")
 
 
-@pytest.mark.parametrize("state", ["running", "paused", "poweroff"])
+def test_what_is_saved_is_told_from_what_is_off_and_goes_on(either: Hypervisor, world: World) -> None:
+    world.change(vms={VM: new_vm("saved"), "off": new_vm("poweroff")})
+    assert dict(either.states()) == {VM: "saved", "off": "stopped"}
+    either.start(VM)
+    assert either.state(VM) == "running"
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "poweroff", "saved"])
 def test_removing_works_whatever_it_does(either: Hypervisor, world: World, state: str) -> None:
     either.take(VM, "clean")
     vms = world.vms

@@ -212,6 +212,26 @@ def test_what_is_off_is_switched_on_and_what_is_paused_goes_on(
     assert len(ups(world)) == 1
 
 
+def test_what_was_saved_goes_on_and_has_its_clock_set(
+    provider: VagrantProvider, world: World, topology: Topology, clock: list[str]
+) -> None:
+    """It stood still, as what is paused, and has no reason of its own to look at the time."""
+    set_state(world, "k8s-lb", "saved")
+    set_state(world, "k8s-master1", "poweroff")
+    assert provider.states() == {"k8s-master1": "stopped", "k8s-lb": "saved"}
+    provider.create(topology, NAMES)
+    assert provider.states() == dict.fromkeys(NAMES, "running")
+    assert clock == ["k8s-lb"], "who boots reads the hardware's clock"
+
+
+def test_a_power_cut_takes_nothing_from_what_is_saved(
+    provider: VagrantProvider, world: World, topology: Topology
+) -> None:
+    set_state(world, "k8s-lb", "saved")
+    provider.attach(topology)["k8s-lb"].pull_plug()
+    assert provider.states()["k8s-lb"] == "saved"
+
+
 def test_a_machine_that_fails_to_come_up_is_made_anew_the_next_time(
     make: Maker, world: World, topology: Topology
 ) -> None:

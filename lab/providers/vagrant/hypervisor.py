@@ -9,6 +9,7 @@ from lab.providers.vagrant.process import Call, carry_out
 from lab.providers.vagrant.troubles import ProgramFailed
 
 RUNNING, PAUSED, STOPPED, SAVED = "running", "paused", "stopped", "saved"
+OFF = (STOPPED, SAVED)  # no processor works, nothing is in memory; what is saved goes on where it was
 ASK, ACT, SNAPSHOT = 20.0, 60.0, 300.0  # seconds
 
 
@@ -35,7 +36,7 @@ class Hypervisor(ABC):
 
     @abstractmethod
     def start(self, domain: str) -> None:
-        """Switch on what is off."""
+        """Switch on what is off; what is saved goes on, with the clock that it had."""
 
     @abstractmethod
     def cut(self, domain: str) -> None:

@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 
 from lab.errors import LabError
 from lab.providers.subnets import networks_of_host
-from lab.providers.vagrant.hypervisor import STOPPED, Hypervisor
+from lab.providers.vagrant.hypervisor import OFF, Hypervisor
 from lab.providers.vagrant.plan import PREFIX
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.topology import Topology, overlaps_nat
@@ -93,7 +93,7 @@ def of_host_only(around: Around, topology: Topology) -> Obstacle | None:
 def of_others(around: Around, topology: Topology) -> Obstacle | None:
     """Another lab's running VMs that have this plan's addresses, or its machines' names."""
     what, wanted = "other labs' VMs", topology.networks.nodes
-    running = [name for name, state in around.vms.items() if state != STOPPED]
+    running = [name for name, state in around.vms.items() if state not in OFF]
     for lab, network in around.labs.items():
         theirs = [name for name in running if name.startswith(f"{PREFIX}{lab}_")]
         if lab != topology.name and theirs and network.overlaps(wanted):

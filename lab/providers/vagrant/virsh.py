@@ -9,6 +9,7 @@ from pathlib import Path
 from lab.providers.vagrant.hypervisor import (
     ACT,
     ASK,
+    OFF,
     PAUSED,
     SNAPSHOT,
     STOPPED,
@@ -46,8 +47,9 @@ class Virsh(Hypervisor):
         self._network = network
 
     def states(self) -> Mapping[str, str]:
-        """See `Hypervisor.states`."""
-        return {name: WORDS.get(word, word) for name, word in ROW.findall(self._virsh("list", "--all"))}
+        """See `Hypervisor.states`; only if asked is a VM `saved` that `virsh managedsave` took off."""
+        listed = self._virsh("list", "--all", "--managed-save")
+        return {name: WORDS.get(word, word) for name, word in ROW.findall(listed)}
 
     def start(self, domain: str) -> None:
         """See `Hypervisor.start`."""
@@ -90,7 +92,7 @@ class Virsh(Hypervisor):
 
     def remove(self, domain: str) -> None:
         """See `Hypervisor.remove`."""
-        if self.state(domain) != STOPPED:
+        if self.state(domain) not in OFF:
             self._destroy(domain)
         flags = ("--managed-save", "--snapshots-metadata", "--storage", DISK)
         self._virsh("undefine", domain, *flags, timeout=ACT)
