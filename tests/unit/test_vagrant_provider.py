@@ -326,6 +326,59 @@ def test_a_network_that_was_there_before_stays(make: Maker, world: World, topolo
     assert world.load()["networks"] == {"vboxnet0": "192.168.100.1"}
 
 
+VOLUMES = {"thwlab_thw_k8s-lb.img": "default", "thwlab_thw_k8s-lb_1.img": "fast"}
+THEIRS = {"thwlab_thw-2_k8s-lb.img": "default", "thwlab_thw_k8s-lb2.img.bak": "default", "mine": "fast"}
+
+
+def of_libvirt(tmp_path: Path) -> VagrantProvider:
+    return VagrantProvider("thw", tmp_path / "state" / "thw", Virsh())
+
+
+def test_a_disk_of_a_killed_run_is_in_no_new_vms_way(
+    tmp_path: Path, world: World, topology: Topology, clock: list[str]
+) -> None:
+    """It was killed between the two: Vagrant knows of neither and would refuse."""
+    world.change(volumes={**VOLUMES, **THEIRS})
+    of_libvirt(tmp_path).create(topology, ["k8s-lb"])
+    assert set(world.load()["volumes"]) == {"thwlab_thw_k8s-lb.img", *THEIRS}
+    assert of_libvirt(tmp_path).states() == {"k8s-lb": "running"}
+
+
+def test_disks_of_machines_that_are_whole_stay_when_others_are_made(
+    tmp_path: Path, world: World, topology: Topology, clock: list[str]
+) -> None:
+    of_libvirt(tmp_path).create(topology, ["k8s-lb"])
+    before = world.load()["volumes"]
+    of_libvirt(tmp_path).create(topology, NAMES)
+    assert set(world.load()["volumes"]) == {*before, "thwlab_thw_k8s-master1.img"}
+
+
+def test_down_finds_disks_and_networks_without_a_vm_by_the_labs_own_names(
+    tmp_path: Path, world: World
+) -> None:
+    """Also without its folder; others' stay, however alike their names."""
+    ours = {"thwlab_thw_net": "active", "thwlab_thw_old": "inactive"}
+    theirs = {"default": "active", "thwlab_thw-2_net": "active", "vagrant-libvirt": "active"}
+    world.change(volumes={**VOLUMES, "mine": "fast"}, nets_of_libvirt={**ours, **theirs})
+    made = of_libvirt(tmp_path)
+    assert made.is_there()
+    made.destroy()
+    assert world.load()["volumes"] == {"mine": "fast"}
+    assert world.load()["nets_of_libvirt"] == theirs
+    assert not of_libvirt(tmp_path).is_there()
+
+
+def test_down_removes_the_network_though_vagrant_fails(
+    tmp_path: Path, world: World, topology: Topology, clock: list[str]
+) -> None:
+    of_libvirt(tmp_path).create(topology, NAMES)
+    assert world.load()["nets_of_libvirt"] == {"thwlab_thw_net": "active"}
+    world.fail("vagrant destroy", "Vagrant can't use the requested machine because it is locked!")
+    of_libvirt(tmp_path).destroy()
+    facts = world.load()
+    assert (facts["vms"], facts["volumes"], facts["nets_of_libvirt"]) == ({}, {}, {})
+
+
 def test_down_works_though_vagrant_knows_nothing_or_fails(
     provider: VagrantProvider, world: World, make: Maker
 ) -> None:

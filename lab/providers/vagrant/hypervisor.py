@@ -21,6 +21,19 @@ class Taken:
     at: str
 
 
+@dataclass(frozen=True, slots=True)
+class Belonging:
+    """What a hypervisor keeps beside a VM and may keep without one; ``place`` is a disk's pool."""
+
+    name: str
+    place: str = ""
+
+    @property
+    def is_disk(self) -> bool:
+        """Or else a network."""
+        return bool(self.place)
+
+
 class Hypervisor(ABC):
     """VMs by name, as they are this moment: every answer is read anew, every call has a deadline."""
 
@@ -90,6 +103,14 @@ class Hypervisor(ABC):
     def remove_network(self, name: str) -> None:
         """Remove one of `networks` that no VM uses."""
         raise NotImplementedError(f"{self.name} removes its networks itself, {name} too")
+
+    def belongings(self, prefix: str) -> list[Belonging]:
+        """Disks and networks whose names begin so, those of VMs too; none where they end with their VM."""
+        return []
+
+    def remove_belonging(self, belonging: Belonging) -> None:
+        """Remove one of `belongings` that no VM uses."""
+        raise NotImplementedError(f"{self.name} keeps nothing without a VM, nor {belonging.name}")
 
     def begin(self) -> None:
         """Have running whatever the VMs need beside Vagrant; harmless when it runs."""

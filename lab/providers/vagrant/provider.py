@@ -103,7 +103,8 @@ class VagrantProvider(Provider):
 
     def is_there(self) -> bool:
         """See `Provider.is_there`."""
-        return self.project.folder.exists() or bool(self._inventory.domains())
+        there = self.project.folder.exists() or self._inventory.domains()
+        return bool(there or self._inventory.belongings())
 
     def destroy(self) -> None:
         """See `Provider.destroy`: by Vagrant, then whatever the hypervisor still lists under our prefix."""
