@@ -113,7 +113,10 @@ class Virsh(Hypervisor):
             return
         if belonging.name in self._virsh("net-list", "--name").split():
             self._virsh("net-destroy", belonging.name, timeout=ACT)
-        self._virsh("net-undefine", belonging.name, timeout=ACT)
+        if (
+            belonging.name in self._virsh("net-list", "--all", "--name").split()
+        ):  # else it lasted while it ran
+            self._virsh("net-undefine", belonging.name, timeout=ACT)
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """See `Hypervisor.inside`."""
