@@ -52,8 +52,8 @@ class Decision:
         return f"the VM part of make test: {said}: {self.why}"
 
 
-def decide(minutes: float, caches: str, obstacle: str) -> Decision:
-    """The rule, for so many minutes after the beginning.  Pure.
+def decide(minutes: float, caches: str, obstacle: str, packages: str = "") -> Decision:
+    """The rule, for so many minutes after the beginning; ``packages`` are installed first.  Pure.
 
     ``caches`` is what `--caches` said then; what was not noted counts as warm, for an excuse must be shown.
     """
@@ -61,7 +61,8 @@ def decide(minutes: float, caches: str, obstacle: str) -> Decision:
         return Decision(Choice.LEFT_OUT, f"this host can run no VMs ({obstacle})")
     gone = f"{minutes:.0f} of CI's {ALL_OF_CI} minutes are gone"
     if minutes <= ENOUGH:
-        return Decision(Choice.RUN, f"VMs are possible here, and {gone}")
+        first = f" once {packages} are installed" if packages else ""
+        return Decision(Choice.RUN, f"VMs are possible here{first}, and {gone}")
     if caches == COLD:
         return Decision(Choice.LEFT_OUT, f"{gone}, more than {ENOUGH}; the caches had to be filled")
     return Decision(
@@ -72,11 +73,15 @@ def decide(minutes: float, caches: str, obstacle: str) -> Decision:
 def obstacle_in(lacking: Sequence[Missing], *, root: bool, apt: bool) -> str:
     """Why this host cannot run VMs, nor be brought to it by `thwlab doctor --fix`; empty if it can.  Pure."""
     reasons = [each.what for each in lacking if not each.packages]
-    packages = ", ".join(dict.fromkeys(name for each in lacking for name in each.packages))
-    if packages and not (root and apt):
+    if (packages := packages_in(lacking)) and not (root and apt):
         nobody = "no apt here" if not apt else "only root could install them"
         reasons.append(f"it lacks {packages}: {nobody}")
     return "; ".join(reasons)
+
+
+def packages_in(lacking: Sequence[Missing]) -> str:
+    """What `thwlab doctor --fix` would install.  Pure."""
+    return ", ".join(dict.fromkeys(name for each in lacking for name in each.packages))
 
 
 def minutes_since(began: str, now: float) -> float:
@@ -127,8 +132,9 @@ def _decided(topology: Topology, environ: Mapping[str, str]) -> Decision:
     if platform.system() != "Linux":
         return decide(minutes, "", "a libvirtd of the lab's own needs Linux")
     apt = bool(_release()[1] & {"debian", "ubuntu"})
-    obstacle = obstacle_in(can_host(topology, PROVIDER), root=os.geteuid() == 0, apt=apt)
-    return decide(minutes, environ.get(WARMTH, ""), obstacle)
+    lacking = can_host(topology, PROVIDER)
+    obstacle = obstacle_in(lacking, root=os.geteuid() == 0, apt=apt)
+    return decide(minutes, environ.get(WARMTH, ""), obstacle, packages_in(lacking))
 
 
 def _release() -> tuple[str, frozenset[str]]:

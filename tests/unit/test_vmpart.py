@@ -28,6 +28,10 @@ def test_it_is_run_where_vms_are_possible_and_time_is_left(caches: str) -> None:
     assert "55 of CI's 90 minutes" in decide(55.0, caches, "").line
 
 
+def test_what_is_installed_first_is_told() -> None:
+    assert "possible here once qemu-utils are installed, and" in decide(1.0, "", "", "qemu-utils").line
+
+
 def test_too_little_time_is_an_excuse_for_who_had_to_fill_the_caches() -> None:
     decision = decide(55.1, "cold", "")
     assert decision.choice is Choice.LEFT_OUT
@@ -214,6 +218,7 @@ def test_a_word_that_is_neither_yes_nor_no_is_a_mistake(venv: Path) -> None:
     assert done.returncode == 2
     assert "only yes and no" in done.stderr
     assert ran == []
+    assert make(venv, "unit", "VM=true")[0].returncode == 0, "somebody's own variable may have that name"
 
 
 def test_what_it_selects_is_there() -> None:
