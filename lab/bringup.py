@@ -117,6 +117,8 @@ class Bringup:
         wanted = ancestors(self.stages, names)
         if all(name in self.outcomes for name in wanted):
             return
+        # Those that were only off have been measured; new ones are while they are created.
+        stretch(self.lab.provider.slowness)
         self._create_machines(wanted)
         stretch(self.lab.provider.slowness)
         todo = [s for s in self.stages.values() if s.name in wanted and s.name not in self.outcomes]

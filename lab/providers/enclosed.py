@@ -99,7 +99,7 @@ class EnclosedDaemon(ABC):
             raise NotYet(f"still there: {', '.join(left)}")
 
     def cache_disks(self) -> None:
-        """Let this host's page cache take what its disk images are given; where that cannot be, they are slower.
+        """Let this host's page cache take what its disk images are given; where it cannot, they are slower.
 
         Incus and LXD go around it: each fsync of three etcd members then waits for this host's disk.
         """

@@ -12,7 +12,7 @@ from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.providers.commands import ENVIRONMENT
 from lab.providers.reaching import Forwarders
-from lab.providers.vagrant import networks, programs, snapshots, speed, strays
+from lab.providers.vagrant import networks, obstacles, programs, snapshots, speed, strays
 from lab.providers.vagrant.adapter import UP, Adapter
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
@@ -55,7 +55,14 @@ class VagrantProvider(Provider):
 
     def preflight(self, topology: Topology) -> list[Missing]:
         """See `Provider.preflight`."""
-        return programs.lacking(self.adapter)
+        return programs.lacking(self.adapter) or self._in_the_way(topology)
+
+    def _in_the_way(self, topology: Topology) -> list[Missing]:
+        """In the doctor's words; ``state`` lies beside the folders of all other labs."""
+        private = self.hypervisor.network is not None
+        around = obstacles.look(self.hypervisor, self.state.parent, private=private)
+        found = obstacles.obstacles(around, topology)
+        return [Missing(f"{each.what}: {each.found}", each.remedy) for each in found]
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`: what a plain box lacks; the box, where it is known beforehand which."""
@@ -99,7 +106,8 @@ class VagrantProvider(Provider):
 
     def is_there(self) -> bool:
         """See `Provider.is_there`."""
-        return self.project.folder.exists() or bool(self._inventory.domains())
+        there = self.project.folder.exists() or self._inventory.domains()
+        return bool(there or self._inventory.belongings())
 
     def destroy(self) -> None:
         """See `Provider.destroy`: by Vagrant, then whatever the hypervisor still lists under our prefix."""
