@@ -241,7 +241,7 @@ def test_a_serving_request_for_a_foreign_address_stays_pending(lab_workers: Clus
     """While the same node's request for its own address is approved and signed (case A5)."""
     api, complaints = lab_workers.api(), []
     with serving_requests(lab_workers) as requests:
-        kept_back = joining.approve(lab_workers.lab)
+        kept_back = joining.approve(lab_workers.topology, api, api.items(CSRS))
         own = {name: node for name, (node, kind) in requests.items() if kind == "own"}
         eventually("requests to be signed", partial(_check_signed, lab_workers, own), timeout=20)
         for name, (node, _) in requests.items() - {(name, (node, "own")) for name, node in own.items()}:
