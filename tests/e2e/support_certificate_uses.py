@@ -142,13 +142,13 @@ def impostors_of(cluster: Cluster, use: ClientUse, right: Pair) -> dict[str, Pai
     ca, now = cluster.credentials.authorities[use.authority], datetime.now(UTC)
     subject = x509.load_pem_x509_certificate(right.cert).subject
     cn, o = (_part(subject, oid) for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME))
-    ended = {"not_before": now - timedelta(days=2), "not_after": now - timedelta(days=1)}
+    begun, ended = now - timedelta(days=2), now - timedelta(days=1)
     client = {Usage.CLIENT}
     pairs = (
         None,
         issue(foreign_ca(use.authority), cn=cn, o=o, usages=client),
         issue(ca, cn=cn, o=o, usages={Usage.SERVER}),
-        issue(ca, cn=cn, o=o, usages=client, **ended),
+        issue(ca, cn=cn, o=o, usages=client, not_before=begun, not_after=ended),
     )
     return dict(zip(IMPOSTORS, pairs, strict=True))
 

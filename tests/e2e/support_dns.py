@@ -76,7 +76,7 @@ def _parse(text: str) -> Iterable[tuple[tuple[str, str], Answer]]:
             continue
         lines = [line.split(None, 4) for line in block.splitlines() if line and not line.startswith(";")]
         data = frozenset(_plain(kind, value) for _, _, _, kind, value in lines)
-        yield asked.groups(), Answer(status[1], data, frozenset(flags[1].split()))
+        yield (asked[1], asked[2]), Answer(status[1], data, frozenset(flags[1].split()))
 
 
 def _plain(kind: str, value: str) -> str:

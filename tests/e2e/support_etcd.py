@@ -29,11 +29,11 @@ LEFT = "read: connection reset by peer"
 def strangers(cluster: Cluster) -> dict[str, Pair | None]:
     """Client certificates no member may accept, and `right`, which proves that the port serves at all."""
     ca, now = cluster.credentials.authorities["etcd"], datetime.now(UTC)
-    ended = {"not_before": now - timedelta(days=2), "not_after": now - timedelta(days=1)}
+    begun, ended = now - timedelta(days=2), now - timedelta(days=1)
     return {
         "none": None,
         "foreign": issue(foreign_ca("etcd"), cn="etcd-stranger", usages=CLIENT),
-        "expired": issue(ca, cn="etcd-expired", usages=CLIENT, **ended),
+        "expired": issue(ca, cn="etcd-expired", usages=CLIENT, not_before=begun, not_after=ended),
         "server-only": issue(ca, cn="etcd-server-only", usages={Usage.SERVER}),
         "right": issue(ca, cn="etcd-right", usages=CLIENT),
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -215,7 +216,7 @@ def _located(machine: Machine, by_name: Mapping[str, Any], namespace: str) -> li
 def _answering(pods: PodSet) -> None:
     """Every pod answers its own worker."""
     for pod in (*pods.servers.values(), *pods.clients.values()):
-        wait_until(f"{pod.name} on {pod.machine.name}", lambda pod=pod: _answers(pod), timeout=10, every=0.1)
+        wait_until(f"{pod.name} on {pod.machine.name}", partial(_answers, pod), timeout=10, every=0.1)
 
 
 def _answers(pod: Pod) -> None:

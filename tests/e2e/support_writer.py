@@ -14,15 +14,16 @@ import ssl
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 
 
-def request(plan: dict, host: str, key: str) -> bytes:
+def request(plan: dict[str, Any], host: str, key: str) -> bytes:
     """The HTTP request that writes the key with its own name as value."""
     if plan["kind"] == "etcd":
         path, name = "/v3/kv/put", f"{plan['where']}/{key}"
-        body = {"key": _base64(name), "value": _base64(key)}
+        body: dict[str, Any] = {"key": _base64(name), "value": _base64(key)}
     else:
         path = f"/api/v1/namespaces/{plan['where']}/configmaps"
         body = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": key}, "data": {"key": key}}
@@ -45,7 +46,9 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-async def _exchange(plan: dict, context: ssl.SSLContext, host: str, port: int, record: dict) -> int:
+async def _exchange(
+    plan: dict[str, Any], context: ssl.SSLContext, host: str, port: int, record: dict[str, Any]
+) -> int:
     reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
     try:
         record["sent"] = time.monotonic()
@@ -57,9 +60,9 @@ async def _exchange(plan: dict, context: ssl.SSLContext, host: str, port: int, r
         writer.transport.abort() if writer.transport.is_closing() else writer.close()
 
 
-async def _write(plan: dict, context: ssl.SSLContext, number: int, scheduled: float) -> None:
+async def _write(plan: dict[str, Any], context: ssl.SSLContext, number: int, scheduled: float) -> None:
     host, port = plan["targets"][number % len(plan["targets"])]
-    record: dict = {"key": f"w{number:06}", "target": host, "scheduled": scheduled}
+    record: dict[str, Any] = {"key": f"w{number:06}", "target": host, "scheduled": scheduled}
     record["begun"] = time.monotonic()
     try:
         status = await asyncio.wait_for(_exchange(plan, context, host, port, record), plan["deadline"])
@@ -73,7 +76,7 @@ async def _write(plan: dict, context: ssl.SSLContext, number: int, scheduled: fl
     sys.stdout.flush()
 
 
-async def _run(plan: dict) -> None:
+async def _run(plan: dict[str, Any]) -> None:
     context = ssl.create_default_context(cafile=plan["ca"])
     context.load_cert_chain(plan["cert"], plan["key"])
     loop, stop = asyncio.get_running_loop(), asyncio.Event()

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def as_before(before: dict[str, int]) -> None:
         raise NotYet(str(more))
 
 
-def spread(machine: Machine, rounds: list[tuple[str, ...]]) -> list[str]:
+def spread(machine: Machine, rounds: Sequence[tuple[str, ...]]) -> list[str]:
     """All of them, some at a time; those whose output is not what they print."""
     todo, lock = iter(rounds), threading.Lock()
     lost: list[str] = []

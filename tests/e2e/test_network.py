@@ -67,7 +67,7 @@ def test_every_pod_has_an_address_of_its_own_nodes_range(lab_network: Cluster, p
 
 def test_node_ranges_are_disjoint_parts_of_the_planned_one(lab_network: Cluster) -> None:
     nodes = lab_network.api().items("/api/v1/nodes")
-    ranges = {each["metadata"]["name"]: ipaddress.ip_network(each["spec"]["podCIDR"]) for each in nodes}
+    ranges = {each["metadata"]["name"]: ipaddress.IPv4Network(each["spec"]["podCIDR"]) for each in nodes}
     planned = lab_network.topology.networks.pods
     wrong = [
         f"{n}: podCIDR {r} is not part of {planned}" for n, r in ranges.items() if not r.subnet_of(planned)

@@ -4,36 +4,40 @@ import os
 from collections.abc import Callable, Mapping
 
 from lab.components.nginx import Nginx
-from lab.machine import Machine
 from lab.providers.incus import IncusProvider, ending
 from lab.providers.incus.machine import IncusMachine
 
 
+def _instead(kind: type, name: str, method: Callable[..., object]) -> None:
+    """From now on every object of this kind does this when called by that name."""
+    setattr(kind, name, method)
+
+
 def loud_power_cut() -> None:
     """The machine's init is killed while its link is up, as most would cut the power of a container."""
-    IncusMachine.pull_plug = lambda self: self._state("stop", force=True)
+    _instead(IncusMachine, "pull_plug", lambda self: self._state("stop", force=True))
 
 
 def no_pause() -> None:
-    IncusMachine.pause = lambda self: None
+    _instead(IncusMachine, "pause", lambda self: None)
 
 
 def restarting_pause() -> None:
     resume = IncusMachine.resume
 
-    def with_restart(self: Machine) -> None:
+    def with_restart(self: IncusMachine) -> None:
         resume(self)
         self.check("systemctl", "try-restart", "etcd.service")
 
-    IncusMachine.resume = with_restart
+    _instead(IncusMachine, "resume", with_restart)
 
 
 def idle_restore() -> None:
-    IncusProvider.restore = lambda self, name: None
+    _instead(IncusProvider, "restore", lambda self, name: None)
 
 
 def rebooting_into_nothing() -> None:
-    IncusMachine.reboot = lambda self: None
+    _instead(IncusMachine, "reboot", lambda self: None)
 
 
 def leaving_children() -> None:

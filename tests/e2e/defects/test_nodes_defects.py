@@ -86,8 +86,8 @@ def test_a_certificate_that_ended_yesterday(lab: Cluster, turns_red: TurnsRed) -
     machine, now = lab.of(Role.CONTROL_PLANE)[-1], datetime.now(UTC)
     path = "/opt/kubernetes/ssl/e2e-ended.pem"
     ca = lab.credentials.authorities["kubernetes"]
-    ended = {"not_before": now - timedelta(days=9), "not_after": now - timedelta(days=1)}
-    pair = issue(ca, cn="ended", usages={Usage.CLIENT}, **ended)
+    begun, ended = now - timedelta(days=9), now - timedelta(days=1)
+    pair = issue(ca, cn="ended", usages={Usage.CLIENT}, not_before=begun, not_after=ended)
     try:
         machine.apply([File(path, pair.cert)])
         turns_red(IN_FORCE, f"{machine.name}: {path}")
