@@ -164,6 +164,7 @@ class Probed:
     began: float = 0.0
     ended: float = 0.0
     lost: str = ""  # why its vantage point was away for a while
+    bound: float = 0.0  # by how many seconds all times of its samples may be wrong, for another clock's sake
 
 
 @dataclass(frozen=True, slots=True)

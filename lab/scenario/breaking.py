@@ -80,6 +80,11 @@ class Breaking:
             **{"begun": self.begun, **self.told},
         )
 
+    @property
+    def resumed(self) -> float | None:
+        """When its victims went on at the earliest, in seconds of the run; None before it was healed."""
+        return self.injection.heal_begun
+
     def begin(self) -> dict[str, str]:
         """Break it and prove that it is broken; the machines where nothing runs any more, and why."""
         fault = self.fault

@@ -6,17 +6,18 @@ It judges nothing: what it leaves is a history.
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
-from lab.faults.healing import heal_all
+from lab.faults.healing import FAILURES, heal_all
 from lab.history import Recorder
 from lab.probes import workload
 from lab.probes.catalogue import probes, spared
+from lab.probes.clocks import Clocks
 from lab.probes.watching import Watch, await_answers
 from lab.scenario.breaking import Breaking, insist_possible
 from lab.scenario.course import FAULT, PHASES, Course, Doing
@@ -72,7 +73,12 @@ class Run:
     @cached_property
     def holding(self) -> Holding:
         """Who believed to lead, as the masters' journals have it."""
-        return Holding(self.cluster, self.recorder)
+        return Holding(self.cluster, self.recorder, self.clocks)
+
+    @cached_property
+    def clocks(self) -> Clocks:
+        """The machines' own."""
+        return Clocks(self.cluster)
 
     def trouble(self, text: str) -> None:
         """Something because of which the run proves nothing."""
@@ -117,6 +123,7 @@ class Run:
             self.recorder,
             seconds=self.course.seconds + MARGIN,
             seed=f"{self.course.seed}/clients",
+            clocks=self.clocks,
             keeps=self.course.keeps,
         )
         wanted = probes(self.cluster.topology, served, self.course.probes)
@@ -176,4 +183,9 @@ class Run:
     def _healed(self, breaking: Breaking) -> None:
         """Undo it; what its victims said so far is read before the next fault takes a journal along."""
         breaking.heal()
+        if breaking.fault.silences and breaking.resumed is not None:
+            began = self.recorder.began
+            with suppress(*FAILURES, ValueError):  # the comparison in the end sees what has moved
+                pause = began + breaking.begun, began + breaking.resumed
+                self.clocks.stood_still(breaking.fault.machines, *pause)
         self.holding.listen(LATELY)

@@ -11,6 +11,7 @@ from lab.failover.performing import perform
 from lab.history import Recorder, history, read
 from lab.plan import load_topology
 from lab.probes.catalogue import WORDS, probes, spared
+from lab.probes.clocks import Clocks
 from lab.probes.watching import Watch, _marked
 from lab.probes.workload import Workload
 
@@ -63,7 +64,7 @@ class Off:
 class Prober(Off):
     def __init__(self, *, off: bool) -> None:
         self.probe = probes(load_topology(), SERVED, ("api",))[0]
-        self.off, self.stopped = off, False
+        self.off, self.stopped, self.bound = off, False, 0.0
 
     def stop(self) -> None:
         if self.off:
@@ -80,7 +81,7 @@ def test_a_machine_that_is_off_keeps_no_other_prober_from_being_ended(tmp_path: 
     """Its probers are gone with it; the others, and the folder with the keys, must go all the same."""
     cluster: Any = SimpleNamespace(machines={"k8s-worker1": Off()})
     recorder = Recorder(tmp_path / "records.jsonl")
-    watch = Watch(cluster, SERVED, tmp_path / "probes", recorder, 60, "seed")
+    watch = Watch(cluster, SERVED, tmp_path / "probes", recorder, 60, "seed", Clocks(cluster))
     last = Prober(off=False)
     watch.running = [Prober(off=True), last]  # type: ignore[list-item]
     watch.end()
