@@ -5,12 +5,14 @@ It judges nothing: what it leaves is a history.
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
+from lab.background import start
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
 from lab.faults.healing import FAILURES, heal_all
@@ -156,20 +158,26 @@ class Run:
         self.recorder.write("phase", phase=phase, begin=round(begin, 4), end=round(self.recorder.now(), 4))
 
     def _break(self, begin: float, watch: Watch) -> None:
-        """Every fault at its moment, and healed at its moment; those that last may overlap."""
+        """Every fault at its moment, and healed at its moment; those that last may overlap.
+
+        Healings run beside each other: one that takes long must not leave the next fault to its victim's own
+        timer, nor wait for what only the next healing brings back.  No fault begins before they are done.
+        """
         order = itertools.count()
         due: list[tuple[float, int, Doing | Breaking]] = [
             (doing.at, next(order), doing) for doing in self.course.doings
         ]
         heapq.heapify(due)
         numbers = itertools.count(1)
+        healings: list[Future[None]] = []
         while due:
             at, _, what = heapq.heappop(due)
             dwell(begin + at - self.recorder.now(), watch.check)
             if isinstance(what, Breaking):
                 self.moments.append(self.recorder.now())
-                self._healed(what)
+                healings.append(start(partial(self._healed, what), f"healing {what.fault.word}"))
                 continue
+            _insist_done(healings)
             breaking = Breaking(self.cluster, what, what.number or next(numbers), self.recorder, self.tell)
             self.broken.append(breaking)
             self.lost |= breaking.begin()
@@ -179,6 +187,7 @@ class Run:
                 heapq.heappush(due, (end, next(order), breaking))
             else:
                 self._healed(breaking)
+        _insist_done(healings)
 
     def _healed(self, breaking: Breaking) -> None:
         """Undo it; what its victims said so far is read before the next fault takes a journal along."""
@@ -189,3 +198,12 @@ class Run:
                 pause = began + breaking.begun, began + breaking.resumed
                 self.clocks.stood_still(breaking.fault.machines, *pause)
         self.holding.listen(LATELY)
+
+
+def _insist_done(healings: Sequence[Future[None]]) -> None:
+    """Wait for all of them; what went wrong with any is raised, of several together."""
+    failures = [error for each in healings if (error := each.exception())]
+    if len(failures) > 1:
+        raise BaseExceptionGroup(f"{len(failures)} healings failed", failures)
+    for error in failures:
+        raise error
