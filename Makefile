@@ -1,6 +1,7 @@
 # make e2e   from nothing to a verified cluster, and everything removed again
 # make failover  the lab broken on purpose by every scenario, and what was felt
 # make test  the same set-up, then linters, unit tests and e2e tests; what CI runs
+# make e2e-vm  five VMs to a DNS answer, then the tests of etcd, control plane and nodes; VM=yes makes it a part of `make test`
 # Options: PROVIDER=vagrant:libvirt for VMs; ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
 
 SHELL := /bin/bash
@@ -19,6 +20,20 @@ STAMP := $(VENV)/.installed
 # Kept, so that the tests can fill an empty environment without a network.
 WHEELS := $(VENV)/wheels
 OFFLINE = --no-index --find-links "$(WHEELS)"
+# The part of `make test` on VMs: yes or no, and after how many seconds it is ended.
+VM ?= no
+VM_LIMIT ?= 720
+# Only where it is asked for: an environment may have a VM of its own.
+ifneq ($(filter test,$(MAKECMDGOALS)),)
+ifeq ($(filter yes no,$(VM)),)
+$(error VM=$(VM): there are only yes and no)
+endif
+endif
+# One test of CoreDNS stands for the answer, for it asks for the stage of that name.
+VM_TESTS := tests/e2e/test_etcd.py tests/e2e/test_control_plane.py tests/e2e/test_nodes.py \
+	tests/e2e/test_coredns.py::test_the_service_of_dns_has_the_planned_address_and_both_transports
+NOW := $(shell date +%s)
+export THWLAB_BEGAN ?= $(NOW)
 RUN := $(shell date +%Y%m%d-%H%M%S)-$(shell echo $$PPID)
 export LAB_RUN ?= $(RUN)
 export PYTHONDONTWRITEBYTECODE = 1
@@ -28,7 +43,7 @@ STEPS = sed -un -e 's/^ *Collecting \([^ ]*\).*/      \1/p' -e 's/^ *Building wh
 	-e 's/^Installing collected packages: \(.*\)/      \1/p'
 PYTEST := "$(VENV)/bin/python" -m pytest -p no:randomly
 
-.PHONY: e2e failover test unit lint host setup clean
+.PHONY: e2e e2e-vm vm-part failover test unit lint host setup clean
 
 failover: host
 	$(PYTEST) -m failover -rs $(JUNIT)/junit-failover.xml $(ARGS)
@@ -36,12 +51,30 @@ failover: host
 e2e: host
 	$(PYTEST) -m "$(MARK)" -rs $(JUNIT)/junit-e2e.xml $(ARGS)
 
+# In a run folder of its own, whose records have a clock of their own.  pytest is asked to end, and has two minutes to
+# remove the lab.
+e2e-vm: export LAB_PROVIDER = vagrant:libvirt
+e2e-vm: export LAB_RUN := $(LAB_RUN)-vm
+e2e-vm: host
+	timeout --foreground --signal=INT --kill-after=120 $(VM_LIMIT) \
+		$(PYTEST) $(VM_TESTS) -m e2e -rs $(JUNIT)/junit-e2e.xml $(ARGS) || { status=$$?; \
+		case $$status in 124|137) echo "e2e-vm: ended after $(VM_LIMIT) s, its limit (VM_LIMIT=1800 sets another);" \
+		"what is left goes by: $(VENV)/bin/thwlab --provider vagrant:libvirt down" >&2;; esac; exit $$status; }
+
+# Decides and says why; only what was left out for good reasons is no failure.
+vm-part: setup
+	@"$(VENV)/bin/python" -m lab.doctor.vmpart; status=$$?; \
+	if [ $$status = 0 ]; then $(MAKE) --no-print-directory e2e-vm; else [ $$status = 3 ]; fi
+
 # Without CI=true a host that can run no lab is told so in one line, and that is no failure.
 # The host's packages come before the unit tests, some of which are tried with them.
+# With VM=yes the caches are looked at before anything fills them, and the VMs come last.
 test: lint
-	@if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; \
+	@$(if $(filter yes,$(VM)),export THWLAB_WARMTH="$$("$(VENV)/bin/python" -m lab.doctor.vmpart --caches)";) \
+	if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; \
 	then $(MAKE) --no-print-directory host unit e2e; \
-	else $(MAKE) --no-print-directory unit; fi
+	else $(MAKE) --no-print-directory unit; fi \
+	$(if $(filter yes,$(VM)),&& $(MAKE) --no-print-directory vm-part)
 
 unit: setup
 	$(PYTEST) tests/unit -n 2 $(JUNIT)/junit-unit.xml

@@ -1,17 +1,20 @@
 """The stage graph: what needs what, run in parallel, asked for by name."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from lab.background import start
+from lab.carrying import Cargo, Load
+from lab.components.base import Component, cargo_of
 from lab.errors import ClusterError, LabError, WaitExpired
 from lab.laboratory import Laboratory
 from lab.rights import same_lab
 from lab.signatures import recognised
-from lab.topology import Role, Topology
+from lab.topology import Node, Role, Topology
 from lab.wait import NotYet, at_most, stretch
 
 RECHECK_SECONDS = 30.0
@@ -25,6 +28,8 @@ class Stage:
 
     One that `serves` roles is for the machines that others ask for; only alone does it ask for those.
     On slow machines it comes after those in `after` too, as far as they are asked for: they are more urgent.
+    On others it comes after those in `fast_after`, likewise; whether these went well is not its affair.
+    The files of those in `carries` go to a machine with the first files that anybody brings it.
     """
 
     name: str
@@ -33,7 +38,9 @@ class Stage:
     needs: tuple[str, ...] = ()
     roles: frozenset[Role] = frozenset()
     after: tuple[str, ...] = ()
+    fast_after: tuple[str, ...] = field(default=(), kw_only=True)
     serves: frozenset[Role] = frozenset()
+    carries: tuple[type[Component], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +117,31 @@ class Bringup:
         wanted = ancestors(self.stages, names)
         if all(name in self.outcomes for name in wanted):
             return
+        # Those that were only off have been measured; new ones are while they are created.
+        stretch(self.lab.provider.slowness)
         self._create_machines(wanted)
         stretch(self.lab.provider.slowness)
-        self._run([stage for stage in self.stages.values() if stage.name in wanted])
+        todo = [s for s in self.stages.values() if s.name in wanted and s.name not in self.outcomes]
+        with self._loaded([kind for stage in todo for kind in stage.carries]):
+            self._run(todo)
         self.lab.state.prove(self.lab.topology.digest(), self._true())
+
+    @contextmanager
+    def _loaded(self, kinds: Sequence[type[Component]]) -> Iterator[None]:
+        """Have each machine's files carried together, for this attempt: later they may have changed."""
+
+        def pack(node: Node) -> Cargo:
+            components = [kind(self.lab.topology, self.lab.provider.platform) for kind in kinds]
+            return cargo_of(components, node, self.lab.credentials)
+
+        machines = [*self.lab.machines.values()] if kinds else []
+        for machine in machines:
+            machine.load = Load(machine, partial(pack, machine.node))
+        try:
+            yield
+        finally:
+            for machine in machines:
+                machine.load = None
 
     def _true(self) -> set[str]:
         return {name for name, outcome in self.outcomes.items() if name in self.stages and not outcome.error}
@@ -158,8 +186,8 @@ class Bringup:
                 del self.outcomes[stage.name]
 
     def _run(self, todo: Sequence[Stage]) -> None:
-        waiting = [stage for stage in todo if stage.name not in self.outcomes]
-        names = {stage.name for stage in waiting} if self.lab.provider.is_slow else set[str]()
+        waiting = list(todo)
+        names = {stage.name for stage in waiting}
         running: dict[Future[Outcome], Stage] = {}
         while waiting or running:
             for stage in [s for s in waiting if self._is_ready(s, names)]:
@@ -170,8 +198,9 @@ class Bringup:
                 del running[future]
                 self._finish(future.result())
 
-    def _is_ready(self, stage: Stage, urgent: Collection[str]) -> bool:
-        before = (*stage.needs, *(name for name in stage.after if name in urgent))
+    def _is_ready(self, stage: Stage, asked: Collection[str]) -> bool:
+        more = stage.after if self.lab.provider.is_slow else stage.fast_after
+        before = (*stage.needs, *(name for name in more if name in asked))
         return all(name in self.outcomes for name in before)
 
     def _attempt(self, stage: Stage) -> Outcome:

@@ -23,6 +23,14 @@ def trusting(ca: bytes, pair: Pair | None = None) -> ssl.SSLContext:
     return context
 
 
+def trusting_anybody() -> ssl.SSLContext:
+    """A client's context that takes every certificate, for servers that sign for themselves."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def client(base_url: str, context: ssl.SSLContext, *, timeout: float = 10) -> httpx2.Client:
     """A client that knows no proxy, whatever the environment says.
 

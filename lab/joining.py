@@ -1,17 +1,17 @@
 """Kubelets on their way into the cluster: their requests approved, until each serves with its certificate."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from lab.addons import serving_csrs
+from lab.components.outside import Endpoint
 from lab.errors import LabError, WaitExpired
 from lab.kubeapi import KubeApi, Refused
 from lab.laboratory import Laboratory
 from lab.machine import Machine, on_each
-from lab.pki import CA_FILES
-from lab.topology import Profile, Role
+from lab.topology import Profile, Role, Topology
 from lab.wait import NotYet, wait_until
 
 CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
@@ -42,25 +42,29 @@ def kubelets_last_words(lab: Laboratory) -> Iterator[None]:
 
 
 def _check_joined(lab: Laboratory) -> None:
-    """Approve what may be approved; ask those kubelets that by the API have all they need."""
-    kept_back = approve(lab)
-    lacking = [f"{name} {what}" for name, what in _lacks(lab).items() if what]
+    """Approve what may be approved; ask those kubelets that by the API have all they need.
+
+    All of it from two lists, for a slow apiserver has better to do; what is approved now is signed by the
+    next time.
+    """
+    api = _master(lab)
+    requests = api.items(CSRS)
+    kept_back = approve(lab.topology, api, requests)
+    registered = {node["metadata"]["name"] for node in api.items(NODES)}
+    lacking = [f"{name} {what}" for name, what in _lacks(lab.topology, requests, registered).items() if what]
     if lacking:
         raise NotYet("; ".join(lacking) + kept_back)
     try:
-        verify = lab.topology.profile is Profile.HARDENED  # the guide's own kubelets sign for themselves
-        on_each(lab.of(Role.WORKER), partial(_check_serving, verify))
+        on_each(lab.of(Role.WORKER), partial(_check_serving, lab))
     except NotYet as seen:
         raise NotYet(f"{seen}{kept_back}") from seen
 
 
-def _lacks(lab: Laboratory) -> dict[str, str]:
+def _lacks(topology: Topology, requests: Objects, registered: Collection[str]) -> dict[str, str]:
     """What each worker waits for by what the API tells: to ask the kubelets themselves costs far more."""
-    api = _master(lab)
-    requests, registered = api.items(CSRS), {node["metadata"]["name"] for node in api.items(NODES)}
     return {
         worker.name: lack(serving_csrs.of_node(requests, worker.name), registered=worker.name in registered)
-        for worker in lab.topology.of(Role.WORKER)
+        for worker in topology.of(Role.WORKER)
     }
 
 
@@ -76,12 +80,12 @@ def lack(requests: Objects, *, registered: bool) -> str:
     return ""
 
 
-def approve(lab: Laboratory) -> str:
+def approve(topology: Topology, api: KubeApi, requests: Objects) -> str:
     """Approve every serving request that is as planned; what is kept back, and why, as text."""
-    api, kept = _master(lab), []
-    for request in filter(serving_csrs.pending, api.items(CSRS)):
+    kept = []
+    for request in filter(serving_csrs.pending, requests):
         name = request["metadata"]["name"]
-        if reason := serving_csrs.approvable(request, lab.topology):
+        if reason := serving_csrs.approvable(request, topology):
             kept.append(
                 f"; CSR {name} ({request['spec']['signerName']}) is kept pending: {reason}; "
                 f"`kubectl certificate approve {name}` would approve it"
@@ -104,14 +108,15 @@ def _decide(api: KubeApi, request: Mapping[str, Any]) -> None:
             raise
 
 
-def _check_serving(verify: bool, machine: Machine) -> None:
-    """A handshake with the kubelet by its address."""
-    url = f"https://{machine.node.address}:{KUBELET_PORT}/healthz"
-    trust = ("--cacert", CA_FILES["kubernetes"]) if verify else ("--insecure",)
-    argv = ("curl", "--noproxy", "*", "-sS", "-m", "5", "-o", "/dev/null", *trust, url)
-    seen = machine.run(*argv, timeout=15)
-    if not seen.ok:
-        raise NotYet(f"{machine.name}: {seen.stderr.strip()}")
+def _check_serving(lab: Laboratory, machine: Machine) -> None:
+    """A handshake with the kubelet for its own address; whom it lets in is not the question."""
+    hardened = lab.topology.profile is Profile.HARDENED  # the guide's own kubelets sign for themselves
+    endpoint = Endpoint(KUBELET_PORT, "/healthz", "kubernetes" if hardened else None, status=None)
+    try:
+        with lab.outside.asking(machine.node, endpoint) as question:
+            question()
+    except NotYet as seen:
+        raise NotYet(f"{machine.name}: {seen}") from seen
 
 
 def _last_line(machine: Machine) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from lab.components.outside import Outside
 from lab.errors import LabError
 from lab.kubeapi import KubeApi
 from lab.machine import Machine
@@ -30,6 +31,11 @@ class Laboratory:
     def credentials(self) -> Credentials:
         """Everything secret of this lab; made at the first question, kept in the state folder."""
         return load_or_create(self.topology, self.state.path / "pki")
+
+    @cached_property
+    def outside(self) -> Outside:
+        """How this host asks components itself, for set-up and not for measuring."""
+        return Outside(self.provider.reach, self.credentials)
 
     def of(self, role: Role) -> list[Machine]:
         """The live machines of a role, in the order of the plan."""

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lab.background import start
 from lab.errors import CommandFailed, CommandTimedOut, LabError
 from lab.topology import Node
 from lab.wait import NotYet, stretched
+
+if TYPE_CHECKING:
+    from lab.carrying import Load
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Machine")
@@ -92,6 +95,7 @@ class Machine(ABC):
         self.node = node
         self.name = node.name
         self.touched: dict[str, set[str]] = {}  # files changed here, and who has been told of it since
+        self.load: Load | None = None  # what it is about to need, while a bring-up is at work
 
     @abstractmethod
     def run(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> Result:
@@ -135,11 +139,22 @@ class Machine(ABC):
 
         One stream for all of them; each is written beside its place and renamed over it.
         """
-        if not files:
-            return frozenset()
-        result = self.run("python3", "-c", _RECEIVER, stdin=_stream(files), timeout=timeout)
-        self._insist(result, f"python3 -c (receive {len(files)} files)", timeout)
-        return frozenset(result.stdout.split("\0")[:-1])
+        return self.carry(files, timeout=timeout)[0]
+
+    def carry(
+        self, files: Sequence[File], lacking: Sequence[File] = (), *, timeout: float = 60
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """`apply`, and in the same stream those in ``lacking`` where nothing stands yet.
+
+        The paths that were written, and those where something else stands and was left.
+        """
+        if not files and not lacking:
+            return frozenset(), frozenset()
+        result = self.run("python3", "-c", _RECEIVER, stdin=_stream(files, lacking), timeout=timeout)
+        self._insist(result, f"python3 -c (receive {len(files) + len(lacking)} files)", timeout)
+        told = result.stdout.split("\0")[:-1]
+        written, left = ({each[1:] for each in told if each[0] == word} for word in "+-")
+        return frozenset(written), frozenset(left)
 
     def _insist(self, result: Result, command: str, timeout: float) -> None:
         if result.timed_out:
@@ -169,12 +184,14 @@ def patience(timeout: float) -> float:
     return max(timeout, min(LONGEST, stretched(timeout)))
 
 
-def _stream(files: Sequence[File]) -> bytes:
-    for file in files:
+def _stream(files: Sequence[File], lacking: Sequence[File]) -> bytes:
+    every = [*files, *lacking]
+    for file in every:
         if "\n" in file.path or not file.path.startswith("/"):
             raise LabError(f"{file.path!r}: a file's path is absolute and has no line break")
-    head = b"".join(f"{f.mode:o} {len(f.content)} {f.path}\n".encode() for f in files)
-    return head + b"\n" + b"".join(f.content for f in files)
+    words = [*("any" for _ in files), *("none" for _ in lacking)]  # what may stand there
+    lines = (f"{word} {f.mode:o} {len(f.content)} {f.path}\n" for word, f in zip(words, every, strict=True))
+    return "".join(lines).encode() + b"\n" + b"".join(f.content for f in every)
 
 
 # Runs on the machine with Debian's python3-minimal, which has neither json nor tarfile.  Paths stay
@@ -186,9 +203,9 @@ plan = []
 for line in iter(inp.readline, b"\\n"):
     if not line.endswith(b"\\n"):
         sys.exit("stream ended inside its list")
-    mode, size, path = line[:-1].split(b" ", 2)
-    plan.append((int(mode, 8), int(size), path))
-for mode, size, path in plan:
+    may, mode, size, path = line[:-1].split(b" ", 3)
+    plan.append((may, int(mode, 8), int(size), path))
+for may, mode, size, path in plan:
     new = inp.read(size)
     if len(new) != size:
         sys.exit("stream ended inside " + ascii(path))
@@ -200,6 +217,9 @@ for mode, size, path in plan:
             continue
     except (FileNotFoundError, NotADirectoryError):
         pass
+    if may == b"none" and os.path.lexists(path):
+        sys.stdout.buffer.write(b"-" + path + b"\\0")
+        continue
     os.makedirs(os.path.dirname(path), exist_ok=True)
     part = path + b".thwlab-%d" % os.getpid()
     try:
@@ -211,5 +231,5 @@ for mode, size, path in plan:
         f.write(new)
     os.chmod(part, mode)
     os.replace(part, path)
-    sys.stdout.buffer.write(path + b"\\0")
+    sys.stdout.buffer.write(b"+" + path + b"\\0")
 """

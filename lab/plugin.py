@@ -32,8 +32,8 @@ STAGES = {
     "lab_control_plane": ("control-plane", "every-master", "access", "admin"),
     "lab_workers": ("nodes", "admin", "every-master"),
     "lab_network": ("network", "proxy", "admin", "every-master"),
-    "lab_dns": ("dns", "admin", "every-master"),
-    "lab": ("dns", "admin", "every-master"),
+    "lab_dns": ("dns", "nodes", "admin", "every-master"),
+    "lab": ("dns", "nodes", "admin", "every-master"),
 }
 
 

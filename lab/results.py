@@ -16,6 +16,7 @@ from lab.summary import Row, proven, stage_table
 TOTALS = ("tests", "failures", "errors", "skipped")
 SHOWN = ("lab.provider", "lab.kubernetes", "lab.profile")  # what tells one run of a matrix from another
 BAD = ("failure", "error")
+LEFT_OUT = "not-run.txt"  # what `make test` left out of this run, and why
 WIDTH, MOST = 300, 50  # of a failure's text in letters, and of failures
 
 
@@ -51,6 +52,7 @@ class Results:
     parts: tuple[Row, ...]
     limits: tuple[str, ...]  # what was said of limits that were not judged
     suites: tuple[Suite, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def results_of(folder: Path) -> Results:
@@ -59,9 +61,11 @@ def results_of(folder: Path) -> Results:
     records = [record for path in sorted(folder.glob("records*.jsonl")) for record in read(path)]
     end = _end(read(folder / "records.jsonl")) if (folder / "records.jsonl").exists() else None
     name, begun = folder.resolve().name, bool(records)
+    left = tuple((folder / LEFT_OUT).read_text().splitlines()) if (folder / LEFT_OUT).exists() else ()
     if end is None:
-        return Results(name, begun, False, tuple(_so_far(records)), (), (), suites)
-    return Results(name, begun, True, _rows(end["stages"]), _rows(end["parts"]), tuple(end["limits"]), suites)
+        return Results(name, begun, False, tuple(_so_far(records)), (), (), suites, left)
+    stages, parts = _rows(end["stages"]), _rows(end["parts"])
+    return Results(name, begun, True, stages, parts, tuple(end["limits"]), suites, left)
 
 
 def _end(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -146,6 +150,7 @@ def _remarks(seen: Results) -> list[str]:
     """What a reader must not overlook."""
     more = sum(len(suite.failures) for suite in seen.suites) - MOST
     remarks = [f"{more} more are red; they are in the JUnit files"] if more > 0 else []
+    remarks += seen.left_out
     if seen.begun and not seen.ended:
         remarks.append("the run goes on, or was ended before it could say what was proven")
     if not seen.begun and not seen.suites:

@@ -27,7 +27,12 @@ OF_VAGRANTFILE = (
 )
 FOLDERS = (STATE, CACHE)
 BOX = ("THWLAB_BOX", "THWLAB_BOX_VERSION", "THWLAB_BOX_URL", "THWLAB_BOX_SHA256")
-INHERITED = ("THWLAB_TURNS", "THWLAB_COMMAND")  # written by us for what we start
+INHERITED = (  # written by us, or our Makefile, for what we start
+    "THWLAB_TURNS",
+    "THWLAB_COMMAND",
+    "THWLAB_BEGAN",
+    "THWLAB_WARMTH",
+)
 LIKENESS = 0.65  # who names a variable of their own THWLAB_… is left alone, unless it is nearly one of these
 RUN = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 LATEST = "latest"  # the link beside the runs' folders

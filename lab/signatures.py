@@ -49,7 +49,8 @@ KNOWN = (
         "writes the lab's own anew",
     ),
     Signature(
-        r"certificate is valid for .*, not |no alternative certificate subject name matches",
+        r"certificate is valid for .*, not |no alternative certificate subject name matches"
+        r"|certificate is not valid for '",
         "a server is called by a name or address that is not in its certificate",
         "openssl x509 -noout -ext subjectAltName -in FILE; call it by one of these, or issue it anew",
     ),

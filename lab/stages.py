@@ -11,8 +11,8 @@ from lab.artifacts.prepare import supplies_of
 from lab.bringup import Stage
 from lab.components.admin import Admin
 from lab.components.apiserver import ApiServer
-from lab.components.base import Component, await_all, install, place_all
-from lab.components.catalogue import balancer, pod_network
+from lab.components.base import Component, await_all, install, last_words, place_all
+from lab.components.catalogue import BALANCERS, balancer, pod_network
 from lab.components.containerd import Containerd
 from lab.components.controller_manager import ControllerManager
 from lab.components.etcd import Etcd
@@ -20,6 +20,7 @@ from lab.components.kube_proxy import KubeProxy
 from lab.components.kubelet import Kubelet
 from lab.components.node_prep import Hosts, NodePrep
 from lab.components.scheduler import Scheduler
+from lab.errors import WaitExpired
 from lab.furnishing.furnish import furnish
 from lab.joining import NODES, await_joined, kubelets_last_words
 from lab.kubeapi import Refused
@@ -31,6 +32,8 @@ from lab.wait import NotYet, wait_until
 Act = Callable[[Laboratory], Sequence[str] | None]
 PROGRAMS = "programs"
 FIRST = (PROGRAMS,)
+# What is needed much later, and would only take the processors from etcd where machines are slow.
+AFTER_ETCD = ("etcd",)
 ETCD = frozenset({Role.ETCD})
 BALANCER = frozenset({Role.LOAD_BALANCER})
 MASTERS = frozenset({Role.CONTROL_PLANE})
@@ -42,21 +45,46 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 def stages_for(topology: Topology) -> list[Stage]:
     """The stages this plan needs, in an order in which each stands after those it needs."""
+    addons = tuple(_name_of(addon.name) for addon in chosen(topology))
     every = [
         Stage(
             PROGRAMS, "each machine has the programs of its roles", _bring_programs, serves=frozenset(Role)
         ),
-        Stage("hosts", "each machine knows the others by name", _install(Hosts), FIRST, frozenset(Role)),
-        Stage("etcd", "every member commits", _install(Etcd), FIRST, ETCD),
-        Stage("load-balancer", "the balancer accepts", _install_balancer, FIRST, BALANCER),
-        Stage("masters", "apiservers are started", _start_masters, FIRST, MASTERS),
+        Stage(
+            "hosts",
+            "each machine knows the others by name",
+            _install(Hosts),
+            FIRST,
+            frozenset(Role),
+            AFTER_ETCD,
+            carries=(Hosts,),
+        ),
+        Stage("etcd", "every member commits", _install(Etcd), FIRST, ETCD, carries=(Etcd,)),
+        Stage(
+            "load-balancer",
+            "the balancer accepts",
+            _install_balancer,
+            FIRST,
+            BALANCER,
+            AFTER_ETCD,
+            carries=(BALANCERS[topology.load_balancer],),
+        ),
+        Stage("masters", "apiservers are started", _start_masters, FIRST, MASTERS, carries=(ApiServer,)),
         Stage("apiserver", "they say readyz", _await_masters, ("etcd", "masters"), MASTERS),
         Stage("access", "the first kubelet may come", _apply_access, ("apiserver",), MASTERS),
+        Stage(
+            "controllers",
+            "controllers and schedulers are started",
+            _start_controllers,
+            ("apiserver",),
+            MASTERS,
+            carries=CONTROLLERS,
+        ),
         Stage(
             "control-plane",
             "controllers and schedulers answer and have leaders, and the API answers at its address",
             _control_plane,
-            ("apiserver", "load-balancer"),
+            ("controllers", "load-balancer"),
             MASTERS,
         ),
         Stage(
@@ -65,42 +93,63 @@ def stages_for(topology: Topology) -> list[Stage]:
             _late_masters,
             ("control-plane",),
             MASTERS,
-            after=tuple(_name_of(addon.name) for addon in chosen(topology)),
+            after=("nodes", *addons),
         ),
         Stage(
-            "admin", "kubectl works on the admin machine", _install(Admin), ("hosts", "control-plane"), ADMINS
+            "admin",
+            "kubectl works on the admin machine",
+            _install(Admin),
+            ("hosts", "control-plane"),
+            ADMINS,
+            after=addons,
+            carries=(Admin,),
         ),
-        Stage("runtime", "workers can run containers", _install(NodePrep, Containerd), FIRST, WORKERS),
+        Stage(
+            "runtime",
+            "workers can run containers",
+            _install(NodePrep, Containerd),
+            FIRST,
+            WORKERS,
+            AFTER_ETCD,
+            carries=(NodePrep, Containerd),
+        ),
         Stage(
             "kubelet",
             "kubelets ask to join",
             _start_kubelets,
-            ("runtime", "access", "control-plane"),
+            ("runtime", "access", "controllers", "load-balancer"),
             WORKERS,
+            # One that asks before somebody signs asks again later and later, every 7 s in the end.  Where
+            # machines are slow it takes longer than that to ask at all.
+            fast_after=("control-plane",),
+            carries=(Kubelet, KubeProxy),
         ),
         Stage(
             "nodes",
             "kubelets joined by their token and serve with certificates of the cluster's CA",
             _join,
-            ("kubelet",),
+            ("control-plane", "kubelet"),
             WORKERS,
         ),
         Stage(
             "network",
             "every node is Ready and knows the way to every pod",
             _pod_network,
-            ("hosts", "kubelet"),
+            ("control-plane", "hosts", "kubelet"),
             WORKERS,
         ),
-        Stage("proxy", "Services are translated on every worker", _proxies, ("network",), WORKERS),
+        Stage("proxy", "Services are translated on every worker", _await(KubeProxy), ("network",), WORKERS),
         *(_addon_stage(addon.name) for addon in chosen(topology)),
     ]
     return [_without(stage, topology) for stage in every if _has_machines(stage, topology)]
 
 
 def _addon_stage(addon: str) -> Stage:
-    act = partial(_addon, addon)
-    return Stage(_name_of(addon), f"{addon} serves", act, ("nodes", "network", "proxy"))
+    """Not before the proxies: a pod that asks for the API meanwhile is not answered, and asks again late.
+
+    The certificates that `nodes` is about are for those who ask kubelets, which no pod does.
+    """
+    return Stage(_name_of(addon), f"{addon} serves", partial(_addon, addon), ("network", "proxy"))
 
 
 def _name_of(addon: str) -> str:
@@ -135,24 +184,18 @@ def _install(*kinds: type[Component]) -> Act:
 
 
 def _start_kubelets(lab: Laboratory) -> list[str]:
-    """And what translates Services beside them; where machines are slow that comes once nodes are Ready.
+    """And what translates Services beside them, which where machines are slow comes with the pods' network.
 
-    There it would take the processors from the controllers that have the kubelets' requests to sign.
+    There it would take the processors from the kubelets, and from the controllers that are to sign for them.
     """
     kinds = (Kubelet,) if lab.provider.is_slow else (Kubelet, KubeProxy)
     return _place_these(_components(kinds, lab), lab)
 
 
-def _proxies(lab: Laboratory) -> list[str]:
-    changed = _place_these(_components((KubeProxy,), lab), lab) if lab.provider.is_slow else []
-    _await(KubeProxy)(lab)
-    return changed
-
-
 def _await(*kinds: type[Component]) -> Act:
     def act(lab: Laboratory) -> None:
         components = _components(kinds, lab)
-        await_all(components, _there(lab, components))
+        await_all(components, _there(lab, components), lab.outside)
 
     return act
 
@@ -171,7 +214,7 @@ def _late_masters(lab: Laboratory) -> list[str]:
     early = _early(lab)
     components = _components((ApiServer, *CONTROLLERS), lab)
     late = [machine for machine in _there(lab, components) if machine not in early]
-    return install(components, late, lab.credentials)
+    return install(components, late, lab.credentials, lab.outside)
 
 
 def _start_masters(lab: Laboratory) -> list[str]:
@@ -179,11 +222,11 @@ def _start_masters(lab: Laboratory) -> list[str]:
 
 
 def _await_masters(lab: Laboratory) -> None:
-    await_all(_components((ApiServer,), lab), _early(lab))
+    await_all(_components((ApiServer,), lab), _early(lab), lab.outside)
 
 
 def _install_these(components: Sequence[Component], lab: Laboratory) -> list[str]:
-    return install(components, _there(lab, components), lab.credentials)
+    return install(components, _there(lab, components), lab.credentials, lab.outside)
 
 
 def _place_these(components: Sequence[Component], lab: Laboratory) -> list[str]:
@@ -209,15 +252,25 @@ def _apply_access(lab: Laboratory) -> list[str]:
     return [each for addon in access(lab.topology) for each in apply(addon, api, lab.credentials)]
 
 
-def _control_plane(lab: Laboratory) -> list[str]:
-    """Controllers after the API has its roles, for without them they end at once; then their leaders.
+def _start_controllers(lab: Laboratory) -> list[str]:
+    """After the API has its roles, for without them they end at once."""
+    return place_all(_components(CONTROLLERS, lab), _early(lab), lab.credentials)
 
-    A kubelet that asks before somebody signs would ask again later and later.
-    """
-    changed = install(_components(CONTROLLERS, lab), _early(lab), lab.credentials)
+
+def _control_plane(lab: Laboratory) -> None:
+    """Who leads is asked first, for the API tells it from here; each controller is asked on its machine."""
     wait_until("the API to answer at its address", lambda: _check_api(lab), timeout=60)
-    wait_until("controllers and schedulers to have leaders", lambda: _check_leaders(lab), timeout=60)
-    return changed
+    _await_leaders(lab)
+    await_all(_components(CONTROLLERS, lab), _early(lab), lab.outside)
+
+
+def _await_leaders(lab: Laboratory) -> None:
+    """Raises `WaitExpired` with who leads instead, and what the controllers say of themselves."""
+    try:
+        wait_until("controllers and schedulers to have leaders", lambda: _check_leaders(lab), timeout=60)
+    except WaitExpired as error:
+        words = last_words(_components(CONTROLLERS, lab), _early(lab))
+        raise WaitExpired(error.what, error.seconds, "; ".join([error.last, *words])) from error
 
 
 def _check_api(lab: Laboratory) -> None:
@@ -257,8 +310,11 @@ def _join(lab: Laboratory) -> None:
 
 
 def _pod_network(lab: Laboratory) -> list[str]:
+    """Where machines are slow kube-proxy comes along: files and units of one machine in one go."""
     cidrs = wait_until("every node to get its pod range", lambda: _pod_cidrs(lab), timeout=60)
-    changed = _install_these(pod_network(lab.topology, lab.provider.platform, cidrs), lab)
+    network = pod_network(lab.topology, lab.provider.platform, cidrs)
+    changed = _place_these([*network, *_components((KubeProxy,) if lab.provider.is_slow else (), lab)], lab)
+    await_all(network, _there(lab, network), lab.outside)
     with kubelets_last_words(lab):
         wait_until("every node to be Ready", lambda: _check_ready(lab), timeout=90)
     return changed

@@ -138,7 +138,7 @@ def render(seen: LabStatus, flags: str = "") -> list[str]:
 def _cures(seen: LabStatus) -> Iterator[tuple[str, str]]:
     if all(machine.state == "not created" for machine in seen.machines):
         yield "no machine was created yet", "creates them"
-    for state, cure in (("stopped", "boots"), ("paused", "resumes")):
+    for state, cure in (("stopped", "boots"), ("saved", "resumes"), ("paused", "resumes")):
         names = [machine.name for machine in seen.machines if machine.state == state]
         if names:
             yield f"{', '.join(names)} {state}", f"{cure} {'them' if len(names) > 1 else 'it'}"

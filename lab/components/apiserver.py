@@ -3,6 +3,7 @@
 from lab.components.base import Component
 from lab.components.control_plane import conf_of, program, variable_of
 from lab.components.etcd import CLIENT_PORT, client_url
+from lab.components.outside import Endpoint
 from lab.components.readiness import CURL
 from lab.components.rendering import (
     CFG,
@@ -79,6 +80,10 @@ class ApiServer(Component):
         """/readyz on the node's own address says 200; else the checks that fail are told."""
         where = f"https://{node.address}:{self.topology.networks.api_port}/readyz?verbose"
         return _READYZ.format(curl=CURL, ca=CA_FILES["kubernetes"], url=where)
+
+    def endpoint(self, node: Node) -> Endpoint:
+        """The same /readyz, which anybody may ask for."""
+        return Endpoint(self.topology.networks.api_port, "/readyz?verbose", "kubernetes")
 
     def flags(self, node: Node) -> dict[str, str]:
         """Its command line."""

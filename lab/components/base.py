@@ -1,16 +1,22 @@
 """What every component is, and the one way to install it."""
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
-from lab.components.readiness import ask
-from lab.errors import WaitExpired
+from lab.carrying import Cargo
+from lab.components.outside import Endpoint, Outside
+from lab.components.readiness import UnitFailed, Watch, ask
+from lab.errors import LabError, WaitExpired
 from lab.machine import File, Machine, Platform, on_each
 from lab.pki import Credentials
 from lab.topology import Node, Profile, Topology
 from lab.wait import NotYet, shortened, wait_until
 
 LINGER = 3.0  # seconds
+OFTEN = 0.1  # seconds between two questions that take no machine's time but for the answer
 
 
 class Component(ABC):
@@ -47,6 +53,10 @@ class Component(ABC):
     def probe(self, node: Node) -> str:
         """The shell command that ends with status 0 on the node if the component itself answers.  Pure."""
 
+    def endpoint(self, node: Node) -> Endpoint | None:
+        """Where this host itself may ask the same, if it may.  Pure."""
+        return None
+
     def check_ready(self, machine: Machine, linger: float = 0, *, briefly: bool = False) -> None:
         """Return if the component answers on this machine, raise `NotYet` if it may still.
 
@@ -64,9 +74,7 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
     """
     here = _on(components, machine)
     wanted = {c.name: c.files(machine.node, credentials) for c in here}
-    machine.touched |= {
-        path: set() for path in machine.apply([f for files in wanted.values() for f in files])
-    }
+    _bring(machine, [file for files in wanted.values() for file in files])
     paths = {name: _news(name, files, machine) for name, files in wanted.items()}
     jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in here if c.unit is not None]
     fresh = [c.unit for c in here if c.unit is not None and paths[c.name]]
@@ -76,6 +84,25 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
         for name, unit in ((c.name, c.unit) for c in here)
         if paths[name] or unit in idle
     ]
+
+
+def _bring(machine: Machine, files: Sequence[File]) -> None:
+    """By the machine's load where it has one: its first files bring all that are wanted of it."""
+    if machine.load:
+        machine.load.bring(files)
+    else:
+        machine.touched |= {path: set() for path in machine.apply(files)}
+
+
+def cargo_of(components: Sequence[Component], node: Node, credentials: Credentials) -> Cargo:
+    """What these components need on the node; what a unit reads is for `place` to replace.  Pure."""
+    found: dict[bool, dict[str, File]] = {True: {}, False: {}}
+    for component in components:
+        if node in component.nodes():
+            read = found[component.unit is not None]
+            read |= {file.path: file for file in component.files(node, credentials)}
+    lacking, freely = found[True], found[False]
+    return Cargo([file for path, file in freely.items() if path not in lacking], [*lacking.values()])
 
 
 def _news(component: str, files: Sequence[File], machine: Machine) -> set[str]:
@@ -96,14 +123,17 @@ def _verb(component: Component, changed: Collection[str]) -> str:
 
 
 def install(
-    components: Sequence[Component], machines: Sequence[Machine], credentials: Credentials
+    components: Sequence[Component],
+    machines: Sequence[Machine],
+    credentials: Credentials,
+    outside: Outside | None = None,
 ) -> list[str]:
     """Bring machines to what the components describe, each where the plan wants it; what was changed.
 
     Everywhere is started before anywhere is awaited: a member of a quorum is not ready alone.
     """
     changed = place_all(components, machines, credentials)
-    await_all(components, machines)
+    await_all(components, machines, outside)
     return changed
 
 
@@ -115,42 +145,79 @@ def place_all(
     return [f"{component} on {machine}" for machine, names in changed.items() for component in names]
 
 
-def await_all(components: Sequence[Component], machines: Sequence[Machine]) -> None:
+def await_all(
+    components: Sequence[Component], machines: Sequence[Machine], outside: Outside | None = None
+) -> None:
     """Wait until every component serves wherever the plan wants it."""
 
     def await_here(machine: Machine) -> None:
         for component in _on(components, machine):
-            await_ready(component, machine)
+            await_ready(component, machine, outside)
 
     on_each(machines, await_here)
+
+
+def last_words(components: Sequence[Component], machines: Sequence[Machine]) -> list[str]:
+    """What those that do not serve say of themselves, and where; or why they cannot be asked."""
+    asked = [(component, machine) for machine in machines for component in _on(components, machine)]
+    told = ((machine.name, _said(component, machine)) for component, machine in asked)
+    return [f"{name}: {words}" for name, words in told if words]
+
+
+def _said(component: Component, machine: Machine) -> str:
+    """Nothing if it serves."""
+    try:
+        component.check_ready(machine)
+    except (NotYet, LabError) as error:
+        return str(error)
+    return ""
 
 
 def _on(components: Sequence[Component], machine: Machine) -> list[Component]:
     return [component for component in components if machine.node in component.nodes()]
 
 
-def await_ready(component: Component, machine: Machine) -> None:
-    """Wait until the component serves on this machine; raises `WaitExpired` with what it said last."""
+def await_ready(component: Component, machine: Machine, outside: Outside | None = None) -> None:
+    """Wait until the component serves on this machine; raises `WaitExpired` with what it said last.
+
+    With ``outside`` this host asks itself where it can.  The wait ends early where the unit failed for good.
+    """
+    what, began = f"{component.name} on {machine.name}", time.monotonic()
     try:
-        wait_until(
-            f"{component.name} on {machine.name}",
-            lambda: component.check_ready(machine, shortened(LINGER), briefly=True),
-            timeout=component.patience,
-        )
-    except WaitExpired as error:
+        with _question(component, machine, outside) as (question, every):
+            watch = Watch(machine, component.unit, question)
+            wait_until(what, watch.check, timeout=component.patience, every=every)
+    except (WaitExpired, UnitFailed) as error:
         try:
             component.check_ready(machine)
         except NotYet as seen:
-            raise WaitExpired(error.what, error.seconds, str(seen)) from error
+            last = f"{error}; {seen}" if isinstance(error, UnitFailed) else str(seen)
+            raise WaitExpired(what, time.monotonic() - began, last) from error
+
+
+@contextmanager
+def _question(
+    component: Component, machine: Machine, outside: Outside | None
+) -> Iterator[tuple[Callable[[], None], float]]:
+    """What to ask until the answer is good, and how many seconds apart."""
+    endpoint = component.endpoint(machine.node)
+    if outside is None or endpoint is None:
+        yield partial(component.check_ready, machine, shortened(LINGER), briefly=True), 0.2
+        return
+    with outside.asking(machine.node, endpoint) as question:
+        yield question, OFTEN
 
 
 # $0: units whose files changed.  Each further argument is a verb and its unit.  Prints which did not run.
 # One that runs is not asked to start: each call takes 10 ms, and in a lab that is whole all are such.
+# One that does not may never have been enabled: whoever brought its files was killed before he came to it.
 _JOBS = """\
 [ -z "$0" ] || { systemctl enable --quiet --no-reload $0 && systemctl daemon-reload; } || exit
 for job; do
   case "$(systemctl is-active "${job#* }") ${job%% *}" in
-    inactive* | failed*) echo "${job#* }" ;;
+    inactive* | failed*)
+      echo "${job#* }"
+      case " $0 " in *" ${job#* } "*) ;; *) systemctl enable --quiet "${job#* }" || exit ;; esac ;;
     "active start") continue ;;
   esac
   systemctl "${job%% *}" --no-block "${job#* }" || exit

@@ -1,6 +1,7 @@
 """etcd: a member on every node of that role, each started with the same list of peers."""
 
 from lab.components.base import Component
+from lab.components.outside import Endpoint
 from lab.components.rendering import ETCD, RESTART, Service, ca_file, environment, pair_files
 from lab.machine import File, Platform
 from lab.pki import CA_FILES, Credentials, paths
@@ -47,6 +48,10 @@ class Etcd(Component):
         """A proposal of this member is committed, which takes a quorum."""
         own = client_url(node)
         return f"{etcdctl()} --endpoints={own} --command-timeout=10s endpoint health"
+
+    def endpoint(self, node: Node) -> Endpoint:
+        """The same, for /health reads through a quorum."""
+        return Endpoint(CLIENT_PORT, "/health", "etcd", shows="etcd-client")
 
     def _settings(self, node: Node) -> dict[str, str]:
         own, loopback = client_url(node), f"https://127.0.0.1:{CLIENT_PORT}"

@@ -1,5 +1,9 @@
 """Asking a component on its machine, in one round trip, with its unit's last words if it is not ready."""
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 from lab.machine import Machine
 from lab.wait import NotYet
 
@@ -7,6 +11,11 @@ SECONDS = (
     30  # for a probe in a guest that computes twenty times slower; probes have shorter limits of their own
 )
 CURL = "curl --noproxy '*' -sS -m 10"
+LOOK = 5.0  # seconds between two looks at a unit whose component does not answer yet
+
+
+class UnitFailed(Exception):
+    """Waiting is useless: the unit has failed, and systemd does not start it again."""
 
 
 def ask(machine: Machine, unit: str | None, probe: str, *, linger: float = 0, briefly: bool = False) -> None:
@@ -22,6 +31,36 @@ def ask(machine: Machine, unit: str | None, probe: str, *, linger: float = 0, br
         raise NotYet(f"{unit or machine.name}: no answer within {SECONDS + linger:.0f} s to `{probe}`")
     if not result.ok:
         raise NotYet(_one_line(result.stdout + result.stderr))
+
+
+@dataclass
+class Watch:
+    """A question that is put again and again; `UnitFailed` once nobody is left who could answer it.
+
+    The unit's state is asked for on the machine, so only now and then.
+    """
+
+    machine: Machine
+    unit: str | None
+    question: Callable[[], None]
+    _next: float = field(default_factory=lambda: time.monotonic() + LOOK)
+
+    def check(self) -> None:
+        """Return if the answer is good; `NotYet` if it may still be."""
+        try:
+            self.question()
+        except NotYet:
+            if self.unit and time.monotonic() >= self._next:
+                self._look(self.unit)
+                self._next = time.monotonic() + LOOK
+            raise
+
+    def _look(self, unit: str) -> None:
+        """One with a job is about to be started, whatever it was before."""
+        seen = self.machine.run("systemctl", "show", "-p", "ActiveState", "-p", "Job", unit, timeout=SECONDS)
+        told = dict(line.partition("=")[::2] for line in seen.stdout.splitlines())
+        if told.get("ActiveState") == "failed" and told.get("Job", "0") in ("", "0"):
+            raise UnitFailed(f"{unit} has failed, and nothing starts it again")
 
 
 def _one_line(text: str) -> str:

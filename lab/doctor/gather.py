@@ -48,7 +48,7 @@ def gather(
     codename, family = proc.os_release(_read(root / "etc/os-release"))
     word = settled(provider)
     vms = makes_vms(word)
-    cached = _image_is_cached(topology, codename, vms=vms)
+    cached = image_is_cached(topology, codename, vms=vms)
     daemon, closed = running_socket(), closed_socket()
     if vms:
         own = word == "vagrant:libvirt" and owns_libvirt(StateFolder(state_root() / topology.name))
@@ -170,7 +170,7 @@ def _programs(env: Mapping[str, str]) -> Iterator[str]:
     return (name for name in wanted if shutil.which(name, path=path))
 
 
-def _image_is_cached(topology: Topology, codename: str, *, vms: bool) -> bool:
+def image_is_cached(topology: Topology, codename: str, *, vms: bool) -> bool:
     """Whether a lab of this plan needs nothing built or fetched."""
     cache = Cache()
     also = ("flannel",) if topology.cni is Cni.FLANNEL else ()

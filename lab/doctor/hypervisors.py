@@ -1,35 +1,26 @@
 """Can this host run the plan as VMs of VirtualBox's or libvirt's?  The checks; pure.
 
-`vmhost` gathers what they judge.
+`vmhost` gathers what they judge.  What other VMs and networks are in the way is judged in
+`lab.providers.vagrant.obstacles`, by which `up` refuses too.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from lab.doctor.finding import Finding, Verdict, good
 from lab.furnishing.guest import KERNEL, SYSTEMD
+from lab.providers.vagrant import obstacles
 from lab.providers.vagrant.adapter import OLDEST
-from lab.providers.vagrant.hypervisor import STOPPED
+from lab.providers.vagrant.hypervisor import OFF
+from lab.providers.vagrant.obstacles import Around, Obstacle, Version
 from lab.providers.vagrant.plan import PREFIX
-from lab.topology import Topology, overlaps_nat
-
-Version: TypeAlias = tuple[int, ...]
+from lab.topology import Topology
 
 # The first Vagrant that knows a series of VirtualBox's, from Vagrant's CHANGELOG.md: GH-12947, 13513, 13709
 FIRST: Mapping[Version, Version] = {(7, 0): (2, 3, 2), (7, 1): (2, 4, 2), (7, 2): (2, 4, 9)}
-# VirtualBox' default, and since when it insists; Vagrant's providers/virtualbox/action/network.rb
-HOST_ONLY = IPv4Network("192.168.56.0/21")
-INSISTS: Version = (6, 1, 28)
-MACOS_DOES_NOT: Version = (7, 0, 0)
-NETWORKS_CONF = "/etc/vbox/networks.conf"
 # Since then it leaves the processor to KVM's own code: https://github.com/VirtualBox/virtualbox/issues/711
 ASKS_KVM: Version = (7, 2, 10)
 MODULES = ("vboxdrv", "vboxnetflt", "vboxnetadp")  # the VMs, and the host-only network
-OWN_INTERFACES = {"virtualbox": "vboxnet", "libvirt": "virbr"}
-MANAGEMENT = IPv4Network("192.168.121.0/24")  # vagrant-libvirt's own, for SSH
 # Boxes of the guide's time, and what they boot; the stage `programs` refuses any such machine by itself.
 TOO_OLD: Mapping[str, str] = {
     "ubuntu/trusty64": "Ubuntu 14.04: kernel 3.13, upstart in systemd's place, cgroup v1",
@@ -43,16 +34,11 @@ CROWD = 4  # virtual processors for each of this host's before a lab becomes too
 
 
 @dataclass(frozen=True, slots=True)
-class VmHost:
+class VmHost(Around):
     """A host as far as VMs depend on it.  None means that this host does not tell."""
 
-    kind: str  # virtualbox or libvirt
-    private: bool = False  # of a libvirtd of the lab's own, in a network namespace
-    system: str = "Linux"
     vagrant: Version | None = None
-    virtualbox: Version | None = None
     plugins: frozenset[str] = frozenset()
-    networks_conf: str | None = None
     kvm: str = ""  # the module that is loaded
     kvm_holds: bool = False  # it has guests, or took the processor when it was loaded
     kvm_guests: bool = False
@@ -62,9 +48,6 @@ class VmHost:
     virtualisation: bool | None = None  # whether the processor offers it
     memory_mib: int | None = None
     cpus: int | None = None
-    vms: Mapping[str, str] = field(default_factory=dict)
-    labs: Mapping[str, IPv4Network] = field(default_factory=dict)
-    networks: tuple[tuple[str, IPv4Network], ...] = ()
     box: str = ""  # the one that the user names
 
 
@@ -128,17 +111,8 @@ def check_plugin(host: VmHost, _: Topology) -> Finding:
 
 def check_host_only(host: VmHost, topology: Topology) -> Finding:
     """VirtualBox makes a network for the lab only in the ranges that a file of root's allows."""
-    what, wanted = "host-only network", topology.networks.nodes
-    if host.kind != "virtualbox" or not _insists(host):
-        return good(what, f"{wanted} is allowed here")
-    allowed = allowed_ranges(host.networks_conf)
-    if any(wanted.subnet_of(each) for each in allowed):
-        return good(what, f"{wanted} is allowed")
-    # Once there is a file it is all that counts: the default goes into it too, for other labs.
-    line = f"* {wanted}" if host.networks_conf is not None else f"* {HOST_ONLY} {wanted}"
-    remedy = f"sudo mkdir -p /etc/vbox && echo '{line}' | sudo tee -a {NETWORKS_CONF}"
-    found = f"allowed: {', '.join(map(str, allowed)) or 'none'}"
-    return Finding(what, Verdict.MISSING, found, f"the line `{line}` in {NETWORKS_CONF}", remedy)
+    found = obstacles.of_host_only(host, topology)
+    return _told(found) or good("host-only network", f"{topology.networks.nodes} is allowed here")
 
 
 def check_modules(host: VmHost, _: Topology) -> Finding:
@@ -223,65 +197,31 @@ def check_cpus(host: VmHost, topology: Topology) -> Finding:
 
 def check_others(host: VmHost, topology: Topology) -> Finding:
     """Another lab's running VMs that have this plan's addresses, or its machines' names."""
-    what, wanted = "other labs' VMs", topology.networks.nodes
-    running = [name for name, state in host.vms.items() if state != STOPPED]
-    for lab, network in host.labs.items():
-        theirs = [name for name in running if name.startswith(f"{PREFIX}{lab}_")]
-        if lab != topology.name and theirs and network.overlaps(wanted):
-            found = f"lab {lab} runs {len(theirs)} VMs in {network}"
-            remedy = f"thwlab down --name {lab}, or another `network: cidr` in one of the plans"
-            return Finding(what, Verdict.MISSING, found, f"{wanted} free", remedy)
-    names = {node.name for node in topology.nodes}
-    alone = [name for name in running if _machine(name) in names and not name.startswith(PREFIX)]
-    if alone:
-        found = f"{', '.join(alone)} run, made by `vagrant up` alone or by somebody else"
-        remedy = "`vagrant destroy` where they were made, or another `network: cidr` in the plan"
-        return Finding(what, Verdict.MISSING, found, f"{wanted} free", remedy)
-    return good(what, "none in the way")
+    return _told(obstacles.of_others(host, topology)) or good("other labs' VMs", "none in the way")
 
 
 def check_nat(host: VmHost, topology: Topology) -> Finding:
     """The network that each VM has beside the lab's hides what lies in the same range."""
-    nets = topology.networks
-    named = {"nodes": nets.nodes, "pods": nets.pods, "services": nets.services}
-    clashes = overlaps_nat(topology) if host.kind == "virtualbox" else []
-    if host.kind == "libvirt":
-        clashes = [
-            f"{name} {net} overlaps {MANAGEMENT}, vagrant-libvirt's management network"
-            for name, net in named.items()
-            if net.overlaps(MANAGEMENT)
-        ]
-    if not clashes:
-        return good("NAT network", "overlaps nothing of the plan")
-    remedy = "another range in the plan's `network:`"
-    return Finding("NAT network", Verdict.MISSING, "; ".join(clashes), "ranges of their own", remedy)
+    return _told(obstacles.of_nat(host, topology)) or good("NAT network", "overlaps nothing of the plan")
 
 
 def check_subnet(host: VmHost, topology: Topology) -> Finding:
     """The lab's network is this host's too: no other interface may be in it."""
-    wanted = topology.networks.nodes
-    if host.private:
-        return good("subnet", f"{wanted} is in a network namespace of its own")
-    own = OWN_INTERFACES[host.kind]
-    foreign = [(name, net) for name, net in host.networks if not name.startswith(own)]
-    taken = [f"{net} of {name}" for name, net in foreign if net.overlaps(wanted)]
-    if not taken:
-        return good("subnet", f"{wanted} is free")
-    remedy = "another `network: cidr` in the plan"
-    return Finding("subnet", Verdict.MISSING, ", ".join(taken), f"{wanted} free", remedy)
+    where = "in a network namespace of its own" if host.private else "free"
+    found = obstacles.of_subnet(host, topology)
+    return _told(found) or good("subnet", f"{topology.networks.nodes} is {where}")
+
+
+def _told(found: Obstacle | None) -> Finding | None:
+    """As `up` refuses by it."""
+    if found is None:
+        return None
+    return Finding(found.what, Verdict.MISSING, found.found, found.needed, found.remedy)
 
 
 def diagnose(host: VmHost, topology: Topology) -> list[Finding]:
     """Every check's finding.  Pure."""
     return [check(host, topology) for check in CHECKS]
-
-
-def allowed_ranges(text: str | None) -> list[IPv4Network]:
-    """The IPv4 ranges of networks.conf; its lines begin with an asterisk, the rest are comments.  Pure."""
-    if text is None:
-        return [HOST_ONLY]
-    lines = [line.strip()[1:].split() for line in text.splitlines() if line.strip().startswith("*")]
-    return [IPv4Network(word, strict=False) for line in lines for word in line if _is_ipv4(word)]
 
 
 def best_for(vagrant: Version) -> str:
@@ -295,26 +235,10 @@ def dotted(version: Version) -> str:
     return ".".join(map(str, version))
 
 
-def _insists(host: VmHost) -> bool:
-    version = host.virtualbox or INSISTS
-    if host.system == "Darwin":
-        return INSISTS <= version < MACOS_DOES_NOT
-    return host.system == "Linux" and version >= INSISTS
-
-
-def _is_ipv4(word: str) -> bool:
-    return re.fullmatch(r"\d+\.\d+\.\d+\.\d+(/\d+)?", word) is not None
-
-
-def _machine(domain: str) -> str:
-    """The machine of a VM that `vagrant up` alone made: the plan's name, a dash, the machine's."""
-    return domain.partition("-")[2]
-
-
 def _runs(host: VmHost, topology: Topology) -> bool:
     """Whether the lab itself runs already, and has the memory."""
     ours = f"{PREFIX}{topology.name}_"
-    return any(name.startswith(ours) and state != STOPPED for name, state in host.vms.items())
+    return any(name.startswith(ours) and state not in OFF for name, state in host.vms.items())
 
 
 CHECKS: tuple[Check, ...] = (

@@ -1,26 +1,23 @@
 """Gather what VMs need to know of a host.  Reads files and asks programs; changes and starts nothing."""
 
-import json
 import os
 import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Network
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
 
 from lab.doctor import proc
-from lab.doctor.hypervisors import MODULES, NETWORKS_CONF, Version, VmHost
+from lab.doctor.hypervisors import MODULES, VmHost
 from lab.errors import LabError
-from lab.providers.subnets import networks_of_host
 from lab.providers.vagrant.hypervisor import RUNNING, Hypervisor
+from lab.providers.vagrant.obstacles import Version, answer_or, look, numbers, text_of
 from lab.providers.vagrant.plan import Box
 from lab.providers.vagrant.process import Call, carry_out
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.state import state_root
 
-T = TypeVar("T")
 ASK = 20.0
 KVM = ("kvm_intel", "kvm_amd")
 RUNNING_AT_LOAD = "module/kvm/parameters/enable_virt_at_load"  # Linux 6.12 and later
@@ -37,27 +34,21 @@ def gather(
     asked = hypervisor or (vbox if kind == "virtualbox" else Virsh())
     kvm = next((name for name in KVM if (root / "sys/module" / name).is_dir()), "")
     nothing: Mapping[str, str] = {}
-    vbox_vms = _or(vbox.states, nothing) if kind == "libvirt" else nothing
+    vbox_vms = answer_or(vbox.states, nothing) if kind == "libvirt" else nothing
+    around = look(asked, state_root(), private=private, root=root)
     return VmHost(
-        kind,
-        system=platform.system(),
+        **{each.name: getattr(around, each.name) for each in fields(around)},
         vagrant=version_of(["vagrant", "--version"]),
-        virtualbox=_or(lambda: numbers(vbox.version()), None) if kind == "virtualbox" else None,
         plugins=_plugins() if kind == "libvirt" else frozenset(),
-        networks_conf=_read(root / NETWORKS_CONF.lstrip("/")),
         kvm=kvm,
         kvm_holds=bool(kvm) and kvm_holds(root / "sys", kvm),
         kvm_guests=bool(kvm) and kvm_guests(root / "sys", kvm),
         kvm_at_load=kvm_at_load(root / "sys"),
         modules=modules(root / "sys") if platform.system() == "Linux" else None,
         vbox_runs=tuple(name for name, state in vbox_vms.items() if state == RUNNING),
-        virtualisation=virtualisation(_read(root / "proc/cpuinfo")),
-        memory_mib=proc.available_mib(_read(root / "proc/meminfo") or ""),
+        virtualisation=virtualisation(text_of(root / "proc/cpuinfo")),
+        memory_mib=proc.available_mib(text_of(root / "proc/meminfo") or ""),
         cpus=os.cpu_count(),
-        vms=_or(asked.states, nothing),
-        labs=labs(state_root()),
-        networks=() if private else tuple(networks_of_host().items()),
-        private=private,
         box=Box.chosen(os.environ).name,
     )
 
@@ -71,12 +62,6 @@ def version_of(argv: Sequence[str]) -> Version | None:
     return numbers(ended.out) if ended.status == 0 else None
 
 
-def numbers(text: str) -> Version | None:
-    """The first version in a text.  Pure."""
-    match = re.search(r"\d+\.\d+(\.\d+)?", text)
-    return tuple(map(int, match[0].split("."))) if match else None
-
-
 def kvm_holds(sys: Path, module: str) -> bool:
     """Whether KVM has the processor: it runs guests, or took it when it was loaded."""
     return bool(kvm_at_load(sys)) or kvm_guests(sys, module)
@@ -84,12 +69,12 @@ def kvm_holds(sys: Path, module: str) -> bool:
 
 def kvm_guests(sys: Path, module: str) -> bool:
     """Whether anybody uses KVM."""
-    return (_read(sys / "module" / module / "refcnt") or "0").strip() != "0"
+    return (text_of(sys / "module" / module / "refcnt") or "0").strip() != "0"
 
 
 def kvm_at_load(sys: Path) -> bool | None:
     """Whether KVM takes the processor when it is loaded; None of a kernel that has no such setting."""
-    said = _read(sys / RUNNING_AT_LOAD)
+    said = text_of(sys / RUNNING_AT_LOAD)
     return None if said is None else said.strip() in ("Y", "1")
 
 
@@ -104,17 +89,6 @@ def virtualisation(cpuinfo: str | None) -> bool | None:
     return bool(re.search(r"\b(vmx|svm)\b", flags[1])) if flags else None
 
 
-def labs(root: Path) -> dict[str, IPv4Network]:
-    """The network of each lab that was made of VMs."""
-    found = {}
-    for plan in sorted(root.glob("*/vagrant/plan.yaml")) if root.is_dir() else []:
-        try:
-            found[plan.parents[1].name] = IPv4Network(json.loads(plan.read_text())["network"]["cidr"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return found
-
-
 def _plugins() -> frozenset[str]:
     """Vagrant's, of this user."""
     try:
@@ -122,17 +96,3 @@ def _plugins() -> frozenset[str]:
     except LabError:
         return frozenset()
     return frozenset(re.findall(r",plugin-name,([\w.-]+)", ended.out))
-
-
-def _or(ask: Callable[[], T], otherwise: T) -> T:
-    try:
-        return ask()
-    except LabError:
-        return otherwise
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None

@@ -5,6 +5,9 @@ shape of real ones, taken from what people pasted:
   import -n            hashicorp/vagrant, test/unit/plugins/providers/virtualbox/driver/version_6_0_test.rb
   showvminfo           https://github.com/hashicorp/vagrant/issues/11174 and docker.machine/issues/2430
   list hostonlyifs     https://github.com/kubernetes/minikube/issues/12764, hostonlyif create too
+  list hostonlynets    hashicorp/vagrant, test/unit/plugins/providers/virtualbox/driver/version_7_0_test.rb;
+                       the empty line in the middle is VirtualBox' (VBoxManageList.cpp, listHostOnlyNetworks)
+  unknown subcommand   https://github.com/RIPE-NCC/bgp-security-lab/issues/9
   list systemproperties  https://github.com/hashicorp/vagrant/issues/12968
   startvm              https://github.com/NixOS/nixops/issues/176
   snapshot list        https://github.com/Node-Virtualization/node-virtualbox/issues/50; of none, status 1:
@@ -43,6 +46,17 @@ Status:          {status}
 VBoxNetworkName: HostInterfaceNetworking-{name}
 
 """  # noqa: W291
+NET = """\
+Name:            {name}
+GUID:            10000000-0000-0000-0000-000000000000
+
+State:           Enabled
+NetworkMask:     255.255.255.0
+LowerIP:         {lower}
+UpperIP:         {lower}
+VBoxNetworkName: hostonly-{name}
+
+"""
 BRIDGED = """\
 Name:            eth0
 GUID:            30687465-0000-4000-8000-0242ac110002
@@ -136,6 +150,9 @@ def vbox(facts: Facts, argv: list[str], _: Mapping[str, str]) -> str:
         return _list(facts, argv[1])
     if argv[0] == "hostonlyif":
         return _hostonlyif(facts, argv[1:])
+    if argv[:3] == ["hostonlynet", "remove", "--name"]:
+        del facts["nets"][argv[3]]
+        return ""
     if argv[0] == "import":
         return _import(facts, argv[1:])
     words = argv[2:] if argv[0] == "guestproperty" else argv[1:]
@@ -193,6 +210,10 @@ def _list(facts: Facts, what: str) -> str:
     if what == "hostonlyifs":
         there = facts.setdefault("networks", {"vboxnet0": "192.168.100.1"})
         return "".join(HOST_ONLY.format(name=n, address=a, status="Up") for n, a in there.items())
+    if what == "hostonlynets":
+        if "nets" not in facts:  # only macOS has them
+            raise Refusal('VBoxManage: error: Unknown subcommand "hostonlynets".')
+        return "".join(NET.format(name=n, lower=lower) for n, lower in facts["nets"].items())
     if what == "systemproperties":
         return f"API version:                     7_0\nDefault machine folder:          {_folder(facts)}\n"
     return BRIDGED if what == "bridgedifs" else ""

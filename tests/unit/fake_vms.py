@@ -147,8 +147,13 @@ def vagrant(facts: dict[str, Any], argv: list[str], env: Mapping[str, str]) -> s
             identity = dot / "machines" / name / provider / "id"
             identity.parent.mkdir(parents=True)
             identity.write_text(name)
+            if provider == "libvirt":
+                _make_beside(facts, prefix, name)
             facts["vms"][prefix + name] = new_vm()
-        if provider == "virtualbox" and "192.168.100.1" not in facts["networks"].values():
+        if provider == "virtualbox" and "nets" in facts:
+            if "192.168.100.0" not in facts["nets"].values():
+                facts["nets"][f"vagrantnet-vbox{len(facts['nets']) + 1}"] = "192.168.100.0"
+        elif provider == "virtualbox" and "192.168.100.1" not in facts["networks"].values():
             facts["networks"]["vboxnet7"] = "192.168.100.1"
         return "up\n"
     if argv[0] == "ssh-config":
@@ -165,19 +170,83 @@ def vagrant(facts: dict[str, Any], argv: list[str], env: Mapping[str, str]) -> s
                 identity.parent.rmdir()
                 identity.parent.parent.rmdir()
                 facts["vms"].pop(prefix + name, None)
+                facts.get("volumes", {}).pop(f"{prefix}{name}.img", None)
+        if provider == "libvirt" and not any(name.startswith(prefix) for name in facts["vms"]):
+            facts.get("nets_of_libvirt", {}).pop(f"{prefix}net", None)
         return "destroyed\n"
     raise Refusal(f"no such command: {argv}")
 
 
-def _row(number: int, name: str, state: str) -> str:
-    return f" -   {name}   shut off\n" if state == "poweroff" else f" {number}   {name}   {state}\n"
+def _make_beside(facts: dict[str, Any], prefix: str, name: str) -> None:
+    """As vagrant-libvirt does before it makes the domain."""
+    volumes = facts.setdefault("volumes", {})
+    if f"{prefix}{name}.img" in volumes:
+        raise Refusal("Volume for domain is already created. Please run 'vagrant destroy' first.")
+    volumes[f"{prefix}{name}.img"] = "default"
+    facts.setdefault("nets_of_libvirt", {})[f"{prefix}net"] = "active"
+
+
+def _delete_volume(facts: dict[str, Any], words: list[str]) -> str:
+    if facts["volumes"].get(words[0]) != words[words.index("--pool") + 1]:
+        raise Refusal(f"error: failed to get vol '{words[0]}'")
+    if words[0].removesuffix(".img") in facts["vms"]:
+        raise Refusal(f"error: Failed to delete vol {words[0]}: it is in use")
+    del facts["volumes"][words[0]]
+    return f"Vol {words[0]} deleted\n\n"
+
+
+def _list_networks(facts: dict[str, Any], words: list[str]) -> str:
+    there = facts.get("nets_of_libvirt", {})
+    return "".join(f"{n}\n" for n, state in there.items() if "--all" in words or state == "active") + "\n"
+
+
+def _end_network(facts: dict[str, Any], words: list[str]) -> str:
+    if facts["nets_of_libvirt"][words[0]] != "active":
+        raise Refusal("error: Requested operation is not valid: network is not active")
+    facts["nets_of_libvirt"][words[0]] = "inactive"
+    return ""
+
+
+def _undefine_network(facts: dict[str, Any], words: list[str]) -> str:
+    del facts["nets_of_libvirt"][words[0]]
+    return ""
+
+
+def _list_volumes(facts: dict[str, Any], words: list[str]) -> str:
+    """As virsh 9.0 has it, with -q; padded to the longest."""
+    mine = [name for name, pool in facts.get("volumes", {}).items() if pool == words[0]]
+    width = max(map(len, mine), default=0)
+    return "".join(f" {name:{width}}   /var/lib/libvirt/images/{name}\n" for name in mine) + "\n"
+
+
+BESIDE = {
+    "pool-list": lambda facts, _: "".join(
+        f"{pool:20}\n" for pool in sorted({"default", *facts.get("volumes", {}).values()})
+    ),
+    "vol-list": _list_volumes,
+    "vol-delete": _delete_volume,
+    "net-list": _list_networks,
+    "net-destroy": _end_network,
+    "net-undefine": _undefine_network,
+}
+
+
+def _row(number: int, name: str, state: str, *, tells_saved: bool) -> str:
+    """As virsh 9.0 has it, tried with its driver `test:///default`."""
+    if state in ("poweroff", "saved"):
+        return f" -   {name}   {'saved' if tells_saved and state == 'saved' else 'shut off'}\n"
+    return f" {number}   {name}   {state}\n"
 
 
 def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     words = argv[argv.index("-c") + 2 :]
     if words[0] == "list":
         listed = enumerate(facts["vms"].items(), 1)
-        return "".join(_row(number, name, vm["state"]) for number, (name, vm) in listed) + "\n"
+        told = "--managed-save" in words
+        rows = (_row(number, name, vm["state"], tells_saved=told) for number, (name, vm) in listed)
+        return "".join(rows) + "\n"
+    if words[0] in BESIDE:
+        return BESIDE[words[0]](facts, words[1:])
     if words[1] not in facts["vms"]:
         raise Refusal(f"error: failed to get domain '{words[1]}'")
     vm = facts["vms"][words[1]]
@@ -190,7 +259,7 @@ def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     if words[0] == "start":
         vm["cables"].clear()
     if words[0] in ("start", "destroy", "suspend", "resume"):
-        if words[0] == "destroy" and vm["state"] == "poweroff":
+        if words[0] == "destroy" and vm["state"] in ("poweroff", "saved"):
             raise Refusal("error: Requested operation is not valid: domain is not running")
         vm["state"] = VIRSH_STATES[words[0]]
     if words[0] == "snapshot-create-as":
@@ -202,6 +271,10 @@ def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     if words[0] == "snapshot-delete":
         del vm["snapshots"][words[2]]
     if words[0] == "undefine":
+        if vm["state"] == "saved" and "--managed-save" not in words:
+            raise Refusal("error: Refusing to undefine while domain managed save image exists")
+        if "--storage" in words:
+            facts.get("volumes", {}).pop(f"{words[1]}.img", None)
         if vm["snapshots"] and "--snapshots-metadata" not in words:
             raise Refusal(f"error: cannot delete inactive domain with {len(vm['snapshots'])} snapshots")
         del facts["vms"][words[1]]

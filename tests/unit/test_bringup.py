@@ -1,7 +1,7 @@
 """The stage graph: order, parallelism, and whose failure a failure is."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +12,17 @@ from fixed import guide_topology
 from lab.background import start
 from lab.bringup import Blocked, Bringup, Outcome, Stage, StageFailed, ancestors, machines_for, mark
 from lab.cli.progress import ended
+from lab.components.apiserver import ApiServer
+from lab.components.etcd import Etcd
 from lab.errors import ClusterError, CommandFailed, LabError, WaitExpired
 from lab.laboratory import Laboratory
 from lab.machine import on_each
 from lab.state import StateFolder
 from lab.summary import stage_rows, stage_table
-from lab.topology import Role
-from lab.wait import NotYet, wait_until
+from lab.topology import Role, Topology
+from lab.wait import NotYet, stretch, stretched, wait_until
 
+ETCD_UNIT = "/etc/systemd/system/etcd.service"
 ETCD, WORKER = frozenset({Role.ETCD}), frozenset({Role.WORKER})
 Act = Callable[[Laboratory], None]
 
@@ -213,6 +216,42 @@ def test_ctrl_c_is_heard_while_stages_are_at_work(lab: Laboratory, monkeypatch: 
         release.set()
 
 
+# -- what is carried --------------------------------------------------------------------------------
+
+
+def test_the_first_files_that_a_machine_gets_bring_all_that_is_asked_for(lab: Laboratory) -> None:
+    """And no more; what was right in one attempt is not taken for right in the next."""
+    seen: dict[str, list[set[str]]] = {"etcd": [], "masters": []}
+
+    def act(name: str) -> Act:
+        def look(lab: Laboratory) -> None:
+            load = lab.machines["k8s-master1"].load
+            assert load is not None
+            seen[name].append({file.path for file in load.pack().lacking})
+
+        return look
+
+    stages = [
+        Stage("etcd", "", act("etcd"), (), ETCD, carries=(Etcd,)),
+        Stage("masters", "", act("masters"), (), frozenset({Role.CONTROL_PLANE}), carries=(ApiServer,)),
+    ]
+    etcd, apiserver = ETCD_UNIT, "/etc/systemd/system/kube-apiserver.service"
+    bringup = Bringup(lab, stages)
+    bringup.require("etcd")
+    assert lab.machines["k8s-master1"].load is None
+    bringup.require("masters", "etcd")
+    Bringup(lab, stages).require("masters", "etcd")
+    assert [{etcd, apiserver} & paths for paths in seen["etcd"]] == [{etcd}, {etcd, apiserver}]
+    assert [{etcd, apiserver} & paths for paths in seen["masters"]] == [{apiserver}, {etcd, apiserver}]
+
+
+def test_where_nothing_is_carried_no_machine_has_a_load(lab: Laboratory) -> None:
+    def act(lab: Laboratory) -> None:
+        assert [machine.load for machine in lab.machines.values()] == [None] * len(lab.machines)
+
+    Bringup(lab, [Stage("etcd", "", act, (), ETCD)]).require("etcd")
+
+
 # -- what is told -----------------------------------------------------------------------------------
 
 
@@ -353,6 +392,37 @@ def test_on_slow_machines_what_is_urgent_comes_first(
     assert log == order
 
 
+@pytest.mark.parametrize(
+    ("slowness", "order"), [(1.0, ["leaders", "kubelet"]), (15.0, ["kubelet", "leaders"])]
+)
+def test_what_only_fast_machines_wait_for_may_fail(
+    lab: Laboratory, log: Log, monkeypatch: pytest.MonkeyPatch, slowness: float, order: list[str]
+) -> None:
+    """Whoever needs it says so, and names the stage at the root."""
+    monkeypatch.setattr(FakeProvider, "slowness", slowness)
+    monkeypatch.setattr("lab.bringup.stretch", lambda _: None)
+
+    def leaders(_: Laboratory) -> None:
+        until(lambda: slowness < 4 or "kubelet" in log)
+        log.append("leaders")
+        raise WaitExpired("leaders", 60, "nobody")
+
+    stages = [
+        Stage("leaders", "", leaders),
+        replace(log.stage("kubelet"), fast_after=("leaders",)),
+        log.stage("nodes", "leaders", "kubelet"),
+    ]
+    bringup = Bringup(lab, stages)
+    bringup.attempt("leaders", "kubelet", "nodes")
+    assert log == order
+    assert {name: mark(each) for name, each in bringup.outcomes.items()} == {
+        "leaders": "FAILED",
+        "kubelet": "ok",
+        "nodes": "blocked",
+    }
+    assert "it needs leaders" in str(bringup.outcomes["nodes"].error)
+
+
 def test_on_slow_machines_what_nobody_asked_for_is_not_waited_for(
     lab: Laboratory, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,4 +439,25 @@ def test_waits_are_as_long_as_the_machines_are_slow(
     monkeypatch.setattr(FakeProvider, "slowness", 15.0)
     monkeypatch.setattr("lab.bringup.stretch", told.append)
     Bringup(lab, [log.stage("a")]).require("a")
-    assert told == [15.0]
+    assert set(told) == {15.0}
+
+
+def test_machines_that_are_off_are_waited_for_as_long_as_they_are_slow(
+    lab: Laboratory, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were measured when they were new; what is measured now is for the waits after this."""
+    known, waits = [15.0], list[float]()
+    monkeypatch.setattr(FakeProvider, "slowness", property(lambda _: known[0]))
+    real = FakeProvider.create
+
+    def create(self: FakeProvider, topology: Topology, names: Sequence[str]) -> None:
+        waits.append(stretched(1.0))
+        known[0] = 5.0
+        real(self, topology, names)
+
+    monkeypatch.setattr(FakeProvider, "create", create)
+    try:
+        Bringup(lab, [log.stage("a", roles=ETCD)]).require("a")
+        assert (waits, stretched(1.0)) == ([15.0], 5.0)
+    finally:
+        stretch(1.0)

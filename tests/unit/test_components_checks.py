@@ -2,26 +2,33 @@
 
 import os
 import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from component_files import CONTAINER, POD_CIDRS, VM, everything
 from fixed import fixed_credentials, guide_topology
 
+from lab.carrying import Load
+from lab.components import base, readiness
+from lab.components.admin import KUBECONFIG, Admin
 from lab.components.apiserver import ApiServer
-from lab.components.base import Component, await_ready, install, place
+from lab.components.base import Component, await_ready, cargo_of, install, last_words, place
 from lab.components.cni import CniFlannel, CniRouted
 from lab.components.controller_manager import ControllerManager
+from lab.components.etcd import Etcd
 from lab.components.kube_proxy import KubeProxy
 from lab.components.kubelet import Kubelet
 from lab.components.nginx import Nginx
+from lab.components.node_prep import Hosts
 from lab.components.readiness import ask
 from lab.components.rendering import SA_KEY
 from lab.components.scheduler import Scheduler
-from lab.errors import WaitExpired
+from lab.errors import LabError, WaitExpired
 from lab.machine import File, Machine, Platform, Result
 from lab.topology import Node
-from lab.wait import NotYet
+from lab.wait import NotYet, wait_until
 
 PLAN = guide_topology()
 STAND_INS = {"systemctl": "echo ActiveState=failed; echo NRestarts=7", "journalctl": "echo last words"}
@@ -32,7 +39,7 @@ class Here(Machine):
 
     def __init__(self, node: Node, folder: Path, **programs: str) -> None:
         super().__init__(node)
-        self.folder, self.calls, self.files = folder, [], {}
+        self.folder, self.calls, self.files, self.transfers = folder, [], {}, 0
         stand_ins = {
             "systemctl": "echo ActiveState=failed; echo NRestarts=7",
             "journalctl": "echo last words",
@@ -48,10 +55,15 @@ class Here(Machine):
         done = subprocess.run(argv, input=stdin, capture_output=True, env=env, timeout=10)
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def apply(self, files: list[File], *, timeout: float = 60) -> frozenset[str]:
-        changed = frozenset(f.path for f in files if self.files.get(f.path) != f)
-        self.files |= {f.path: f for f in files}
-        return changed
+    def carry(
+        self, files: Sequence[File], lacking: Sequence[File] = (), *, timeout: float = 60
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        self.transfers += 1
+        left = frozenset(f.path for f in lacking if self.files.get(f.path, f) != f)
+        wanted = [*files, *(f for f in lacking if f.path not in left)]
+        changed = frozenset(f.path for f in wanted if self.files.get(f.path) != f)
+        self.files |= {f.path: f for f in wanted}
+        return changed, left
 
     def _never(self) -> None:
         raise NotImplementedError
@@ -197,6 +209,86 @@ def test_journals_are_read_once_when_a_wait_has_expired_and_not_by_every_try(tmp
     assert len(reads.read_text().splitlines()) <= 2
 
 
+def test_last_words_are_of_those_that_do_not_serve(tmp_path: Path) -> None:
+    curl = "case $* in *10259*) exit 7;; esac"
+    machine, both = (
+        master(tmp_path, curl=curl),
+        [kind(PLAN, CONTAINER) for kind in (ControllerManager, Scheduler)],
+    )
+    (said,) = last_words(both, [machine])
+    assert said.startswith("k8s-master1: kube-scheduler.service ActiveState=failed")
+    assert said.endswith("last words")
+
+
+def test_a_machine_that_cannot_be_asked_hides_no_other_ones_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def off(*_: object, **__: object) -> Result:
+        raise LabError("k8s-master1 is not running")
+
+    machine = master(tmp_path)
+    monkeypatch.setattr(machine, "run", off)
+    assert last_words([Scheduler(PLAN, CONTAINER)], [machine]) == ["k8s-master1: k8s-master1 is not running"]
+
+
+FAILED = "echo ActiveState=failed"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units are looked at at once."""
+    monkeypatch.setattr(readiness, "LOOK", 0.0)
+    monkeypatch.setattr(base, "LINGER", 0.0)
+
+
+def test_a_unit_that_failed_for_good_is_not_waited_for(tmp_path: Path, impatient: None) -> None:
+    scheduler = Scheduler(PLAN, CONTAINER)
+    machine = master(tmp_path, curl="echo refused; exit 7", systemctl=FAILED)
+    said = r"kube-scheduler.service has failed, and nothing starts it again; refused .*last words"
+    with pytest.raises(WaitExpired, match=said) as raised:
+        await_ready(scheduler, machine)
+    assert raised.value.seconds < scheduler.patience / 2
+
+
+@pytest.mark.parametrize(
+    "state", [f"{FAILED}; echo Job=17", "echo ActiveState=activating", "echo ActiveState=active; echo Job=0"]
+)
+def test_a_unit_that_is_about_to_start_is_waited_for(tmp_path: Path, impatient: None, state: str) -> None:
+    """One that had failed before has a job for a while."""
+    turns = tmp_path / "turns"
+    curl = f"echo >>{turns}; [ $(wc -l <{turns}) -ge 3 ]"
+    await_ready(Scheduler(PLAN, CONTAINER), master(tmp_path, curl=curl, systemctl=state))
+    assert len(turns.read_text().splitlines()) == 3
+
+
+def test_a_unit_is_looked_at_now_and_then_and_not_at_each_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "LOOK", 0.5)
+    machine = master(tmp_path, systemctl="echo ActiveState=active")
+    asked: list[float] = []
+
+    def no() -> None:
+        asked.append(time.monotonic())
+        raise NotYet("refused")
+
+    with pytest.raises(WaitExpired):
+        wait_until("it", readiness.Watch(machine, "etcd.service", no).check, timeout=1.2, every=0.02)
+    assert len(machine.calls) == 2
+    assert len(asked) > 10
+
+
+def test_what_has_no_unit_is_only_asked(tmp_path: Path, impatient: None) -> None:
+    machine = master(tmp_path, systemctl=FAILED)
+
+    def no() -> None:
+        raise NotYet("refused")
+
+    with pytest.raises(NotYet):
+        readiness.Watch(machine, None, no).check()
+    assert machine.calls == []
+
+
 def verbs(machine: Here) -> list[str]:
     """What systemctl was told, one entry per call to the machine, after the units that were enabled."""
     return [", ".join(argv[4:]) for argv in machine.calls if argv[0] == "sh"]
@@ -224,6 +316,47 @@ def test_a_file_that_two_read_restarts_both_though_the_first_one_wrote_it(tmp_pa
     del machine.files[SA_KEY]
     told = [place([kind(PLAN, CONTAINER)], machine, fixed_credentials()) for kind in (*both, *both)]
     assert told == [["kube-apiserver"], ["kube-controller-manager"], [], []]
+
+
+def test_files_that_came_with_anothers_start_their_unit_all_the_same(tmp_path: Path) -> None:
+    """And are told of once: whoever placed them before was not the one who reads them."""
+    machine, both = master(tmp_path, systemctl="true"), (ApiServer, ControllerManager)
+    cargo = cargo_of([kind(PLAN, CONTAINER) for kind in both], machine.node, fixed_credentials())
+    machine.load = Load(machine, lambda: cargo)
+    told = [place([kind(PLAN, CONTAINER)], machine, fixed_credentials()) for kind in (*both, *both)]
+    assert told == [["kube-apiserver"], ["kube-controller-manager"], [], []]
+    assert verbs(machine) == [
+        "restart kube-apiserver.service",
+        "restart kube-controller-manager.service",
+        "start kube-apiserver.service",
+        "start kube-controller-manager.service",
+    ]
+    assert machine.transfers == 1
+
+
+def test_cargo_is_free_where_no_unit_reads_it() -> None:
+    """The machine of the balancer is the administrator's too, and its member of etcd reads the same CA."""
+    node, kinds = PLAN.node("k8s-lb"), (Hosts, Etcd, Admin)
+    cargo = cargo_of([kind(PLAN, CONTAINER) for kind in kinds], node, fixed_credentials())
+    freely, lacking = ({file.path for file in each} for each in (cargo.freely, cargo.lacking))
+    assert {"/etc/hosts", KUBECONFIG} <= freely
+    assert {"/opt/etcd/ssl/ca.pem", "/etc/systemd/system/etcd.service"} <= lacking
+    assert not freely & lacking
+
+
+def test_a_unit_that_did_not_run_is_enabled_though_its_files_are_right(tmp_path: Path) -> None:
+    """Whoever brought them may have been killed before he came to it: it would not run at the next boot."""
+    calls = tmp_path / "calls"
+    systemctl = f'echo "$*" >>{calls}; case $1 in is-active) echo inactive;; esac'
+    machine, kubelet = worker(tmp_path, systemctl=systemctl), Kubelet(PLAN, CONTAINER)
+    machine.apply(kubelet.files(machine.node, fixed_credentials()))
+    assert place([kubelet], machine, fixed_credentials()) == ["kubelet, which did not run"]
+    unit = "kubelet.service"
+    assert calls.read_text().splitlines() == [
+        f"is-active {unit}",
+        f"enable --quiet {unit}",
+        f"start --no-block {unit}",
+    ]
 
 
 def test_files_without_a_unit_touch_no_unit(tmp_path: Path) -> None:

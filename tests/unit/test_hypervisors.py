@@ -11,8 +11,10 @@ from stand_in import on_path
 
 from lab.doctor import hypervisors, vmhost
 from lab.doctor.finding import Finding, Verdict
-from lab.doctor.hypervisors import CHECKS, VmHost, allowed_ranges, best_for, diagnose
+from lab.doctor.hypervisors import CHECKS, VmHost, best_for, diagnose
 from lab.plan import load_topology
+from lab.providers.vagrant import obstacles
+from lab.providers.vagrant.obstacles import LOOKED_FOR, allowed_ranges
 from lab.providers.vagrant.plan import Project
 from lab.topology import Topology
 
@@ -185,6 +187,25 @@ def test_every_check_is_tried_on_something_broken() -> None:
     assert {check.__name__ for check in CHECKS if check not in tried} == {"check_nat"}
 
 
+def test_what_up_refuses_by_is_what_the_doctor_says() -> None:
+    """Each of these is an obstacle to `up` in the doctor's words, or to none of both."""
+    judged = (
+        hypervisors.check_host_only,
+        hypervisors.check_others,
+        hypervisors.check_nat,
+        hypervisors.check_subnet,
+    )
+    assert len(judged) == len(LOOKED_FOR)
+    refused = 0
+    for _, host, _, _ in BROKEN.values():
+        bad = [each for each in (check(host, PLAN) for check in judged) if each.verdict is Verdict.MISSING]
+        found = obstacles.obstacles(host, PLAN)
+        said = [(each.what, each.found, each.needed, each.remedy) for each in found]
+        assert said == [(each.what, each.found, each.needed, each.remedy) for each in bad]
+        refused += len(said)
+    assert refused >= 7
+
+
 @pytest.mark.parametrize(
     ("host", "part", "said"),
     [
@@ -332,7 +353,7 @@ def test_many_processors_on_few_are_told() -> None:
 
 
 def test_labs_that_are_off_or_elsewhere_are_in_nobodys_way() -> None:
-    off = {"thwlab_two_k8s-lb": "stopped", "thw-k8s-lb": "stopped", "somebody-elses": "running"}
+    off = {"thwlab_two_k8s-lb": "saved", "thw-k8s-lb": "stopped", "somebody-elses": "running"}
     assert hypervisors.check_others(replace(VBOX, vms=off), PLAN).verdict is Verdict.GOOD
     host = replace(VBOX, vms={"thwlab_two_k8s-lb": "running"}, labs={"two": IPv4Network("192.168.101.0/24")})
     assert hypervisors.check_others(host, PLAN).verdict is Verdict.GOOD

@@ -13,7 +13,7 @@ ORDER = (
     "mistakes yamlreader strictyaml",
     "topology growth versions planfile planrules plan history",
     "artifacts pki kubeconfig",
-    "machine",
+    "machine carrying",
     "providers",
     "http kubeapi components addons furnishing",
     "state laboratory bringup",

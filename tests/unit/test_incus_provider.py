@@ -2,8 +2,10 @@
 
 import json
 import socket
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -469,12 +471,81 @@ def test_a_lab_of_a_running_daemon_that_is_off_is_not_taken_for_removed(
     provider: IncusProvider, empty: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider.create(guide_topology(), ["k8s-lb"])
+    empty.socket.unlink()
     monkeypatch.setattr(module, "running_socket", lambda: None)
     again = IncusProvider("thw", tmp_path / "state", image=None)
     assert not again.ends_with_boot, "its machines are there when the daemon is"
     for act in (again.is_there, again.states, again.destroy):
         with pytest.raises(LabError, match=r"made with the daemon at .*unix.socket[\s\S]*systemctl start"):
             act()
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Daemon]]:
+    """Another daemon, which is the one that the provider would find from when it is called for."""
+    (tmp_path / "other").mkdir()
+    with running(tmp_path / "other") as started:
+
+        def swap() -> Daemon:
+            monkeypatch.setenv("INCUS_SOCKET", str(started.socket))
+            return started
+
+        yield swap
+
+
+def test_a_lab_is_held_to_the_daemon_it_was_made_with(
+    provider: IncusProvider, empty: Daemon, tmp_path: Path, other: Callable[[], Daemon]
+) -> None:
+    provider.create(guide_topology(), ["k8s-lb"])
+    found = other()
+    empty.replies |= {f"GET {PROJECT}": ok(), f"GET {INSTANCES}": ok([instance("k8s-lb")])}
+    for _ in range(2):  # a second `up` there notes nothing else
+        again = IncusProvider("thw", tmp_path / "state", image=None)
+        assert again.is_there()
+        assert again.states() == {"k8s-lb": "running"}
+        again.create(guide_topology(), ["k8s-lb"])
+    empty.replies |= dict.fromkeys((f"DELETE {INSTANCES}/k8s-lb", f"DELETE {PROJECT}"), ok())
+    empty.replies |= {f"GET {INSTANCES}": ok([instance("k8s-lb", "Stopped")]), "GET /1.0/images": ok([])}
+    IncusProvider("thw", tmp_path / "state", image=None).destroy()
+    assert f"DELETE {INSTANCES}/k8s-lb" in empty.lines()
+    assert found.asked == []
+
+
+@pytest.mark.parametrize("name_is_left", [True, False])
+def test_if_that_daemon_is_gone_both_are_named_and_the_other_is_not_asked(
+    provider: IncusProvider, empty: Daemon, tmp_path: Path, other: Callable[[], Daemon], name_is_left: bool
+) -> None:
+    provider.create(guide_topology(), ["k8s-lb"])
+    noted = empty.socket
+    noted.unlink()
+    if name_is_left:  # as of a daemon that was killed
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(noted))
+    found = other()
+    again = IncusProvider("thw", tmp_path / "state", image=None)
+    for act in (again.is_there, again.states, again.destroy, partial(again.create, guide_topology(), [])):
+        with pytest.raises(LabError) as caught:
+            act()
+        assert f"made with the daemon at {noted}" in str(caught.value)
+        assert f"the one at {found.socket} does, and is not asked in its place" in str(caught.value)
+        assert f"echo {found.socket} >{tmp_path / 'state' / 'daemon'}" in caught.value.remedy
+        assert f"rm -r {tmp_path / 'state'}" in caught.value.remedy
+    (missing,) = again.preflight(guide_topology())[:1]
+    assert str(found.socket) in missing.what
+    assert found.asked == []
+    assert (tmp_path / "state/daemon").read_text() == f"{noted}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("/var/lib/incus/unix.socket", "incus"),
+        ("/var/snap/lxd/common/lxd/unix.socket", "snap.lxd.daemon"),
+        ("/var/lib/lxd/unix.socket", "lxd"),
+    ],
+)
+def test_the_unit_of_a_daemon_is_told_by_its_socket(path: str, unit: str) -> None:
+    assert daemon_module.unit_of(Path(path)) == unit
 
 
 def test_auto_takes_the_running_daemon_unless_the_lab_has_its_own(daemon: Daemon, tmp_path: Path) -> None:
@@ -518,6 +589,27 @@ def test_mounts_and_loop_devices_of_a_folder_are_only_its_own(tmp_path: Path) ->
     assert enclosed.mounts(tmp_path) == []
     assert enclosed.loop_devices(tmp_path) == []
     assert enclosed.mounts(Path("/proc")) != []
+
+
+def test_fsyncs_of_machines_do_not_wait_for_this_hosts_disk(tmp_path: Path) -> None:
+    daemon, image = (
+        PrivateDaemon("unit-test-of-nothing", tmp_path / "incus", "lxd"),
+        tmp_path / "incus/disk.img",
+    )
+    image.parent.mkdir()
+    image.write_bytes(bytes(1 << 20))
+    made = subprocess.run(
+        ["losetup", "--find", "--show", "--direct-io=on", image], capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"no loop device here: {made.stderr.strip()}")
+    try:
+        direct = Path("/sys/block", Path(made.stdout.strip()).name, "loop/dio")
+        assert direct.read_text() == "1\n"
+        daemon.cache_disks()
+        assert direct.read_text() == "0\n"
+    finally:
+        subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
 
 
 def test_ending_what_is_not_there_is_harmless(tmp_path: Path) -> None:

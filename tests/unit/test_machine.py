@@ -96,10 +96,30 @@ def test_a_stream_that_breaks_off_changes_nothing_it_did_not_bring_whole(tmp_pat
 def test_a_stream_that_breaks_off_in_its_list_changes_nothing(tmp_path: Path) -> None:
     torn = machine()
     files = [File(str(tmp_path / "file"), b"1")]
-    torn.cut = len(module._stream(files)) - 5
+    torn.cut = len(module._stream(files, [])) - 5
     with pytest.raises(CommandFailed):
         torn.apply(files)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_only_lacking_goes_where_nothing_stands(tmp_path: Path) -> None:
+    own, new, same, other, masked = (
+        str(tmp_path / name) for name in ("own", "d/new", "same", "other", "masked")
+    )
+    for path in (own, other):
+        Path(path).write_bytes(b"theirs")
+    machine().apply([File(same, b"2")])
+    Path(masked).symlink_to("/dev/null")
+    lacking = [File(path, b"2") for path in (new, same, other, masked)]
+    assert machine().carry([File(own, b"1")], lacking) == ({own, new}, {other, masked})
+    assert [Path(path).read_bytes() for path in (own, new, same, other)] == [b"1", b"2", b"2", b"theirs"]
+    assert Path(masked).is_symlink()
+
+
+def test_what_lacks_its_mode_is_not_right_and_is_left(tmp_path: Path) -> None:
+    machine().apply([File(str(tmp_path / "key"), b"1")])
+    assert machine().carry([], [File(str(tmp_path / "key"), b"1", 0o600)]) == (set(), {str(tmp_path / "key")})
+    assert mode(tmp_path / "key") == 0o644
 
 
 @pytest.mark.parametrize("name", ["with blank", " lead", "ä ü 漢", "quo\"te's", "$(touch x)", "-rf", "a\tb"])

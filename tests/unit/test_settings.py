@@ -119,6 +119,8 @@ def test_variables_of_the_vagrantfiles_and_of_others_are_left_alone() -> None:
     assert boxes == set(BOX)
     theirs = dict.fromkeys((*(said - {"LAB_CONFIG"}), *boxes, "THWLAB_GOLDEN", "THWLAB_DEFECT"), "/x")
     assert resolve({}, {}, {**theirs, INHERITED: "x", MARK: "x"})["name"].value == ""
+    noted_by_make = {"THWLAB_BEGAN": "1", "THWLAB_WARMTH": "cold"}
+    assert resolve({}, {}, noted_by_make)["name"].value == ""
 
 
 def test_mistakes_of_the_plans_file_are_told_with_those_of_the_settings(tmp_path: Path) -> None:

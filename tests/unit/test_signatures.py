@@ -16,6 +16,10 @@ from lab.signatures import KNOWN, recognised
         ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "another CA"),
         ("curl: (60) SSL certificate problem: unable to get local issuer certificate", "another CA"),
         ("x509: certificate is valid for 127.0.0.1, not 192.168.100.11", "not in its certificate"),
+        (
+            "verify failed: IP address mismatch, certificate is not valid for '10.0.0.1'.",
+            "not in its certificate",
+        ),
         ('"member 8e9e05c52164694d has already been bootstrapped"', "lost its data"),
         ("Internal error occurred: no matching prefix found", "keys for secrets at rest differ"),
         ('"msg":"the member has been permanently removed from the cluster"', "have removed this etcd member"),

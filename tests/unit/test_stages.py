@@ -1,5 +1,6 @@
 """The graph's shape: every plan gets stages that can run, and no more machines than they need."""
 
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -7,16 +8,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_lab import FakeProvider
 from fixed import guide_topology
 
 from lab import stages as module
-from lab.bringup import Stage, ancestors, machines_for
+from lab.bringup import Bringup, Stage, ancestors, machines_for
+from lab.components.catalogue import components
+from lab.errors import WaitExpired
 from lab.kubeapi import Refused
+from lab.laboratory import Laboratory
 from lab.machine import Platform, Substrate
 from lab.plan import load_topology
+from lab.plugin import STAGES
 from lab.stages import stages_for
+from lab.state import StateFolder
 from lab.topology import Node, Role, Topology
-from lab.wait import NotYet
+from lab.wait import NotYet, at_most
 
 SMALL = """\
 name: small
@@ -135,9 +142,69 @@ def test_programs_go_to_the_machines_that_run(monkeypatch: pytest.MonkeyPatch) -
     assert told == [("programs", "sending")]
 
 
-def test_dns_needs_everything_but_the_administrators_own_tools_and_the_later_masters() -> None:
+def test_dns_needs_everything_but_administrators_tools_later_masters_and_serving_certificates() -> None:
+    """Of the latter two nobody who asks for a name knows; but whoever asks for all of it gets them."""
     stages = {stage.name: stage for stage in stages_for(load_topology())}
-    assert stages.keys() - ancestors(stages, ["dns"]) <= {"admin", "every-master"}
+    rest = {"admin", "every-master", "nodes"}
+    assert stages.keys() - ancestors(stages, ["dns"]) == rest
+    assert ancestors(stages, STAGES["lab"]) == ancestors(stages, STAGES["lab_dns"]) == stages.keys()
+
+
+def test_no_pod_starts_before_services_are_translated_for_it() -> None:
+    """CoreDNS that cannot reach the API at first asks again late, by connections that nothing mends."""
+    stages = {stage.name: stage for stage in stages_for(load_topology())}
+    assert "proxy" in ancestors(stages, ["dns"])
+
+
+def test_where_machines_are_slow_what_is_more_urgent_comes_first_and_nothing_waits_for_itself(
+    stages: dict[str, Stage],
+) -> None:
+    for more in ("after", "fast_after"):
+        graph = {name: {*s.needs, *(stages.keys() & {*getattr(s, more)})} for name, s in stages.items()}
+        list(TopologicalSorter(graph).static_order())
+    wide = {stage.name: stage for stage in stages_for(load_topology())}
+    assert [name for name, stage in wide.items() if "etcd" in stage.after] == [
+        "hosts",
+        "load-balancer",
+        "runtime",
+    ]
+    assert "dns" in wide["admin"].after
+    assert {"dns", "nodes"} <= {*wide["every-master"].after}
+    assert wide["kubelet"].fast_after == ("control-plane",)
+
+
+def test_every_program_whose_files_are_known_beforehand_is_carried(topology: Topology) -> None:
+    carried = [kind for stage in stages_for(topology) for kind in stage.carries]
+    assert len(carried) == len({*carried})
+    assert {*carried} == {type(component) for component in components(topology, Platform(Substrate.VM, 2))}
+
+
+@pytest.mark.parametrize("slowness", [1.0, 15.0], ids=["fast", "slow"])
+def test_the_whole_graph_comes_to_its_end_in_the_order_that_suits_the_machines(
+    topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slowness: float
+) -> None:
+    monkeypatch.setenv("FAKE_EVENTS", str(tmp_path / "events"))
+    monkeypatch.setattr("lab.bringup.stretch", lambda _: None)
+    monkeypatch.setattr(FakeProvider, "slowness", slowness)
+    ended: list[str] = []
+
+    def nothing(stage: Stage) -> Stage:
+        return replace(stage, act=lambda _: ended.append(stage.name), carries=())
+
+    lab = Laboratory(topology, FakeProvider(), StateFolder(tmp_path / "thw"))
+    stages = [nothing(stage) for stage in stages_for(topology)]
+    Bringup(lab, stages).require(*(stage.name for stage in stages))
+    assert sorted(ended) == sorted(stage.name for stage in stages)
+    for stage in stages:
+        before = {*stage.needs, *(stage.after if slowness > 1 else stage.fast_after)} & {*ended}
+        assert all(ended.index(name) < ended.index(stage.name) for name in before), stage.name
+
+
+def test_who_leads_is_waited_for_by_those_only_who_need_one_that_leads() -> None:
+    stages = {stage.name: stage for stage in stages_for(load_topology())}
+    without = {name for name in stages if "control-plane" not in ancestors(stages, [name])}
+    assert {"controllers", "kubelet", "access", "runtime", "load-balancer"} <= without
+    assert not without & {"nodes", "network", "dns", "admin", "every-master"}
 
 
 def test_a_role_without_machines_has_no_stages() -> None:
@@ -173,27 +240,69 @@ def test_an_apiserver_that_starts_behind_the_balancer_is_waited_for(
         module._check_api(lab)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("slow", "early", "late"),
-    [(False, {"kubelet", "kube-proxy"}, set()), (True, {"kubelet"}, {"kube-proxy"})],
-)
-def test_where_machines_are_slow_kubelets_start_alone(
-    monkeypatch: pytest.MonkeyPatch, slow: bool, early: set[str], late: set[str]
-) -> None:
-    placed: list[set[str]] = []
+Call = tuple[str, set[str]]
 
-    def place(components: Any, *_: Any) -> list[str]:
-        placed.append({component.name for component in components})
-        return []
 
-    monkeypatch.setattr(module, "place_all", place)
-    monkeypatch.setattr(module, "await_all", lambda *_: None)
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """What stages did, in order: placed or awaited these components, or awaited leaders."""
+    done: list[Call] = []
+
+    def noting(word: str) -> Any:
+        return lambda components, *_: done.append((word, {each.name for each in components})) or []
+
+    monkeypatch.setattr(module, "place_all", noting("placed"))
+    monkeypatch.setattr(module, "await_all", noting("awaited"))
+    monkeypatch.setattr(module, "_await_leaders", lambda _: done.append(("leaders", set())))
+    for check in ("_check_api", "_check_ready"):
+        monkeypatch.setattr(module, check, lambda _: None)
+    monkeypatch.setattr(module, "_pod_cidrs", lambda _: {})
+    return done
+
+
+def lab_of(*, slow: bool) -> Any:
     provider = SimpleNamespace(is_slow=slow, platform=Platform(Substrate.CONTAINER, 2))
-    lab: Any = SimpleNamespace(topology=load_topology(), provider=provider, machines={}, credentials=None)
-    acts = {stage.name: stage.act for stage in stages_for(lab.topology)}
-    acts["kubelet"](lab)
-    acts["proxy"](lab)
-    assert placed == [each for each in (early, late) if each]
+    return SimpleNamespace(
+        topology=load_topology(), provider=provider, machines={}, credentials=None, outside=None
+    )
+
+
+def acts() -> dict[str, Any]:
+    return {stage.name: stage.act for stage in stages_for(load_topology())}
+
+
+@pytest.mark.parametrize(("slow", "placed"), [(False, {"kubelet", "kube-proxy"}), (True, {"kubelet"})])
+def test_where_machines_are_slow_kubelets_start_alone(
+    calls: list[Call], slow: bool, placed: set[str]
+) -> None:
+    acts()["kubelet"](lab_of(slow=slow))
+    assert calls == [("placed", placed)]
+
+
+@pytest.mark.parametrize(("slow", "placed"), [(False, {"cni"}), (True, {"cni", "kube-proxy"})])
+def test_where_machines_are_slow_kube_proxy_comes_with_the_pods_network(
+    calls: list[Call], slow: bool, placed: set[str]
+) -> None:
+    for stage in ("network", "proxy"):
+        acts()[stage](lab_of(slow=slow))
+    assert calls == [("placed", placed), ("awaited", {"cni"}), ("awaited", {"kube-proxy"})]
+
+
+def test_controllers_are_started_by_one_stage_and_asked_by_another_once_they_lead(calls: list[Call]) -> None:
+    both = {"kube-controller-manager", "kube-scheduler"}
+    for stage in ("controllers", "control-plane"):
+        acts()[stage](lab_of(slow=True))
+    assert calls == [("placed", both), ("leaders", set()), ("awaited", both)]
+
+
+def test_controllers_of_whom_none_leads_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        module, "last_words", lambda components, _: [f"k8s-master1: {components[1].unit} ended"]
+    )
+    lab = leading({"kube-controller-manager": "k8s-master1_1"})
+    lab.provider, lab.machines = lab_of(slow=False).provider, {}
+    with at_most(0), pytest.raises(WaitExpired, match=r"nobody leads kube-scheduler; k8s-master1: .* ended"):
+        module._await_leaders(lab)
 
 
 @pytest.mark.parametrize(("slow", "wanted"), [(False, []), (True, ["k8s-master2"])])
@@ -202,10 +311,10 @@ def test_no_master_is_installed_twice(monkeypatch: pytest.MonkeyPatch, slow: boo
     plan = guide_topology()
     machines = {node.name: SimpleNamespace(name=node.name, node=node) for node in plan.nodes}
     provider = SimpleNamespace(is_slow=slow, platform=Platform(Substrate.CONTAINER, 2))
-    lab = SimpleNamespace(topology=plan, machines=machines, provider=provider, credentials=None)
+    lab = SimpleNamespace(topology=plan, machines=machines, provider=provider, credentials=None, outside=None)
     seen: list[str] = []
     monkeypatch.setattr(
-        module, "install", lambda components, where, _: seen.extend(machine.name for machine in where)
+        module, "install", lambda components, where, *_: seen.extend(machine.name for machine in where)
     )
     {stage.name: stage for stage in stages_for(plan)}["every-master"].act(lab)  # type: ignore[arg-type]
     assert seen == wanted

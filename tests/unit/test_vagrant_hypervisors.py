@@ -153,7 +153,14 @@ def test_a_vm_that_does_not_come_back_is_said_at_once(vbox: VirtualBox, world: W
         vbox.revert(VM, "clean")
 
 
-@pytest.mark.parametrize("state", ["running", "paused", "poweroff"])
+def test_what_is_saved_is_told_from_what_is_off_and_goes_on(either: Hypervisor, world: World) -> None:
+    world.change(vms={VM: new_vm("saved"), "off": new_vm("poweroff")})
+    assert dict(either.states()) == {VM: "saved", "off": "stopped"}
+    either.start(VM)
+    assert either.state(VM) == "running"
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "poweroff", "saved"])
 def test_removing_works_whatever_it_does(either: Hypervisor, world: World, state: str) -> None:
     either.take(VM, "clean")
     vms = world.vms
@@ -238,6 +245,29 @@ def test_libvirt_is_asked_inside_the_labs_namespace(world: World) -> None:
 
 def test_host_only_interfaces_are_read_with_their_addresses(vbox: VirtualBox) -> None:
     assert vbox.networks() == {"vboxnet0": "192.168.100.1"}
+
+
+def test_host_only_networks_of_macos_are_read_beside_the_interfaces(vbox: VirtualBox, world: World) -> None:
+    world.change(nets={"vagrantnet-vbox1": "192.168.61.0", "HostNetwork": "192.168.56.1"})
+    assert vbox.networks() == {
+        "vboxnet0": "192.168.100.1",
+        "vagrantnet-vbox1": "192.168.61.1",
+        "HostNetwork": "192.168.56.1",
+    }
+
+
+def test_each_kind_of_network_is_removed_by_its_own_command(vbox: VirtualBox, world: World) -> None:
+    world.change(nets={"vagrantnet-vbox1": "192.168.61.0"})
+    vbox.remove_network("vagrantnet-vbox1")
+    assert vbox.networks() == {"vboxnet0": "192.168.100.1"}
+    vbox.remove_network("vboxnet0")
+    assert vbox.networks() == {}
+
+
+def test_a_listing_that_fails_otherwise_is_no_empty_one(vbox: VirtualBox, world: World) -> None:
+    world.fail("list hostonlynets", "VBoxManage: error: Failed to create the VirtualBox object!")
+    with pytest.raises(ProgramFailed, match="Failed to create"):
+        vbox.networks()
 
 
 def test_the_version_is_read_without_its_revision(vbox: VirtualBox, world: World) -> None:

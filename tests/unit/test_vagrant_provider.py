@@ -4,24 +4,27 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
+from fake_lab import until
 from fake_vms import World, answer, new_vm
 from sshd import Server, needs_sshd, serving
 from stand_in import on_path
 
+from lab.background import start
 from lab.errors import LabError, WaitExpired
-from lab.machine import Result
+from lab.machine import Machine, Result
 from lab.plan import load_topology
 from lab.providers.base import Capability
-from lab.providers.vagrant import adapter, hypervisor, speed
+from lab.providers.vagrant import adapter, hypervisor, obstacles, speed
 from lab.providers.vagrant import machine as machines
+from lab.providers.vagrant import provider as provider_module
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import Hypervisor
 from lab.providers.vagrant.machine import VagrantMachine
-from lab.providers.vagrant.plan import Box
+from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.process import Call, Ended
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.ssh import execute
@@ -183,6 +186,39 @@ def test_slowness_is_how_many_times_longer_the_guest_took(
     assert (made.slowness, made.is_slow) == (slowness, slow)
 
 
+def test_what_machines_run_on_is_asked_once_however_many_stages_begin_at_once(
+    provider: VagrantProvider, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would cost the machine a command, and this host two of its hypervisor's program."""
+    asked: list[str] = []
+    answers = provider_module.cgroup_of
+
+    def slowly(machine: Machine) -> int | None:
+        asked.append(machine.name)
+        until(lambda: len(threading.enumerate()) > 4)
+        return answers(machine)
+
+    monkeypatch.setattr(provider_module, "cgroup_of", slowly)
+    world.forget_calls()
+    stages = [start(lambda: provider.platform, f"stage {n}") for n in range(5)]
+    assert {stage.result(10).cgroup for stage in stages} == {2}
+    assert len(asked) == 1
+    assert len([call for call in world.calls if "list" in call]) == 1
+
+
+def test_machines_that_are_new_are_asked_for_no_more_than_whether_they_run(
+    make: Maker, world: World, topology: Topology
+) -> None:
+    """A cut that was interrupted can only be one of a machine that was there before."""
+    provider = make()
+    provider.create(topology, NAMES)
+    calls = [call for call in world.calls if call[:2] != ["vagrant", "box"]]
+    after_up = calls[calls.index(["vagrant", "up", *ups(world)[0]]) + 1 :]
+    assert [call[1] for call in after_up if call[0] == "vagrant"] == ["ssh-config"]
+    assert len([call for call in after_up if "list" in call]) == 1
+    assert not [call for call in after_up if {"domiflist", "domif-getlink"} & {*call}]
+
+
 def test_creating_again_changes_nothing(provider: VagrantProvider, world: World, topology: Topology) -> None:
     world.forget_calls()
     provider.create(topology, NAMES)
@@ -210,6 +246,26 @@ def test_what_is_off_is_switched_on_and_what_is_paused_goes_on(
     assert provider.states() == dict.fromkeys(NAMES, "running")
     assert clock == ["k8s-master1"]
     assert len(ups(world)) == 1
+
+
+def test_what_was_saved_goes_on_and_has_its_clock_set(
+    provider: VagrantProvider, world: World, topology: Topology, clock: list[str]
+) -> None:
+    """It stood still, as what is paused, and has no reason of its own to look at the time."""
+    set_state(world, "k8s-lb", "saved")
+    set_state(world, "k8s-master1", "poweroff")
+    assert provider.states() == {"k8s-master1": "stopped", "k8s-lb": "saved"}
+    provider.create(topology, NAMES)
+    assert provider.states() == dict.fromkeys(NAMES, "running")
+    assert clock == ["k8s-lb"], "who boots reads the hardware's clock"
+
+
+def test_a_power_cut_takes_nothing_from_what_is_saved(
+    provider: VagrantProvider, world: World, topology: Topology
+) -> None:
+    set_state(world, "k8s-lb", "saved")
+    provider.attach(topology)["k8s-lb"].pull_plug()
+    assert provider.states()["k8s-lb"] == "saved"
 
 
 def test_a_machine_that_fails_to_come_up_is_made_anew_the_next_time(
@@ -285,12 +341,78 @@ def test_down_removes_the_network_that_the_lab_brought_and_no_other(
     assert world.load()["networks"] == {**before, "vboxnet9": "192.168.7.1"}
 
 
+def test_down_removes_the_host_only_network_that_vagrant_makes_on_macos(
+    make: Maker, world: World, topology: Topology
+) -> None:
+    before = {"vagrantnet-vbox1": "192.168.61.0"}
+    world.change(nets=before)
+    made = make()
+    made.create(topology, NAMES)
+    brought = made.hypervisor.name == "virtualbox"
+    assert (world.load()["nets"] != before) is brought
+    make().destroy()
+    assert world.load()["nets"] == before
+
+
 def test_a_network_that_was_there_before_stays(make: Maker, world: World, topology: Topology) -> None:
     world.change(networks={"vboxnet0": "192.168.100.1"})
     provider = make()
     provider.create(topology, NAMES)
     provider.destroy()
     assert world.load()["networks"] == {"vboxnet0": "192.168.100.1"}
+
+
+VOLUMES = {"thwlab_thw_k8s-lb.img": "default", "thwlab_thw_k8s-lb_1.img": "fast"}
+THEIRS = {"thwlab_thw-2_k8s-lb.img": "default", "thwlab_thw_k8s-lb2.img.bak": "default", "mine": "fast"}
+
+
+def of_libvirt(tmp_path: Path) -> VagrantProvider:
+    return VagrantProvider("thw", tmp_path / "state" / "thw", Virsh())
+
+
+def test_a_disk_of_a_killed_run_is_in_no_new_vms_way(
+    tmp_path: Path, world: World, topology: Topology, clock: list[str]
+) -> None:
+    """It was killed between the two: Vagrant knows of neither and would refuse."""
+    world.change(volumes={**VOLUMES, **THEIRS})
+    of_libvirt(tmp_path).create(topology, ["k8s-lb"])
+    assert set(world.load()["volumes"]) == {"thwlab_thw_k8s-lb.img", *THEIRS}
+    assert of_libvirt(tmp_path).states() == {"k8s-lb": "running"}
+
+
+def test_disks_of_machines_that_are_whole_stay_when_others_are_made(
+    tmp_path: Path, world: World, topology: Topology, clock: list[str]
+) -> None:
+    of_libvirt(tmp_path).create(topology, ["k8s-lb"])
+    before = world.load()["volumes"]
+    of_libvirt(tmp_path).create(topology, NAMES)
+    assert set(world.load()["volumes"]) == {*before, "thwlab_thw_k8s-master1.img"}
+
+
+def test_down_finds_disks_and_networks_without_a_vm_by_the_labs_own_names(
+    tmp_path: Path, world: World
+) -> None:
+    """Also without its folder; others' stay, however alike their names."""
+    ours = {"thwlab_thw_net": "active", "thwlab_thw_old": "inactive"}
+    theirs = {"default": "active", "thwlab_thw-2_net": "active", "vagrant-libvirt": "active"}
+    world.change(volumes={**VOLUMES, "mine": "fast"}, nets_of_libvirt={**ours, **theirs})
+    made = of_libvirt(tmp_path)
+    assert made.is_there()
+    made.destroy()
+    assert world.load()["volumes"] == {"mine": "fast"}
+    assert world.load()["nets_of_libvirt"] == theirs
+    assert not of_libvirt(tmp_path).is_there()
+
+
+def test_down_removes_the_network_though_vagrant_fails(
+    tmp_path: Path, world: World, topology: Topology, clock: list[str]
+) -> None:
+    of_libvirt(tmp_path).create(topology, NAMES)
+    assert world.load()["nets_of_libvirt"] == {"thwlab_thw_net": "active"}
+    world.fail("vagrant destroy", "Vagrant can't use the requested machine because it is locked!")
+    of_libvirt(tmp_path).destroy()
+    facts = world.load()
+    assert (facts["vms"], facts["volumes"], facts["nets_of_libvirt"]) == ({}, {}, {})
 
 
 def test_down_works_though_vagrant_knows_nothing_or_fails(
@@ -476,6 +598,18 @@ def test_it_says_what_it_can_and_what_its_guests_are(provider: VagrantProvider) 
     assert provider.platform.cgroup in (1, 2)
 
 
+@pytest.fixture
+def around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, IPv4Network]:
+    """This host's networks, none, and a networks.conf that allows VirtualBox the plan's."""
+    there: dict[str, IPv4Network] = {}
+    conf = tmp_path / "networks.conf"
+    conf.write_text("* 192.168.100.0/24\n")
+    monkeypatch.setattr(obstacles, "NETWORKS_CONF", str(conf))
+    monkeypatch.setattr(obstacles, "networks_of_host", lambda: there)
+    return there
+
+
+@pytest.mark.usefixtures("around")
 def test_preflight_says_everything_that_is_missing(
     make: Maker, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -491,6 +625,44 @@ def test_preflight_says_everything_that_is_missing(
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
         assert [each.what for each in provider.preflight(topology)] == ["no ssh", "no vagrant"]
+
+
+def test_up_refuses_what_is_in_the_way_of_its_vms(
+    make: Maker, world: World, topology: Topology, tmp_path: Path, around: dict[str, IPv4Network]
+) -> None:
+    provider = make()
+    world.change(virtualbox="7.0.6", vms={"thwlab_two_k8s-lb": new_vm()})
+    around["eth0"] = IPv4Network("192.168.0.0/16")
+    (tmp_path / "networks.conf").write_text("* 10.0.0.0/8\n")
+    other = tmp_path / "a state" / "two" / "vagrant"
+    Project("two", other, provider.hypervisor.name).write_plan(replace(topology, name="two"))
+    found = {each.what.partition(":")[0]: each for each in provider.preflight(topology)}
+    assert set(found) == {"other labs' VMs", "subnet"} | (
+        {"host-only network"} if provider.hypervisor.name == "virtualbox" else set()
+    )
+    assert "lab two runs 1 VMs in 192.168.100.0/24" in found["other labs' VMs"].what
+    assert "thwlab down --name two" in found["other labs' VMs"].remedy
+    assert "192.168.0.0/16 of eth0" in found["subnet"].what
+
+
+def test_its_own_vms_and_those_that_are_off_are_not_in_the_way(
+    provider: VagrantProvider, make: Maker, world: World, topology: Topology, around: dict[str, IPv4Network]
+) -> None:
+    world.change(vms={**world.vms, "thwlab_two_k8s-lb": new_vm("poweroff")})
+    around[{"virtualbox": "vboxnet7", "libvirt": "virbr7"}[provider.hypervisor.name]] = IPv4Network(
+        "192.168.100.0/24"
+    )
+    assert make().preflight(topology) == []
+
+
+def test_in_a_network_namespace_of_its_own_nothing_of_this_hosts_is_in_the_way(
+    tmp_path: Path, world: World, topology: Topology, around: dict[str, IPv4Network]
+) -> None:
+    around["eth0"] = IPv4Network("192.168.100.0/24")
+    world.change(vms={"thw-k8s-lb": new_vm()})
+    enclosed = Virsh(network=tmp_path / "netns")
+    assert VagrantProvider("thw", tmp_path / "thw", enclosed).preflight(topology) == []
+    assert len(VagrantProvider("thw", tmp_path / "thw", Virsh()).preflight(topology)) == 2
 
 
 def test_the_box_is_fetched_once_and_before_the_machines(

@@ -37,6 +37,13 @@ def closed_socket() -> Path | None:
     return next((path for path in _running() if not os.access(path, os.R_OK | os.W_OK)), None)
 
 
+def unit_of(path: Path) -> str:
+    """The unit of the daemon with this socket, for systemctl.  Pure."""
+    if "snap" in path.parts:
+        return "snap.lxd.daemon"
+    return "incus" if "incus" in str(path) else "lxd"
+
+
 def _running() -> Iterator[Path]:
     for path in map(Path, RUNNING_SOCKETS):
         with suppress(PermissionError):

@@ -31,8 +31,7 @@ def pool_of(lab: str, *, lasting: bool = True) -> Json:
     """The lab's own pool, so that nothing of it stays in a daemon that others use.
 
     One that does not outlive this host's boot need not be flushed to its disk: what a machine's power cut
-    would take from it, a container's page cache keeps anyway.  Else every fsync of three etcd members waits
-    for this host's disk, which stands still for a second or two now and then.
+    would take from it, a container's page cache keeps anyway.  See also `EnclosedDaemon.cache_disks`.
     """
     options = {} if lasting else {"btrfs.mount_options": UNFLUSHED}
     return {"name": f"thwlab-{lab}", "driver": "btrfs", "config": {"size": POOL_SIZE, **options}}

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lab.artifacts.prepare import root_of
@@ -20,6 +21,7 @@ from lab.providers.incus.daemon import (
     closed_socket,
     installed_program,
     running_socket,
+    unit_of,
 )
 from lab.providers.incus.description import (
     bridge_of,
@@ -33,6 +35,7 @@ from lab.providers.incus.description import (
 from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.machine import IncusMachine
 from lab.providers.reaching import Forwarders
+from lab.providers.sockets import listens
 from lab.providers.subnets import free_network, networks_of_host
 from lab.rights import again_as_root, group_of, joining, sudo
 from lab.topology import Node, Topology
@@ -81,10 +84,14 @@ class IncusProvider(Provider):
 
     @cached_property
     def api(self) -> Api:
-        """The daemon's API in the lab's project; starts nothing."""
-        socket = self.private.socket if self.private else running_socket()
-        if socket is None and self._theirs.exists():
-            raise self._off()
+        """The daemon's API in the lab's project; starts nothing.
+
+        A lab that was made with a running daemon is that one's, whichever else runs by now.
+        """
+        noted = self._noted
+        if noted and not listens(noted):
+            raise self._off(noted)
+        socket = noted or (self.private.socket if self.private else running_socket())
         if socket is None:
             raise LabError("no Incus or LXD daemon answers", remedy="thwlab doctor")
         return Api(socket, self.project)
@@ -94,13 +101,23 @@ class IncusProvider(Provider):
         """The socket of the running daemon that the lab was made with; there is none for one of its own."""
         return self.state / "daemon"
 
-    def _off(self) -> LabError:
-        socket = self._theirs.read_text().strip()
-        unit = "incus" if "incus" in socket else "lxd"
-        return LabError(
-            f"lab {self.lab} was made with the daemon at {socket}, which does not answer to this user",
-            remedy=f"{sudo(f'systemctl start {unit}')}, and once more",
-        )
+    @property
+    def _noted(self) -> Path | None:
+        """What `_theirs` says; None where it says nothing, as after a full disk."""
+        try:
+            said = self._theirs.read_text().strip()
+        except FileNotFoundError:
+            return None
+        return Path(said) if said else None
+
+    def _off(self, noted: Path) -> LabError:
+        said = f"lab {self.lab} was made with the daemon at {noted}, which does not answer to this user"
+        cures = [f"{sudo(f'systemctl start {unit_of(noted)}')}, and once more"]
+        if (other := running_socket()) and listens(other):
+            said += f"; the one at {other} does, and is not asked in its place"
+            cures.append(f"if the lab was moved there: echo {quote(str(other))} >{quote(str(self._theirs))}")
+        cures.append(f"if that daemon was removed, the machines with it: rm -r {quote(str(self.state))}")
+        return LabError(said, remedy="; ".join(cures))
 
     @property
     def project(self) -> str:
@@ -111,16 +128,25 @@ class IncusProvider(Provider):
 
     def preflight(self, topology: Topology) -> list[Missing]:
         """See `Provider.preflight`."""
-        missing = []
-        if installed_program() is None and running_socket() is None:
-            missing.append(Missing("no Incus or LXD", sudo("apt-get install lxd"), ("lxd", "lxd-client")))
-        elif running_socket() is None and os.geteuid() != 0:
-            missing.append(_no_rights())
+        missing = self._no_daemon()
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         for program, package in NEEDED:
             if shutil.which(program, path=path) is None:
                 missing.append(Missing(f"no {program}", sudo(f"apt-get install {package}"), (package,)))
         return missing or self._subnet_taken(topology)
+
+    def _no_daemon(self) -> list[Missing]:
+        """Why there will be none; a lab that was made with a running one needs that one."""
+        if noted := self._noted:
+            if listens(noted):
+                return []
+            off = self._off(noted)
+            return [Missing(str(off).splitlines()[0], off.remedy)]
+        if installed_program() is None and running_socket() is None:
+            return [Missing("no Incus or LXD", sudo("apt-get install lxd"), ("lxd", "lxd-client"))]
+        if running_socket() is None and os.geteuid() != 0:
+            return [_no_rights()]
+        return []
 
     def _subnet_taken(self, topology: Topology) -> list[Missing]:
         """With the running daemon the lab's network is this host's too, and must be nobody else's."""
@@ -179,7 +205,7 @@ class IncusProvider(Provider):
         """See `Provider.is_there`."""
         if self.private:
             return self.private.is_there()
-        if running_socket() is None and not self._theirs.exists():
+        if running_socket() is None and self._noted is None:
             return False
         return self.api.exists(f"/1.0/projects/{self.project}")
 
@@ -258,18 +284,23 @@ class IncusProvider(Provider):
         """Daemon, pool, project, network and image: what every machine stands on."""
         if self.private:
             self.private.start()
-        else:
+        elif self._noted is None:
             self._theirs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._theirs.write_text(f"{running_socket()}\n")
+            self._theirs.write_text(f"{self.api.socket}\n")
         self._unless("projects", project_of(self.lab))
-        pool = pool_of(self.lab, lasting=not self.private)
         parts = [
             start(self._import_image),
-            start(partial(self._unless, "storage-pools", pool, query_project="default")),
+            start(self._create_pool),
             start(partial(self._unless, "networks", network_of(topology), query_project="default")),
         ]
         for part in parts:
             part.result()
+
+    def _create_pool(self) -> None:
+        pool = pool_of(self.lab, lasting=not self.private)
+        self._unless("storage-pools", pool, query_project="default")
+        if self.private:
+            self.private.cache_disks()
 
     def _unless(self, collection: str, body: dict[str, Any], **query: Any) -> None:
         if not self.api.exists(f"/1.0/{collection}/{body['name']}"):

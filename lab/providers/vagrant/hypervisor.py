@@ -9,6 +9,7 @@ from lab.providers.vagrant.process import Call, carry_out
 from lab.providers.vagrant.troubles import ProgramFailed
 
 RUNNING, PAUSED, STOPPED, SAVED = "running", "paused", "stopped", "saved"
+OFF = (STOPPED, SAVED)  # no processor works, nothing is in memory; what is saved goes on where it was
 ASK, ACT, SNAPSHOT = 20.0, 60.0, 300.0  # seconds
 
 
@@ -18,6 +19,19 @@ class Taken:
 
     name: str
     at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Belonging:
+    """What a hypervisor keeps beside a VM and may keep without one; ``place`` is a disk's pool."""
+
+    name: str
+    place: str = ""
+
+    @property
+    def is_disk(self) -> bool:
+        """Or else a network."""
+        return bool(self.place)
 
 
 class Hypervisor(ABC):
@@ -35,7 +49,7 @@ class Hypervisor(ABC):
 
     @abstractmethod
     def start(self, domain: str) -> None:
-        """Switch on what is off."""
+        """Switch on what is off; what is saved goes on, with the clock that it had."""
 
     @abstractmethod
     def cut(self, domain: str) -> None:
@@ -89,6 +103,14 @@ class Hypervisor(ABC):
     def remove_network(self, name: str) -> None:
         """Remove one of `networks` that no VM uses."""
         raise NotImplementedError(f"{self.name} removes its networks itself, {name} too")
+
+    def belongings(self, prefix: str) -> list[Belonging]:
+        """Disks and networks whose names begin so, those of VMs too; none where they end with their VM."""
+        return []
+
+    def remove_belonging(self, belonging: Belonging) -> None:
+        """Remove one of `belongings` that no VM uses."""
+        raise NotImplementedError(f"{self.name} keeps nothing without a VM, nor {belonging.name}")
 
     def begin(self) -> None:
         """Have running whatever the VMs need beside Vagrant; harmless when it runs."""

@@ -4,11 +4,12 @@ A VM is whole once it answered for the first time: what was killed in between la
 a name, and nobody can tell which.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.providers.vagrant.hypervisor import Hypervisor, of_prefix
+from lab.providers.vagrant.hypervisor import Belonging, Hypervisor, of_prefix
 from lab.providers.vagrant.plan import Project
 
 
@@ -32,6 +33,22 @@ class Inventory:
     def halves(self, machines: Sequence[str], there: Mapping[str, str]) -> list[str]:
         """Those of which the hypervisor or Vagrant has something; none of these machines may be whole."""
         return [name for name in machines if self.project.domain(name) in there or self._id(name).exists()]
+
+    def disks(self, machines: Sequence[str]) -> list[Belonging]:
+        """The hypervisor's disks by these machines' names, of a VM or, if a run was killed, of none."""
+        if not self.hypervisor.is_there():
+            return []
+        named = re.compile(
+            rf"({'|'.join(re.escape(self.project.domain(name)) for name in machines)})(_\d+)?\.img"
+        )
+        found = self.hypervisor.belongings(self.project.prefix)
+        return [each for each in found if each.is_disk and named.fullmatch(each.name)]
+
+    def belongings(self) -> list[Belonging]:
+        """All that the hypervisor keeps of disks and networks by this lab's names, of whatever plan."""
+        if not self.hypervisor.is_there():
+            return []
+        return self.hypervisor.belongings(self.project.prefix)
 
     def machines(self) -> list[str]:
         """All of which the plan, Vagrant or the hypervisor knows, whatever plan made them."""

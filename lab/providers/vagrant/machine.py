@@ -6,7 +6,7 @@ from functools import partial
 from lab.errors import LabError
 from lab.machine import Machine, Result, patience
 from lab.providers.vagrant.connection import Connection, OtherHostKey, Unreachable
-from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, STOPPED, Hypervisor
+from lab.providers.vagrant.hypervisor import OFF, PAUSED, RUNNING, SAVED, STOPPED, Hypervisor
 from lab.providers.vagrant.ssh import execute
 from lab.topology import Node
 from lab.wait import NotYet, wait_until
@@ -39,12 +39,13 @@ class VagrantMachine(Machine):
             raise
 
     def pull_plug(self) -> None:
-        """Cut links and power.  Our own connection is closed after it: closing it sends."""
-        if self.state() != STOPPED:
+        """Cut links and power, if there is any.  Our own connection is closed after it: closing it sends."""
+        if self.state() not in OFF:
             self._hypervisor.cut(self.domain)
         self.connection.close()
 
-    def boot(self) -> None:  # noqa: D102
+    def boot(self) -> None:
+        """See `Machine.boot`.  One that was saved does not boot: it goes on, and its clock stood still."""
         state = self.state()
         if state == RUNNING and self._hypervisor.is_unplugged(self.domain):  # a cut that was interrupted
             self.pull_plug()
@@ -53,6 +54,8 @@ class VagrantMachine(Machine):
             self.connection.close()
             self._hypervisor.start(self.domain)
         self.await_boot()
+        if state == SAVED:
+            self.set_clock()
 
     def reboot(self) -> None:  # noqa: D102
         before = self.check("cat", BOOT_ID, timeout=TRY)

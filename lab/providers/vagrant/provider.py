@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.providers.commands import ENVIRONMENT
 from lab.providers.reaching import Forwarders
-from lab.providers.vagrant import networks, programs, snapshots, speed, strays
+from lab.providers.vagrant import networks, obstacles, programs, snapshots, speed, strays
 from lab.providers.vagrant.adapter import UP, Adapter
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
@@ -50,10 +51,18 @@ class VagrantProvider(Provider):
         self._up_timeout = up_timeout
         self._connections: dict[str, Connection] = {}
         self._cgroup: int | None = None
+        self._asking = threading.Lock()
 
     def preflight(self, topology: Topology) -> list[Missing]:
         """See `Provider.preflight`."""
-        return programs.lacking(self.adapter)
+        return programs.lacking(self.adapter) or self._in_the_way(topology)
+
+    def _in_the_way(self, topology: Topology) -> list[Missing]:
+        """In the doctor's words; ``state`` lies beside the folders of all other labs."""
+        private = self.hypervisor.network is not None
+        around = obstacles.look(self.hypervisor, self.state.parent, private=private)
+        found = obstacles.obstacles(around, topology)
+        return [Missing(f"{each.what}: {each.found}", each.remedy) for each in found]
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`: what a plain box lacks; the box, where it is known beforehand which."""
@@ -80,8 +89,9 @@ class VagrantProvider(Provider):
             self.adapter.up(new, parallel=self.hypervisor.parallel, timeout=self._up_timeout)
             for name, access in self.adapter.access(new).items():
                 self._connection(name).learn(access, new=True)
+            there = self._inventory.domains()
         machines = [self._machine(topology.node(name)) for name in names]
-        on_each(machines, self._have_running)
+        on_each(machines, lambda each: self._have_running(each, there.get(each.domain), new=each.name in new))
         if speed.read(self._speed) is None:
             speed.write(speed.calibrate(machines[0]), self._speed)
 
@@ -96,7 +106,8 @@ class VagrantProvider(Provider):
 
     def is_there(self) -> bool:
         """See `Provider.is_there`."""
-        return self.project.folder.exists() or bool(self._inventory.domains())
+        there = self.project.folder.exists() or self._inventory.domains()
+        return bool(there or self._inventory.belongings())
 
     def destroy(self) -> None:
         """See `Provider.destroy`: by Vagrant, then whatever the hypervisor still lists under our prefix."""
@@ -162,8 +173,9 @@ class VagrantProvider(Provider):
     @property
     def platform(self) -> Platform:
         """See `Provider.platform`; the cgroup version is the guest's, asked once."""
-        if self._cgroup is None:
-            self._cgroup = self._read_cgroup()
+        with self._asking:  # stages that begin at once would each ask
+            if self._cgroup is None:
+                self._cgroup = self._read_cgroup()
         return Platform(Substrate.VM, cgroup=self._cgroup or 2)
 
     @property
@@ -185,24 +197,29 @@ class VagrantProvider(Provider):
         domain = self.project.domain(node.name)
         return VagrantMachine(node, domain, self.hypervisor, self._connection(node.name))
 
-    def _all(self) -> list[VagrantMachine]:
-        """The machines of the lab that were made whole, whatever plan made them."""
-        there = self._inventory.domains()
+    def _all(self, domains: Mapping[str, str] | None = None) -> list[VagrantMachine]:
+        """The machines of the lab that were made whole, whatever plan made them; by ``domains`` if known."""
+        there = self._inventory.domains() if domains is None else domains
         return [
             self._machine(Node(name, address, frozenset()))
             for name, address in self.project.addresses().items()
             if self._inventory.is_whole(name, there)
         ]
 
-    def _have_running(self, machine: VagrantMachine) -> None:
-        if machine.state() == PAUSED:
+    def _have_running(self, machine: VagrantMachine, state: str | None, *, new: bool) -> None:
+        """One that was made just now, and runs, was never cut off: no more questions about it."""
+        if state == PAUSED:
             machine.resume()
-        machine.boot()
+        if new and state == RUNNING:
+            machine.await_boot()
+        else:
+            machine.boot()
         self._inventory.set_whole(machine.name, whole=True)
 
     def _read_cgroup(self) -> int | None:
-        for machine in self._all():
-            if machine.state() == RUNNING:
+        there = self._inventory.domains()
+        for machine in self._all(there):
+            if there[machine.domain] == RUNNING:
                 try:
                     return cgroup_of(machine)
                 except Unreachable:

@@ -68,6 +68,12 @@ KNOWN = (
         "a VM of that name is there already, left by a run that was killed or made by somebody else",
         "thwlab down removes those of this lab; `VBoxManage list vms` or `virsh list --all` shows all",
     ),
+    # vagrant-libvirt's locales/en.yml
+    Signature(
+        r"Volume for domain is already created",
+        "a disk of that name is left in libvirt's pool by a run that was killed, and no VM has it",
+        "thwlab down removes those of this lab; `virsh vol-list default` shows all",
+    ),
     Signature(
         r"because it is locked|another process is already executing an action|"
         r"lock is being held by another instance of Vagrant",

@@ -9,9 +9,11 @@ from pathlib import Path
 from lab.providers.vagrant.hypervisor import (
     ACT,
     ASK,
+    OFF,
     PAUSED,
     SNAPSHOT,
     STOPPED,
+    Belonging,
     Hypervisor,
     Taken,
 )
@@ -22,6 +24,7 @@ WORDS = {"shut off": STOPPED, "crashed": STOPPED, "pmsuspended": PAUSED}
 ROW = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$", re.MULTILINE)
 MAC = re.compile(r"\b((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE)
 SNAPSHOT_ROW = re.compile(r"^\s*(\S+)\s+(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\s+\S+", re.MULTILINE)
+VOLUME = re.compile(r"^ (\S+) +/", re.MULTILINE)
 DISK = "vda"  # the machine's own; others are shared and stay
 
 
@@ -46,8 +49,9 @@ class Virsh(Hypervisor):
         self._network = network
 
     def states(self) -> Mapping[str, str]:
-        """See `Hypervisor.states`."""
-        return {name: WORDS.get(word, word) for name, word in ROW.findall(self._virsh("list", "--all"))}
+        """See `Hypervisor.states`; only if asked is a VM `saved` that `virsh managedsave` took off."""
+        listed = self._virsh("list", "--all", "--managed-save")
+        return {name: WORDS.get(word, word) for name, word in ROW.findall(listed)}
 
     def start(self, domain: str) -> None:
         """See `Hypervisor.start`."""
@@ -90,10 +94,29 @@ class Virsh(Hypervisor):
 
     def remove(self, domain: str) -> None:
         """See `Hypervisor.remove`."""
-        if self.state(domain) != STOPPED:
+        if self.state(domain) not in OFF:
             self._destroy(domain)
         flags = ("--managed-save", "--snapshots-metadata", "--storage", DISK)
         self._virsh("undefine", domain, *flags, timeout=ACT)
+
+    def belongings(self, prefix: str) -> list[Belonging]:
+        """See `Hypervisor.belongings`: volumes of every pool that is active, and networks."""
+        pools = self._virsh("pool-list", "--name").split()
+        disks = [Belonging(name, pool) for pool in pools for name in VOLUME.findall(self._volumes(pool))]
+        networks = [Belonging(name) for name in self._virsh("net-list", "--all", "--name").split()]
+        return [each for each in (*disks, *networks) if each.name.startswith(prefix)]
+
+    def remove_belonging(self, belonging: Belonging) -> None:
+        """See `Hypervisor.remove_belonging`."""
+        if belonging.is_disk:
+            self._virsh("vol-delete", belonging.name, "--pool", belonging.place, timeout=ACT)
+            return
+        if belonging.name in self._virsh("net-list", "--name").split():
+            self._virsh("net-destroy", belonging.name, timeout=ACT)
+        if (
+            belonging.name in self._virsh("net-list", "--all", "--name").split()
+        ):  # else it lasted while it ran
+            self._virsh("net-undefine", belonging.name, timeout=ACT)
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """See `Hypervisor.inside`."""
@@ -103,6 +126,9 @@ class Virsh(Hypervisor):
     def network(self) -> Path | None:
         """See `Hypervisor.network`."""
         return self._network
+
+    def _volumes(self, pool: str) -> str:
+        return self._virsh("vol-list", pool)
 
     def _links(self, domain: str) -> list[str]:
         return MAC.findall(self._virsh("domiflist", domain))

@@ -4,7 +4,8 @@ The commands and the shape of their answers are those of Vagrant's own driver
 (plugins/providers/virtualbox/driver/version_5_0.rb of 2.3.4, which 6.x and 7.x inherit), of `VBoxManage
 controlvm`'s usage (pause, resume, poweroff, setlinkstate<1-N> on|off: quoted in
 https://github.com/docker-archive-public/docker.machine/issues/1576) and of VBoxHeadless(1), 7.0
-(--start-paused: https://manpages.ubuntu.com/manpages/plucky/man1/VBoxHeadless.1.html).
+(--start-paused: https://manpages.ubuntu.com/manpages/plucky/man1/VBoxHeadless.1.html).  Host-only networks
+are those of Vagrant's driver/version_7_0.rb.
 None of it was run against a real VirtualBox here: its tests have a stand-in.
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from ipaddress import IPv4Interface
 from typing import IO
 
 from lab.errors import LabError
@@ -37,6 +39,7 @@ ACTIVE = (RUNNING, PAUSED, "stuck", "starting", "restoring", "saving")
 LISTED = re.compile(r'^"(.+)" \{([0-9a-f-]+)\}$', re.MULTILINE)
 # https://github.com/hashicorp/vagrant/issues/8104, https://github.com/hashicorp/packer/issues/184
 LOCKED = re.compile(r"VBOX_E_INVALID_OBJECT_STATE|is already locked|while it is locked")
+FIELD = re.compile(r"^(\w+):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 SETTING = re.compile(r'^"?([^"=]+)"?="?(.*?)"?$', re.MULTILINE)
 
 
@@ -126,14 +129,31 @@ class VirtualBox(Hypervisor):
         self._say_once_free(domain, "unregistervm", domain, "--delete", timeout=SNAPSHOT)
 
     def networks(self) -> Mapping[str, str]:
-        """See `Hypervisor.networks`: host-only interfaces."""
-        blocks = self._say([MANAGE, "list", "hostonlyifs"]).split("\n\n")
-        found = [dict(re.findall(r"^(\w+):\s*(.*?)\s*$", block, re.MULTILINE)) for block in blocks]
-        return {each["Name"]: each.get("IPAddress", "") for each in found if "Name" in each}
+        """See `Hypervisor.networks`: host-only interfaces, and on macOS since 7.0 host-only networks."""
+        return {**self._interfaces(), **self._nets()}
 
     def remove_network(self, name: str) -> None:
         """See `Hypervisor.remove_network`."""
-        self._say([MANAGE, "hostonlyif", "remove", name], ACT)
+        is_net = name in self._nets()
+        kind = ("hostonlynet", "remove", "--name") if is_net else ("hostonlyif", "remove")
+        self._say([MANAGE, *kind, name], ACT)
+
+    def _interfaces(self) -> dict[str, str]:
+        return {each["Name"]: each.get("IPAddress", "") for each in self._host_only("hostonlyifs")}
+
+    def _nets(self) -> dict[str, str]:
+        """A network says its range of addresses; this host has the lowest, as Vagrant reckons it too."""
+        return {each["Name"]: _first_address(each) for each in self._host_only("hostonlynets")}
+
+    def _host_only(self, kind: str) -> list[dict[str, str]]:
+        """A listing's entries; each begins with its name.  Not every VirtualBox knows both kinds."""
+        try:
+            said = self._say([MANAGE, "list", kind])
+        except ProgramFailed as error:
+            if "Unknown subcommand" in error.said:
+                return []
+            raise
+        return [dict(FIELD.findall(each)) for each in re.split(r"^(?=Name:)", said, flags=re.MULTILINE)[1:]]
 
     def version(self) -> str:
         """VirtualBox's version without its revision: 7.0.6."""
@@ -231,6 +251,15 @@ class VirtualBox(Hypervisor):
 
     def _environment(self) -> Mapping[str, str]:
         return {**os.environ, "LANG": "C", "LC_ALL": "C"}
+
+
+def _first_address(net: Mapping[str, str]) -> str:
+    """The lowest of a host-only network's range; of one that begins with the network's own, the next."""
+    try:
+        lowest = IPv4Interface(f"{net.get('LowerIP')}/{net.get('NetworkMask')}")
+    except ValueError:
+        return ""
+    return str(lowest.ip + 1 if lowest.ip == lowest.network.network_address else lowest.ip)
 
 
 def _is_adapter(key: str) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from lab.artifacts.box import SHARED, BuiltBox
 from lab.artifacts.building import run
 from lab.providers.base import Gone
 from lab.providers.enclosed import EnclosedDaemon
+from lab.providers.sockets import listens
 from lab.providers.vagrant.libvirt.kvm import Kvm, probe
 from lab.providers.vagrant.libvirt.settings import MADE, OWN, WRAPPER, Surroundings, environment
 from lab.providers.vagrant.process import Call, carry_out
@@ -24,18 +24,7 @@ RUNNING_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 
 def running_socket() -> Path | None:
     """The socket of a libvirtd that runs already and may be used by this user, if there is one."""
-    return next((path for path in map(Path, RUNNING_SOCKETS) if _listens(path)), None)
-
-
-def _listens(path: Path) -> bool:
-    """A daemon that ended leaves its socket's name behind."""
-    with socket.socket(socket.AF_UNIX) as probing:
-        probing.settimeout(ASK)
-        try:
-            probing.connect(str(path))
-        except OSError:
-            return False
-    return True
+    return next((path for path in map(Path, RUNNING_SOCKETS) if listens(path)), None)
 
 
 @dataclass(frozen=True, slots=True)

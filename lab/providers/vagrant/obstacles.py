@@ -1,0 +1,206 @@
+"""What is in the way of a lab's VMs on this host: its networks, other labs' VMs, VirtualBox's own rules.
+
+The one place that knows: `up` refuses by it, and `thwlab doctor` tells of it.
+"""
+
+import json
+import platform
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from lab.errors import LabError
+from lab.providers.subnets import networks_of_host
+from lab.providers.vagrant.hypervisor import OFF, Hypervisor
+from lab.providers.vagrant.plan import PREFIX
+from lab.providers.vagrant.virtualbox import VirtualBox
+from lab.topology import Topology, overlaps_nat
+
+T = TypeVar("T")
+Version: TypeAlias = tuple[int, ...]
+
+# VirtualBox' default, and since when it insists; Vagrant's providers/virtualbox/action/network.rb
+HOST_ONLY = IPv4Network("192.168.56.0/21")
+INSISTS: Version = (6, 1, 28)
+MACOS_DOES_NOT: Version = (7, 0, 0)
+NETWORKS_CONF = "/etc/vbox/networks.conf"
+OWN_INTERFACES = {"virtualbox": "vboxnet", "libvirt": "virbr"}
+MANAGEMENT = IPv4Network("192.168.121.0/24")  # vagrant-libvirt's own, for SSH
+ROOT = Path("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a lab's VMs find on a host.  None means that this host does not tell."""
+
+    kind: str  # virtualbox or libvirt
+    private: bool = False  # of a libvirtd of the lab's own, in a network namespace
+    system: str = "Linux"
+    virtualbox: Version | None = None
+    networks_conf: str | None = None
+    vms: Mapping[str, str] = field(default_factory=dict)
+    labs: Mapping[str, IPv4Network] = field(default_factory=dict)
+    networks: tuple[tuple[str, IPv4Network], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What was looked for, what was found, what is needed, and what makes up the difference."""
+
+    what: str
+    found: str
+    needed: str
+    remedy: str
+
+
+def look(hypervisor: Hypervisor, labs: Path, *, private: bool, root: Path = ROOT) -> Around:
+    """This host.  ``labs`` is the folder of all labs; what cannot be read is left out, never an error.
+
+    ``private`` VMs have a network of their own, that nothing of this host's can be in.
+    """
+    nothing: Mapping[str, str] = {}
+    version = hypervisor.version if isinstance(hypervisor, VirtualBox) else None
+    return Around(
+        hypervisor.name,
+        private=private,
+        system=platform.system(),
+        virtualbox=numbers(answer_or(version, "")) if version else None,
+        networks_conf=text_of(root / NETWORKS_CONF.lstrip("/")),
+        vms=nothing if private else answer_or(hypervisor.states, nothing),
+        labs=networks_of_labs(labs),
+        networks=() if private else tuple(networks_of_host().items()),
+    )
+
+
+def of_host_only(around: Around, topology: Topology) -> Obstacle | None:
+    """VirtualBox makes a network for the lab only in the ranges that a file of root's allows."""
+    wanted = topology.networks.nodes
+    if around.kind != "virtualbox" or not _insists(around):
+        return None
+    allowed = allowed_ranges(around.networks_conf)
+    if any(wanted.subnet_of(each) for each in allowed):
+        return None
+    # Once there is a file it is all that counts: the default goes into it too, for other labs.
+    line = f"* {wanted}" if around.networks_conf is not None else f"* {HOST_ONLY} {wanted}"
+    remedy = f"sudo mkdir -p /etc/vbox && echo '{line}' | sudo tee -a {NETWORKS_CONF}"
+    found = f"allowed: {', '.join(map(str, allowed)) or 'none'}"
+    return Obstacle("host-only network", found, f"the line `{line}` in {NETWORKS_CONF}", remedy)
+
+
+def of_others(around: Around, topology: Topology) -> Obstacle | None:
+    """Another lab's running VMs that have this plan's addresses, or its machines' names."""
+    what, wanted = "other labs' VMs", topology.networks.nodes
+    running = [name for name, state in around.vms.items() if state not in OFF]
+    for lab, network in around.labs.items():
+        theirs = [name for name in running if name.startswith(f"{PREFIX}{lab}_")]
+        if lab != topology.name and theirs and network.overlaps(wanted):
+            found = f"lab {lab} runs {len(theirs)} VMs in {network}"
+            remedy = f"thwlab down --name {lab}, or another `network: cidr` in one of the plans"
+            return Obstacle(what, found, f"{wanted} free", remedy)
+    names = {node.name for node in topology.nodes}
+    alone = [name for name in running if _machine(name) in names and not name.startswith(PREFIX)]
+    if not alone:
+        return None
+    found = f"{', '.join(alone)} run, made by `vagrant up` alone or by somebody else"
+    remedy = "`vagrant destroy` where they were made, or another `network: cidr` in the plan"
+    return Obstacle(what, found, f"{wanted} free", remedy)
+
+
+def of_nat(around: Around, topology: Topology) -> Obstacle | None:
+    """The network that each VM has beside the lab's hides what lies in the same range."""
+    nets = topology.networks
+    named = {"nodes": nets.nodes, "pods": nets.pods, "services": nets.services}
+    clashes = overlaps_nat(topology) if around.kind == "virtualbox" else []
+    if around.kind == "libvirt":
+        clashes = [
+            f"{name} {net} overlaps {MANAGEMENT}, vagrant-libvirt's management network"
+            for name, net in named.items()
+            if net.overlaps(MANAGEMENT)
+        ]
+    if not clashes:
+        return None
+    return Obstacle(
+        "NAT network", "; ".join(clashes), "ranges of their own", "another range in the plan's `network:`"
+    )
+
+
+def of_subnet(around: Around, topology: Topology) -> Obstacle | None:
+    """The lab's network is this host's too: no other interface may be in it."""
+    wanted = topology.networks.nodes
+    if around.private:
+        return None
+    own = OWN_INTERFACES[around.kind]
+    foreign = [(name, net) for name, net in around.networks if not name.startswith(own)]
+    taken = [f"{net} of {name}" for name, net in foreign if net.overlaps(wanted)]
+    if not taken:
+        return None
+    return Obstacle("subnet", ", ".join(taken), f"{wanted} free", "another `network: cidr` in the plan")
+
+
+LOOKED_FOR = (of_host_only, of_others, of_nat, of_subnet)
+
+
+def obstacles(around: Around, topology: Topology) -> list[Obstacle]:
+    """All that is in the way.  Pure."""
+    found = (look_for(around, topology) for look_for in LOOKED_FOR)
+    return [each for each in found if each is not None]
+
+
+def allowed_ranges(text: str | None) -> list[IPv4Network]:
+    """The IPv4 ranges of networks.conf; its lines begin with an asterisk, the rest are comments.  Pure."""
+    if text is None:
+        return [HOST_ONLY]
+    lines = [line.strip()[1:].split() for line in text.splitlines() if line.strip().startswith("*")]
+    return [IPv4Network(word, strict=False) for line in lines for word in line if _is_ipv4(word)]
+
+
+def networks_of_labs(root: Path) -> dict[str, IPv4Network]:
+    """The network of each lab that was made of VMs, by what its folder in ``root`` has of it."""
+    found = {}
+    for plan in sorted(root.glob("*/vagrant/plan.yaml")) if root.is_dir() else []:
+        try:
+            found[plan.parents[1].name] = IPv4Network(json.loads(plan.read_text())["network"]["cidr"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def numbers(text: str) -> Version | None:
+    """The first version in a text.  Pure."""
+    match = re.search(r"\d+\.\d+(\.\d+)?", text)
+    return tuple(map(int, match[0].split("."))) if match else None
+
+
+def answer_or(ask: Callable[[], T], otherwise: T) -> T:
+    """What a program says, where it is there and can."""
+    try:
+        return ask()
+    except LabError:
+        return otherwise
+
+
+def text_of(path: Path) -> str | None:
+    """The file's text; None where there is none that may be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def _insists(around: Around) -> bool:
+    version = around.virtualbox or INSISTS
+    if around.system == "Darwin":
+        return INSISTS <= version < MACOS_DOES_NOT
+    return around.system == "Linux" and version >= INSISTS
+
+
+def _is_ipv4(word: str) -> bool:
+    return re.fullmatch(r"\d+\.\d+\.\d+\.\d+(/\d+)?", word) is not None
+
+
+def _machine(domain: str) -> str:
+    """The machine of a VM that `vagrant up` alone made: the plan's name, a dash, the machine's."""
+    return domain.partition("-")[2]

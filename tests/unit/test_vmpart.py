@@ -1,0 +1,234 @@
+"""The part of `make test` on VMs: when it is run, and that the Makefile does what was decided."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from fixed import guide_topology
+
+from lab.doctor import vmpart
+from lab.doctor.vmpart import Choice, caches_of, decide, minutes_since, obstacle_in
+from lab.errors import ConfigError
+from lab.providers.base import Missing
+from lab.results import as_text, results_of
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Missing("no virsh", "apt-get install libvirt-clients", ("libvirt-clients",))
+MEMORY = Missing("memory: 900 MiB available", "end what else runs")
+
+
+# -- the rule --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("caches", ["warm", "cold", ""])
+def test_it_is_run_where_vms_are_possible_and_time_is_left(caches: str) -> None:
+    assert decide(55.0, caches, "").choice is Choice.RUN
+    assert "55 of CI's 90 minutes" in decide(55.0, caches, "").line
+
+
+def test_what_is_installed_first_is_told() -> None:
+    assert "possible here once qemu-utils are installed, and" in decide(1.0, "", "", "qemu-utils").line
+
+
+def test_too_little_time_is_an_excuse_for_who_had_to_fill_the_caches() -> None:
+    decision = decide(55.1, "cold", "")
+    assert decision.choice is Choice.LEFT_OUT
+    assert "NOT RUN" in decision.line
+    assert "more than 55" in decision.line
+
+
+@pytest.mark.parametrize("caches", ["warm", ""])
+def test_with_warm_caches_too_little_time_is_an_error(caches: str) -> None:
+    decision = decide(70.0, caches, "")
+    assert decision.choice is Choice.ERROR
+    assert "NOT RUN" in decision.line
+
+
+def test_a_host_that_cannot_is_no_error_however_late_it_is() -> None:
+    decision = decide(70.0, "warm", "memory")
+    assert decision.choice is Choice.LEFT_OUT
+    assert "this host can run no VMs (memory)" in decision.line
+
+
+def test_packages_are_no_obstacle_to_root_where_there_is_apt() -> None:
+    assert obstacle_in([], root=False, apt=False) == ""
+    assert obstacle_in([PACKAGE], root=True, apt=True) == ""
+    assert "only root" in obstacle_in([PACKAGE], root=False, apt=True)
+    assert "no apt" in obstacle_in([PACKAGE], root=True, apt=False)
+    assert "libvirt-clients" in obstacle_in([PACKAGE], root=True, apt=False)
+
+
+def test_what_no_package_brings_is_an_obstacle_to_anybody() -> None:
+    assert obstacle_in([MEMORY, PACKAGE], root=True, apt=True) == MEMORY.what
+
+
+def test_time_is_counted_from_what_the_makefile_noted() -> None:
+    assert minutes_since("1000", 1000 + 56 * 60) == 56
+    assert minutes_since("", 99.0) == 0
+    with pytest.raises(ConfigError, match="THWLAB_BEGAN"):
+        minutes_since("noon", 99.0)
+
+
+def test_caches_without_an_image_are_cold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("THWLAB_CACHE", str(tmp_path))
+    assert caches_of(guide_topology()) == "cold"
+    monkeypatch.setattr(vmpart, "image_is_cached", lambda *_, **__: True)
+    assert caches_of(guide_topology()) == "warm"
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lacking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Missing]:
+    """What the doctor misses on this Debian host, as root; the run is called r1."""
+    found: list[Missing] = []
+    monkeypatch.setattr(vmpart, "can_host", lambda *_: found)
+    monkeypatch.setattr(vmpart.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(vmpart.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(vmpart, "OS_RELEASE", tmp_path / "os-release")
+    (tmp_path / "os-release").write_text("ID=debian\nVERSION_CODENAME=bookworm\n")
+    monkeypatch.setattr(vmpart.time, "time", lambda: 10_000.0)
+    monkeypatch.setenv("LAB_RUN", "r1")
+    monkeypatch.setenv("LAB_ARTIFACTS", str(tmp_path / "artifacts"))
+    return found
+
+
+def test_the_status_says_what_to_do(lacking: list[Missing], capsys: pytest.CaptureFixture[str]) -> None:
+    late = {"THWLAB_BEGAN": str(10_000 - 56 * 60)}
+    lacking.append(PACKAGE)
+    assert vmpart.main([], {}) == Choice.RUN.value == 0
+    assert vmpart.main([], {**late, "THWLAB_WARMTH": "cold"}) == 3
+    assert vmpart.main([], {**late, "THWLAB_WARMTH": "warm"}) == 1
+    lacking.append(MEMORY)
+    assert vmpart.main([], {**late, "THWLAB_WARMTH": "warm"}) == 3
+    assert [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()] == ["run", *["NOT RUN"] * 3]
+
+
+@pytest.mark.usefixtures("lacking")
+def test_a_beginning_that_is_none_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmpart.main([], {"THWLAB_BEGAN": "noon"}) == 2
+    assert "THWLAB_BEGAN" in capsys.readouterr().err
+
+
+def test_the_runs_summary_says_what_was_left_out(lacking: list[Missing], tmp_path: Path) -> None:
+    assert vmpart.main([], {}) == 0
+    assert not (tmp_path / "artifacts").exists()
+    lacking.append(MEMORY)
+    assert vmpart.main([], {}) == 3
+    text = "\n".join(as_text(results_of(tmp_path / "artifacts/r1")))
+    assert f"the VM part of make test: NOT RUN: this host can run no VMs ({MEMORY.what})" in text
+
+
+def test_elsewhere_than_on_linux_nobody_is_asked(
+    lacking: list[Missing], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(vmpart.platform, "system", lambda: "Darwin")
+    assert lacking == []
+    assert vmpart.main([], {}) == 3
+    assert "needs Linux" in capsys.readouterr().out
+
+
+# -- the Makefile ----------------------------------------------------------------------------------
+
+STAND_IN = """#!/bin/sh
+told="provider=$LAB_PROVIDER run=$LAB_RUN warmth=$THWLAB_WARMTH began=$THWLAB_BEGAN"
+echo "$(basename "$0") $* $told" >>"$LOG"
+case "$*" in
+  "-m lab.doctor.vmpart --caches") echo cold;;
+  "-m lab.doctor.vmpart") exit "$DECISION";;
+  *test_nodes.py*) exec sleep "$LASTS";;
+esac
+"""
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """Every program of the environment, all of them the same stand-in, which writes down its words."""
+    if shutil.which("make") is None or shutil.which("timeout") is None:
+        pytest.skip("make, or coreutils' timeout, is not here")
+    for name in ("python", "ruff", "mypy", "thwlab"):
+        path = tmp_path / "venv/bin" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(STAND_IN)
+        path.chmod(0o755)
+    (tmp_path / "venv/.installed").touch()
+    return tmp_path / "venv"
+
+
+def make(
+    venv: Path, *words: str, decision: int = 0, lasts: float = 0
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """`make` with these words, and what it ran."""
+    log = venv.parent / "log"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "LAB_", "THWLAB_", "MFLAGS"))}
+    told = {"CI": "true", "LOG": str(log), "DECISION": str(decision), "LASTS": str(lasts), "LAB_RUN": "r1"}
+    done = subprocess.run(
+        ["make", "-C", str(ROOT), f"VENV={venv}", *words],
+        env={**clean, **told}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done, log.read_text().splitlines() if log.exists() else []
+
+
+def of_vms(ran: list[str]) -> list[str]:
+    return [line for line in ran if "vmpart" in line or "test_nodes.py" in line or "vagrant" in line]
+
+
+def test_by_default_make_test_has_no_part_on_vms(venv: Path) -> None:
+    done, ran = make(venv, "test")
+    assert done.returncode == 0, done.stderr
+    assert any("-m pytest" in line and "-m e2e" in line for line in ran)
+    assert of_vms(ran) == []
+
+
+def test_with_vm_yes_it_comes_last_and_knows_what_was_noted_before(venv: Path) -> None:
+    done, ran = make(venv, "test", "VM=yes")
+    assert done.returncode == 0, done.stderr
+    caches, decides, host, vms = of_vms(ran)
+    assert "vmpart --caches" in caches
+    assert ran.index(caches) < next(i for i, line in enumerate(ran) if line.startswith("thwlab doctor --fix"))
+    assert "warmth=cold" in decides
+    assert decides.rpartition("began=")[2].isdigit()
+    assert host.startswith("thwlab doctor --fix provider=vagrant:libvirt")
+    assert ran[-1] == vms
+    for file in ("test_etcd.py", "test_control_plane.py", "test_nodes.py", "test_coredns.py::"):
+        assert f"tests/e2e/{file}" in vms
+    assert "provider=vagrant:libvirt run=r1-vm " in vms
+    assert "--junitxml=artifacts/r1-vm/" in vms
+
+
+@pytest.mark.parametrize(("decision", "ends"), [(3, 0), (1, 2), (2, 2)])
+def test_what_is_left_out_for_good_reasons_is_no_failure(venv: Path, decision: int, ends: int) -> None:
+    done, ran = make(venv, "test", "VM=yes", decision=decision)
+    assert done.returncode == ends
+    assert not [line for line in ran if "test_nodes.py" in line]
+
+
+def test_its_limit_ends_it_and_that_is_red(venv: Path) -> None:
+    done, _ = make(venv, "e2e-vm", "VM_LIMIT=0.3", lasts=30)
+    assert done.returncode == 2
+    assert "ended after 0.3 s" in done.stderr
+    assert make(venv, "e2e-vm", "VM_LIMIT=20")[0].returncode == 0
+
+
+def test_a_word_that_is_neither_yes_nor_no_is_a_mistake(venv: Path) -> None:
+    done, ran = make(venv, "test", "VM=true")
+    assert done.returncode == 2
+    assert "only yes and no" in done.stderr
+    assert ran == []
+    assert make(venv, "unit", "VM=true")[0].returncode == 0, "somebody's own variable may have that name"
+
+
+def test_what_it_selects_is_there() -> None:
+    words = next(
+        line
+        for line in (ROOT / "Makefile").read_text().replace("\\\n", " ").splitlines()
+        if line.startswith("VM_TESTS")
+    ).split()
+    chosen = [word for word in words if word.startswith("tests/")]
+    assert len(chosen) == 4
+    for each in chosen:
+        path, _, test = each.partition("::")
+        assert f"def {test}" in (ROOT / path).read_text()
