@@ -82,6 +82,14 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Still(StrEnum):
+    """Whether a fault was in force when its healing was to begin, as far as anybody could tell."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One question of a probe; all times are seconds of the stream's clock.
@@ -156,6 +164,7 @@ class Probed:
     began: float = 0.0
     ended: float = 0.0
     lost: str = ""  # why its vantage point was away for a while
+    bound: float = 0.0  # by how many seconds all times of its samples may be wrong, for another clock's sake
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +172,9 @@ class Injection:
     """One fault as it was done.  Times are None for what did not come to pass.
 
     `asked` is the role or name that the scenario gave, `machines` what it was when the fault began;
-    `evidence` is what proves that it bit; `unit` the program, where it was done to one.
+    `evidence` is what proves that it bit; `unit` the program, where it was done to one.  `looked` is when it
+    was asked for once more, just before its healing began, `still` what came of it, and `seen` why; None
+    and empty where nobody asked, as of faults that do not last, and in records of before.
     """
 
     number: int
@@ -177,6 +188,9 @@ class Injection:
     healed: float | None = None
     trouble: str = ""
     unit: str = ""
+    looked: float | None = None
+    still: str = ""
+    seen: str = ""
 
     @property
     def span(self) -> Span | None:

@@ -32,7 +32,8 @@ class Fault(ABC):
     """Built from plain values only, so that whoever finds its undo record builds it again and heals.
 
     `machines` are the victims as resolved when it begins.  A fault without duration (`lasts` is False) does
-    what it does once and heals by itself; `heal` then only checks and helps.  Where `silences` is True
+    what it does once and heals by itself; `heal` then only checks and helps.  One that lasts must still be in
+    force when its healing begins, or its run proves nothing.  Where `silences` is True
     nothing runs on the victims while it lasts, probers neither.  `destroys_data` is for one after which only
     a snapshot brings back what was.  `takes` is how many seconds `inject` itself may need, where that is more
     than a moment: nobody may heal it meanwhile.  Subclasses are frozen dataclasses; their fields are the
@@ -62,6 +63,18 @@ class Fault(ABC):
     @abstractmethod
     def in_force(self, cluster: Cluster) -> str:
         """What proves that it bites, with numbers; raises `NotYet` as long as nothing does."""
+
+    def still_in_force(self, cluster: Cluster) -> str:
+        """The same once more, just before it is healed; raises `NotYet` with what is seen in its place.
+
+        Every moment it takes prolongs the fault.  So whoever needs seconds for `in_force`, or counts there
+        what has happened since the beginning, asks something quicker here that tells what is so now.
+        """
+        return self.in_force(cluster)
+
+    def ended(self, cluster: Cluster) -> str:
+        """Since when a victim is free of it, for one that should not be; empty if nothing there tells."""
+        return ""
 
     @abstractmethod
     def heal(self, cluster: Cluster) -> None:

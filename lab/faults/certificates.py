@@ -14,6 +14,7 @@ from lab.addons.bootstrap import token_secret
 from lab.cluster import Cluster
 from lab.components.etcd import PEER_PORT
 from lab.components.kubelet import BOOTSTRAP
+from lab.errors import LabError
 from lab.faults.api import answering
 from lab.faults.base import Fault, Script
 from lab.faults.serving import check_unit
@@ -81,6 +82,10 @@ class _BadCertificate(ShellFault):
     def in_force(self, cluster: Cluster) -> str:
         """Who is shown the certificate refuses it, and what it said."""
         return self.on_victims(cluster, lambda machine: _refused(cluster, machine, self.unit))
+
+    def still_in_force(self, cluster: Cluster) -> str:
+        """The covers are there: whoever is started anew reads them, too."""
+        return self.on_victims(cluster, lambda m: f"{m.name}: still covered: {_insist_covered(m, self.unit)}")
 
     def check_healed(self, cluster: Cluster) -> None:
         """Nothing covers the right files, they are as issued, and the program serves with them."""
@@ -152,6 +157,15 @@ class TokenRevoked(Fault):
             raise NotYet(f"the bootstrap token: {', '.join(kept)}")
         return f"{', '.join(said)} says 401 to the bootstrap token"
 
+    def still_in_force(self, cluster: Cluster) -> str:
+        """Who is known for it has it back; a master that answers nobody tells nothing."""
+        said = _shown_token(cluster, self.machines)
+        if known := [f"{name} says {status} to it" for name, status in said.items() if status in KNOWN]:
+            raise NotYet(f"the bootstrap token: {', '.join(known)}")
+        if mute := [f"{name} says {status}" for name, status in said.items() if status != "401"]:
+            raise LabError(f"the bootstrap token: {', '.join(mute)}")
+        return f"{', '.join(said)} says 401 to the bootstrap token"
+
     def heal(self, cluster: Cluster) -> None:
         """The lab's own token is put into the cluster again."""
         answering(cluster).apply(token_secret(cluster.credentials.bootstrap_token))
@@ -192,9 +206,14 @@ def _covered(unit: str) -> list[str]:
     return [path for use in USES[unit] for path in paths(use)]
 
 
-def _refused(cluster: Cluster, machine: Machine, unit: str) -> str:
+def _insist_covered(machine: Machine, unit: str) -> str:
     if not (covered := sh(machine, _STILL_COVERED, unit).strip()):
         raise NotYet(f"{machine.name}: no certificate of {unit} is covered")
+    return ", ".join(covered.split())
+
+
+def _refused(cluster: Cluster, machine: Machine, unit: str) -> str:
+    covered = _insist_covered(machine, unit)
     if unit == "kubelet":
         return _refused_kubelet(cluster, machine, covered)
     port = PEER_PORT if unit == "etcd" else cluster.topology.networks.api_port
@@ -218,7 +237,9 @@ def _refused_kubelet(cluster: Cluster, machine: Machine, covered: str) -> str:
             f"{machine.name}: the API said {status or done.stderr.strip()} to the kubelet's certificate"
         )
     uses = machine.run("readlink", "-f", KUBELET_CLIENT).stdout.strip()
-    now = "it is what the kubelet has" if uses in covered.split() else "the kubelet has got a new one since"
+    now = (
+        "it is what the kubelet has" if uses in covered.split(", ") else "the kubelet has got a new one since"
+    )
     return f"{machine.name}: the API says 401 to the kubelet's certificate, and {now}"
 
 

@@ -54,6 +54,19 @@ class ClockStep(ShellFault):
 
         return self.on_victims(cluster, told)
 
+    def still_in_force(self, cluster: Cluster) -> str:
+        """Of a strobe only that it runs, for by turns its clock is right."""
+        if not self.strobe:
+            return self.in_force(cluster)
+
+        def told(machine: Machine) -> str:
+            state = machine.check("systemctl", "show", "--property=ActiveState", "--value", UNIT).strip()
+            if state != "active":
+                raise NotYet(f"{machine.name}: {UNIT} is {state}")
+            return f"{machine.name}: {UNIT} runs"
+
+        return self.on_victims(cluster, told)
+
     def heal(self, cluster: Cluster) -> None:
         """No more jumps, and this host's time at once."""
         super().heal(cluster)

@@ -56,6 +56,17 @@ class Starve(ShellFault):
 
         return self.on_victims(cluster, told)
 
+    def still_in_force(self, cluster: Cluster) -> str:
+        """All its processes are bound: one started anew may be free, whatever was counted before."""
+
+        def told(machine: Machine) -> str:
+            running, free = sh(machine, self._head + _FREE_NOW).split()
+            if running == "0" or free != "0":
+                raise NotYet(f"{machine.name}: {free} of {running} processes of {self.unit} are not bound")
+            return f"{machine.name}: all {running} processes of {self.unit} are bound"
+
+        return self.on_victims(cluster, told)
+
     def check_healed(self, cluster: Cluster) -> None:
         """No bound is left, and it answers."""
         for machine in self.victims(cluster):
@@ -100,6 +111,17 @@ throttled >"$starved"
 """
 _COUNT = """\
 cat "$starved" && throttled
+"""
+# How many processes it has, and how many of them may use what they like.
+_FREE_NOW = """\
+all=0; free=0; limit=max
+unified && limit=$(cut -d ' ' -f 1 "/sys/fs/cgroup$(show ControlGroup)/cpu.max" 2>/dev/null || echo max)
+for pid in $(pids); do
+  all=$((all + 1))
+  if unified; then test "$limit" != max; else grep -qx "$pid" "$group/cgroup.procs" 2>/dev/null; fi ||
+    free=$((free + 1))
+done
+echo $all $free
 """
 _FREE = """\
 if unified; then

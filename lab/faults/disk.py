@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from lab.cluster import Cluster
 from lab.components.etcd import DATA
+from lab.errors import LabError
 from lab.faults.base import PerSecond, Script
 from lab.faults.serving import check_unit
-from lab.faults.shell import ShellFault, sh
+from lab.faults.shell import COMMAND, ShellFault, sh
 from lab.machine import Machine
 from lab.wait import NotYet
 
@@ -54,7 +55,9 @@ class DiskFull(ShellFault):
         """What the kernel says to whoever wants to write there."""
 
         def told(machine: Machine) -> str:
-            tried = machine.run("sh", "-c", _TRY, "sh", FOLDER)
+            tried = machine.run("sh", "-c", _TRY, "sh", FOLDER, timeout=COMMAND)
+            if tried.timed_out:
+                raise LabError(f"{machine.name}: a write to {FOLDER} did not end within {COMMAND:.0f} s")
             if tried.ok:
                 raise NotYet(f"{machine.name}: there is still room in {FOLDER}")
             return f"{machine.name}: {tried.stderr.strip().splitlines()[-1]}"
@@ -112,6 +115,17 @@ class DiskSlow(ShellFault):
             if took < PROBES / self.writes / 2:
                 raise NotYet(f"{machine.name}: {PROBES} synchronous writes took {took:.2f} s")
             return f"{machine.name}: {PROBES} synchronous writes from etcd's cgroup took {took:.2f} s"
+
+        return self.on_victims(cluster, told)
+
+    def still_in_force(self, cluster: Cluster) -> str:
+        """The bound, by the kernel's own word: writes would take seconds."""
+
+        def told(machine: Machine) -> str:
+            seen = sh(machine, _BOUND_NOW).strip()
+            if f"wiops={self.writes}" not in seen.split():
+                raise NotYet(f"{machine.name}: etcd's cgroup has no bound: {seen or 'it is not there'}")
+            return f"{machine.name}: etcd's cgroup is bound: {seen}"
 
         return self.on_victims(cluster, told)
 
@@ -203,6 +217,7 @@ fi
 true
 """
 _LEFT_SLOW = "ls /run/systemd/system.control/etcd.service.d/50-IOWriteIOPSMax* 2>/dev/null; true"
+_BOUND_NOW = "cat /sys/fs/cgroup/system.slice/etcd.service/io.max 2>/dev/null; true"
 _TIMED = """\
 begun=$(date +%s%N)
 sh -c 'echo $$ >"$0/cgroup.procs" && exec dd if=/dev/zero of="$1/thwlab-try" bs=4k count="$2" oflag=dsync' \

@@ -159,6 +159,13 @@ class QuorumLost(ShellFault):
             raise NotYet("; ".join(led))
         return f"{told}; no leader is known to {', '.join(left) or 'anybody'}"
 
+    def still_in_force(self, cluster: Cluster) -> str:
+        """No process of them is left; who asks members that are down waits for seconds."""
+        return self._held.in_force(cluster)
+
+    def ended(self, cluster: Cluster) -> str:  # noqa: D102
+        return self._held.ended(cluster)
+
     def check_healed(self, cluster: Cluster) -> None:
         """They run, and every member commits."""
         self._held.check_healed(cluster)

@@ -36,14 +36,16 @@ class InterfaceDown(ShellFault):
         """The kernel says so, and nobody answers at its address."""
 
         def told(machine: Machine) -> str:
-            device = _device(machine)
-            if "UP" in device.partition("<")[2].partition(">")[0].split(","):
-                raise NotYet(f"{machine.name}: {device}")
+            device = _down(machine)
             if (said := answers_at(cluster, machine)) != "nobody":
                 raise NotYet(f"{machine.name}: somebody at {machine.node.address} {said} connections")
-            return f"{machine.name}: {device.split(':')[1].strip()} is down, nobody answers at its address"
+            return f"{device}, nobody answers at its address"
 
         return self.on_victims(cluster, told)
+
+    def still_in_force(self, cluster: Cluster) -> str:
+        """The kernel's word."""
+        return self.on_victims(cluster, _down)
 
     def check_healed(self, cluster: Cluster) -> None:
         """It is up, has its routes, and whoever is there takes or refuses connections."""
@@ -58,6 +60,13 @@ class InterfaceDown(ShellFault):
             return ""
 
         self.on_victims(cluster, check)
+
+
+def _down(machine: Machine) -> str:
+    device = _device(machine)
+    if "UP" in device.partition("<")[2].partition(">")[0].split(","):
+        raise NotYet(f"{machine.name}: {device}")
+    return f"{machine.name}: {device.split(':')[1].strip()} is down"
 
 
 def _device(machine: Machine) -> str:

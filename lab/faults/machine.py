@@ -25,6 +25,16 @@ class MachineFault(ShellFault):
     """Done to all of a machine by its provider; healed by switching on what is off."""
 
     silences: ClassVar[bool] = True
+    leaves: ClassVar[str] = STOPPED  # the state in which its victims are while it lasts
+
+    def still_in_force(self, cluster: Cluster) -> str:
+        """The provider's word: a second in which nobody answers proves no more by now."""
+        states = cluster.lab.provider.states()
+        if others := [
+            f"{n} is {states.get(n, 'gone')}" for n in self.machines if states.get(n) != self.leaves
+        ]:
+            raise NotYet("; ".join(others))
+        return f"{', '.join(self.machines)} still {self.leaves}"
 
     def heal(self, cluster: Cluster) -> None:
         """Boot what is off; returns once commands can be run there."""
@@ -117,6 +127,7 @@ class Freeze(MachineFault):
     """Every process stands still until healed."""
 
     word: ClassVar[str] = "freeze"
+    leaves: ClassVar[str] = PAUSED
 
     def unavailable(self, cluster: Cluster) -> str:  # noqa: D102
         return lacks(cluster, Capability.PAUSE, "pause machines")

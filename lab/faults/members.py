@@ -70,6 +70,17 @@ class MemberWiped(MemberFault):
 
         return self.on_victims(cluster, told)
 
+    def still_in_force(self, cluster: Cluster) -> str:
+        """Its unit, which is active only while the member serves, and who asks it waits long."""
+
+        def told(machine: Machine) -> str:
+            script = "systemctl show --property=ActiveState --value etcd.service"
+            if (state := sh(machine, script).strip()) == "active":
+                raise NotYet(f"{machine.name}: its member serves")
+            return f"{machine.name}: its member does not serve, its unit is {state}"
+
+        return self.on_victims(cluster, told)
+
 
 @dataclass(frozen=True)
 class MemberReplaced(MemberFault):

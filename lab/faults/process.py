@@ -8,7 +8,7 @@ from lab.faults import pods, units
 from lab.faults.base import Script
 from lab.faults.pods import COREDNS
 from lab.faults.serving import check_unit
-from lab.faults.shell import LONG, ShellFault, sh
+from lab.faults.shell import LONG, ShellFault, age_of, sh
 from lab.faults.units import BALANCER
 from lab.machine import Machine
 from lab.wait import NotYet
@@ -76,6 +76,15 @@ class ProcessFault(ShellFault):
         """What systemd, or the node, and the kernel say of it; `before` is its main process as noted."""
         words = self.script(machine, (pods if self._in_pod else units).SEE).split()
         return dict(zip(("held", "active", "pid", "running", "stopped", "before"), words, strict=True))
+
+    def ended(self, cluster: Cluster) -> str:
+        """For how long a main process has been running; of one that was only let go on nobody tells."""
+
+        def told(machine: Machine) -> str:
+            pid = self.seen(machine)["pid"]
+            return f"pid {pid} has run for {age_of(machine, pid)} s" if pid != "0" else ""
+
+        return self.on_victims(cluster, told)
 
     @property
     def _in_pod(self) -> bool:

@@ -83,7 +83,9 @@ class ShapingFault(ShellFault):
             raise NotYet(f"{machine.name}: {seen.stderr.strip()}")
         rules, queues = (line for line in seen.stdout.splitlines() if line.strip())
         chosen = sum(counted(rules).values())
-        queue = next(each for each in json.loads(queues) if each["handle"] == LEAF)
+        queue = next((each for each in json.loads(queues) if each["handle"] == LEAF), None)
+        if queue is None:
+            raise NotYet(f"{machine.name}: no queue {LEAF}, only {queues.strip()}")
         if not chosen or not (said := self.bites(queue)):
             raise NotYet(f"{machine.name}: {chosen} packets were chosen, and its queue says {queue}")
         return f"{machine.name}: {chosen} packets were chosen, {said}"

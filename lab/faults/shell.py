@@ -17,6 +17,14 @@ def sh(machine: Machine, script: str, *args: str, timeout: float = COMMAND) -> s
     return machine.check("sh", "-c", script, "sh", *args, timeout=timeout)
 
 
+def age_of(machine: Machine, pid: str = "1", *, timeout: float = COMMAND) -> int:
+    """For how many seconds a process has been there, the machine's first one unless told otherwise.
+
+    `LabError` if the machine does not say, or has no such process.
+    """
+    return int(sh(machine, _AGE, pid, timeout=timeout))
+
+
 @dataclass(frozen=True)
 class ShellFault(Fault):
     """All victims at once, each by its script; what they can undo themselves is what `heal` does too."""
@@ -46,3 +54,11 @@ class ShellFault(Fault):
         """Act on all of them at once; what each had to say, in their order."""
         said = on_each(self.victims(cluster), act)
         return "; ".join(said.values())
+
+
+# By when this very question began, on the same clock; in a container `ps` would mix two.
+_AGE = """\
+began() { sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 20; }
+then=$(began "$1") || exit
+test -n "$then" && echo "$((($(began self) - then) / $(getconf CLK_TCK)))"
+"""

@@ -71,6 +71,16 @@ class SpaceAlarm(ShellFault):
             raise NotYet(f"{machine.name}: a write ended with {(tried.stderr or tried.stdout).strip()}")
         return f"{machine.name}: a write is refused: database space exceeded; alarms: {raised}"
 
+    def still_in_force(self, cluster: Cluster) -> str:
+        """The alarm alone: no write is needed to know it; members that answer nobody tell nothing of it."""
+        try:
+            raised = quorum.alarms(cluster)
+        except NotYet as error:
+            raise LabError(str(error)) from error
+        if "NOSPACE" not in raised:
+            raise NotYet(f"alarms: {raised or 'none'}")
+        return f"alarms: {raised}"
+
     def heal(self, cluster: Cluster) -> None:
         """Delete, compact, defragment; then disarm, and start the members anew with their own quota.
 

@@ -27,10 +27,21 @@ class SinceFault(Invariant):
 
     def look(self, history: History) -> Seen:  # noqa: D102
         span = Span(self._origin(history), end_of(history))
-        return self.gravest(each_path(history, self.of, self.among, lambda p: self._path(history, p, span)))
+        return self.gravest(each_path(history, self.of, self.among, lambda p: self._sure(history, p, span)))
 
     def _origin(self, history: History) -> float:
         return injection_of(history, self.fault).begun
+
+    def _sure(self, history: History, probe: Probed, span: Span) -> Seen:
+        """Between a fault, by our clock, and an answer, by another's, lies what the other may be wrong by."""
+        seen = self._path(history, probe, span)
+        known = seen.value is None or abs(seen.value - self.limit) > probe.bound
+        if known or not probe.bound or history.facts.get("emulated"):  # where no time is judged at all
+            return seen
+        raise Unclear(
+            f"{probe.name}: {shown(seen.value or 0.0, self.unit)} by a clock that is known to"
+            f" {shown(probe.bound, self.unit)} only, too near to the limit"
+        )
 
     @abstractmethod
     def _path(self, history: History, probe: Probed, span: Span) -> Seen:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from lab.history import History, Injection, Probed, Span
+from lab.history import History, Injection, Probed, Span, Still
 from lab.invariants.answers import OfAnswers
 from lab.invariants.base import Invariant, Unclear, window_of
 from lab.invariants.finding import Unit, shown
@@ -75,8 +75,17 @@ def _injected(injection: Injection) -> Iterator[str]:
         yield f"{name}: {injection.trouble}"
     if injection.in_force is None or not injection.evidence:
         yield f"{name}: nothing proves that it bit"
+    if injection.still == Still.NO:
+        yield (
+            f"{name}: no longer in force when its healing was to begin, {_at(injection.looked)}, proven"
+            f" last {_at(injection.in_force)}: {injection.seen}"
+        )
     if injection.healed is None:
         yield f"{name}: it was not healed; the lab is not fit for another run"
+
+
+def _at(instant: float | None) -> str:
+    return f"at {instant:.1f} s of the run" if instant is not None else "nobody knows when"
 
 
 def _undone(history: History, faults: int | None) -> Iterator[str]:

@@ -19,6 +19,7 @@ PATIENCE = 12.0  # seconds; etcd gives up a proposal after 7, so whoever waits l
 LEASE_TTL = 10  # seconds
 WATCH_SILENCE = 20.0  # seconds without a word, bookmarks neither, after which a watch is begun anew
 ETCD_ROOT = "/thwlab-probes"
+KEPT_PORT = 10053  # of a client that keeps its own; below those that the kernel gives out
 OUTSIDE = ""  # the vantage point of a user: this host, in the lab's network
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 SLICES = (
@@ -244,15 +245,28 @@ def _plain(address: str, port: int) -> dict[str, Any]:
 
 
 def _dns(topology: Topology, _: Workload) -> Iterator[Probe]:
-    networks = topology.networks
-    plan = {
-        "ask": "dns",
-        "address": str(networks.dns),
-        "port": 53,
-        "name": f"kubernetes.default.svc.{networks.domain}",
-    }
     for node in topology.of(Role.WORKER):
-        yield Probe(f"dns@{node.name}", "dns", BRISK, plan, node.name)
+        yield Probe(f"dns@{node.name}", "dns", BRISK, _name(topology), node.name)
+
+
+def _dns_pod(topology: Topology, workload: Workload) -> Iterator[Probe]:
+    """The pods that are there when a run begins: one that comes later has an address nobody knows yet."""
+    for node in topology.of(Role.WORKER):
+        for number, (machine, address) in enumerate(workload.resolvers, 1):
+            plan = {**_name(topology), "address": address}
+            yield Probe(f"dns-pod{number}@{node.name}", "dns-pod", BRISK, plan, node.name, target=machine)
+
+
+def _dns_kept(topology: Topology, _: Workload) -> Iterator[Probe]:
+    for node in topology.of(Role.WORKER):
+        plan = {**_name(topology), "source": KEPT_PORT}
+        yield Probe(f"dns-kept@{node.name}", "dns-kept", BRISK, plan, node.name)
+
+
+def _name(topology: Topology) -> dict[str, Any]:
+    networks = topology.networks
+    name = f"kubernetes.default.svc.{networks.domain}"
+    return {"ask": "dns", "address": str(networks.dns), "port": 53, "name": name}
 
 
 # -- observers -------------------------------------------------------------------------------------------
@@ -299,6 +313,19 @@ QUESTIONS = (
     Question("cluster-ip", "HTTP to a Service's address, from each worker", _cluster_ip),
     Question("node-port", "HTTP to a Service's port on each worker, from outside", _node_port),
     Question("dns", "a name of the cluster, from each worker", _dns),
+    Question(
+        "dns-pod",
+        "the same, of each CoreDNS pod by itself; only where it is named",
+        _dns_pod,
+        rare=True,
+    ),
+    Question(
+        "dns-kept",
+        "the same by the Service, always from the same port, so that connection tracking sends it where it"
+        " went before; only where it is named",
+        _dns_kept,
+        rare=True,
+    ),
     Question("raft", "term and leader, as each member knows them", _raft, observes=True),
     Question("leases", "who leads", _observer("leases", LEASES, "leases", SLOW), observes=True),
     Question(

@@ -12,7 +12,8 @@ http: `address`, `port`, `host`, `tls` ({ca, cert, key} paths, or null), `reques
       accept, write, holds, type}], in which %KEY% stands for a key that is new for each beat, and %BASE64KEY%
       for its base64; `take` (what of the last answer is kept as value), `prefix` of keys, `writes` (whether
       keys are of interest).
-dns:  `address`, `port`, `name`, `source` (a fixed source port, or 0 for a fresh one).
+dns:  `address`, `port`, `name`, `source` (the port from which all questions are asked, or 0 for a fresh
+      one each time).
 tcp:  `address`, `port`: whether a connection is accepted.
 """
 
@@ -22,6 +23,7 @@ import http.client
 import importlib.util
 import json
 import os
+import queue
 import signal
 import socket
 import ssl
@@ -234,21 +236,83 @@ def ask_dns(question: Question, _: ssl.SSLContext | None) -> None:
     number = int.from_bytes(os.urandom(2), "big")
     labels = b"".join(bytes([len(label)]) + label.encode() for label in plan["name"].rstrip(".").split("."))
     packet = struct.pack(">HHHHHH", number, 0x0100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"
+    told = kept(question).asked(question, packet) if plan.get("source") else asked(question, packet)
+    question.reached()
+    code, answers = told[3] & 15, int.from_bytes(told[6:8], "big")
+    if code or not answers:
+        raise Wrong(f"DNS rcode {code}, {answers} answers")
+
+
+def asked(question: Question, packet: bytes) -> bytes:
+    """The answer to a packet from a fresh port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
-        if plan.get("source"):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            raw.bind(("", plan["source"]))
-        raw.connect((plan["address"], plan["port"]))
+        raw.connect((question.plan["address"], question.plan["port"]))
         question.reached()
         raw.send(packet)
         told = b""
         while told[:2] != packet[:2]:
             raw.settimeout(question.left())
             told = raw.recv(4096)
-    question.reached()
-    code, answers = told[3] & 15, int.from_bytes(told[6:8], "big")
-    if code or not answers:
-        raise Wrong(f"DNS rcode {code}, {answers} answers")
+    return told
+
+
+class Kept:
+    """A socket that all questions of a prober share, so that they all come from one port.
+
+    An answer goes to whoever has its number; a refusal, which has none, to all who wait.
+    """
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.raw = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self.raw.bind(("", plan["source"]))
+            self.raw.connect((plan["address"], plan["port"]))
+        except OSError:
+            self.raw.close()
+            raise
+        self.waiting: dict[bytes, queue.SimpleQueue[bytes | OSError]] = {}
+        threading.Thread(target=self.hear, daemon=True).start()
+
+    def asked(self, question: Question, packet: bytes) -> bytes:
+        """The answer to a packet."""
+        box: queue.SimpleQueue[bytes | OSError] = queue.SimpleQueue()
+        self.waiting[packet[:2]] = box
+        question.reached()
+        try:
+            self.raw.send(packet)
+            told = box.get(timeout=question.left())
+        except queue.Empty:
+            raise TimeoutError from None
+        finally:
+            self.waiting.pop(packet[:2], None)
+        if isinstance(told, OSError):
+            raise told
+        return told
+
+    def hear(self) -> None:
+        """Hand out what comes, as long as the prober lives."""
+        while True:
+            try:
+                told = self.raw.recv(4096)
+            except OSError as error:
+                for box in list(self.waiting.values()):
+                    box.put(error)
+                continue
+            asking = self.waiting.get(told[:2])
+            if asking:
+                asking.put(told)
+
+
+OPENING = threading.Lock()
+
+
+def kept(question: Question) -> Kept:
+    """The prober's one socket; opened by the first question that can."""
+    with OPENING:
+        if "kept" not in question.shared:
+            question.shared["kept"] = Kept(question.plan)
+        found: Kept = question.shared["kept"]
+        return found
 
 
 def ask_tcp(question: Question, _: ssl.SSLContext | None) -> None:

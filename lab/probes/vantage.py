@@ -6,7 +6,6 @@ Either way it ends by itself when we do: here its input closes, there its unit h
 import json
 import shutil
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +14,11 @@ from typing import Any
 
 from lab.cluster import Cluster
 from lab.errors import LabError
-from lab.machine import File, Machine, Substrate
+from lab.machine import File, Machine
 from lab.pki import CA_FILES
 from lab.probes import dialogues, prober
 from lab.probes.catalogue import OUTSIDE, Probe
+from lab.probes.clocks import Clock, Clocks
 from lab.probes.hosted import GRACE, Hosted, parsed
 from lab.probes.workload import Workload
 from lab.topology import Role
@@ -26,7 +26,7 @@ from lab.topology import Role
 PROGRAM = Path(prober.__file__)
 PLACE = "/run/thwlab-probes"  # on machines
 COMMAND = 20.0  # seconds
-TRIES = 5  # of reading another machine's clock
+STAMPS = ("scheduled", "sent", "answered", "ready", "ended")  # by the prober's clock
 
 
 @dataclass
@@ -34,6 +34,11 @@ class Running(ABC):
     """One prober at work; what it has told is complete once it was stopped."""
 
     probe: Probe
+
+    @property
+    def bound(self) -> float:
+        """By how many seconds the moments that it tells may be wrong; not at all by this host's own clock."""
+        return 0.0
 
     @abstractmethod
     def trouble(self) -> str:
@@ -109,12 +114,15 @@ def secrets_here(cluster: Cluster, authority_of: str, folder: Path) -> dict[str,
 
 @dataclass
 class There(Running):
-    """A unit of a machine; `offset` is that machine's monotonic clock minus ours, in seconds."""
+    """A unit of a machine, which stamps by that machine's clock."""
 
     machine: Machine
-    offset: float
-    bound: float
+    clock: Clock
     kept: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def bound(self) -> float:  # noqa: D102
+        return self.clock.bound
 
     @property
     def unit(self) -> str:
@@ -138,10 +146,10 @@ class There(Running):
         wait = self.probe.deadline + GRACE
         script = _COLLECT.format(unit=self.unit, path=_path(self.probe, "jsonl"))
         lines = parsed(self.machine.check("sh", "-c", script, timeout=wait + COMMAND))
-        return [_shifted(line, self.offset) for line in lines]
+        return [_shifted(line, self.clock) for line in lines]
 
 
-def start_there(cluster: Cluster, probe: Probe, workload: Workload, seconds: float) -> There:
+def start_there(cluster: Cluster, probe: Probe, workload: Workload, seconds: float, clocks: Clocks) -> There:
     """Begin to ask from a machine, for so many seconds at most."""
     machine = cluster.machines[probe.at]
     tls = {"ca": CA_FILES["kubernetes"]} if probe.secrets == "kubernetes-ca" else None
@@ -154,7 +162,7 @@ def start_there(cluster: Cluster, probe: Probe, workload: Workload, seconds: flo
     inside = ("nsenter", f"--net=/proc/{workload.pids[machine.name]}/ns/net") if probe.pod else ()
     argv = (*inside, "python3", "-I", f"{PLACE}/prober.py", _path(probe, "plan"))
     machine.check(*_unit_argv(probe, seconds), *argv, timeout=COMMAND)
-    return There(probe, machine, *clock_of(cluster, machine))
+    return There(probe, machine, clocks.of(machine))
 
 
 def _unit_argv(probe: Probe, seconds: float) -> tuple[str, ...]:
@@ -169,36 +177,30 @@ def clear(machine: Machine) -> None:
     machine.run("sh", "-c", _CLEAR, timeout=COMMAND)
 
 
-def clock_of(cluster: Cluster, machine: Machine) -> tuple[float, float]:
-    """The machine's monotonic clock minus ours, and how far that may be wrong, in seconds.
+def _shifted(line: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    """By this host's clock; what is counted from `sent` on may have a time in it that stood still there."""
+    found = {name: clock.ours(value) if name in STAMPS else value for name, value in line.items()}
 
-    Containers share this host's clock.
-    """
-    if cluster.lab.provider.platform.substrate is Substrate.CONTAINER:
-        return 0.0, 0.0
-    return min((_reading(machine) for _ in range(TRIES)), key=lambda each: each[1])
+    def since(seconds: float) -> float:
+        return round(clock.ours(line["sent"] + seconds) - found["sent"], 6)
 
-
-def _reading(machine: Machine) -> tuple[float, float]:
-    before = time.monotonic()
-    theirs = float(machine.check("python3", "-c", "import time; print(time.monotonic())", timeout=COMMAND))
-    after = time.monotonic()
-    return theirs - (before + after) / 2, (after - before) / 2
-
-
-def _shifted(line: dict[str, Any], offset: float) -> dict[str, Any]:
-    stamps = ("scheduled", "sent", "answered")
-    return {name: value - offset if name in stamps else value for name, value in line.items()}
+    if line.get("phases"):
+        found["phases"] = [since(each) for each in line["phases"]]
+    if line.get("acknowledged") is not None:
+        found["acknowledged"] = since(line["acknowledged"])
+    return found
 
 
 # -- both ------------------------------------------------------------------------------------------------
 
 
-def begin(cluster: Cluster, probe: Probe, workload: Workload, folder: Path, seconds: float) -> Running:
+def begin(
+    cluster: Cluster, probe: Probe, workload: Workload, folder: Path, seconds: float, clocks: Clocks
+) -> Running:
     """Begin to ask, from wherever the probe wants."""
     if probe.at == OUTSIDE:
         return start_here(cluster, probe, folder)
-    return start_there(cluster, probe, workload, seconds)
+    return start_there(cluster, probe, workload, seconds, clocks)
 
 
 def private_folder(path: Path) -> Path:

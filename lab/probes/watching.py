@@ -15,6 +15,7 @@ from lab.history import Recorder
 from lab.machine import on_each
 from lab.probes.catalogue import Probe
 from lab.probes.clients import Clients
+from lab.probes.clocks import Clocks
 from lab.probes.keeping import Keeping
 from lab.probes.vantage import Running, begin, clear, private_folder
 from lab.probes.workload import Workload
@@ -39,6 +40,7 @@ class Watch:
     recorder: Recorder
     seconds: float
     seed: str
+    clocks: Clocks
     keeps: tuple[str, ...] = ()
     mark: str = field(default_factory=lambda: secrets.token_hex(4))
     running: list[Running] = field(default_factory=list)
@@ -50,10 +52,9 @@ class Watch:
         private_folder(self.folder)
         on_each(list(self.cluster.machines.values()), clear)
         marked = [_marked(probe, self.mark) for probe in probes]
-        tasks = [
-            start(partial(begin, self.cluster, probe, self.workload, self.folder, self.seconds), probe.name)
-            for probe in marked
-        ]
+        there = {probe.at for probe in marked if probe.at}
+        on_each([self.cluster.machines[name] for name in sorted(there)], self.clocks.of)
+        tasks = [start(partial(self._begin, probe), probe.name) for probe in marked]
         failures = [error for task in tasks if (error := task.exception())]
         self.running = [task.result() for task in tasks if not task.exception()]
         if failures:
@@ -62,6 +63,9 @@ class Watch:
         self.clients = Clients(self.cluster, self.folder, self.seed, self.mark)
         if self.keeps:
             self.keeping = Keeping(self.cluster, self.folder, self.keeps, self.mark)
+
+    def _begin(self, probe: Probe) -> Running:
+        return begin(self.cluster, probe, self.workload, self.folder, self.seconds, self.clocks)
 
     def check(self) -> None:
         """Raise `LabError` if a prober on this host, or another program of ours, ended by itself."""
@@ -83,14 +87,28 @@ class Watch:
             self._trouble(trouble)
         if self.keeping:
             self._end_keeping(self.keeping)
+        if keep:
+            self._check_clocks(lost or {})
         for each in self.running:
             lines, trouble = _lines(each.told)
             if keep:
-                self._write(each.probe, lines, (lost or {}).get(each.probe.at, ""), trouble)
+                self._write(each, lines, (lost or {}).get(each.probe.at, ""), trouble)
         for machine in self.cluster.machines.values():
             _tried(partial(clear, machine))
         private_folder(self.folder).rmdir()
         self.running, self.clients, self.keeping = [], None, None
+
+    def _check_clocks(self, lost: Mapping[str, str]) -> None:
+        """One that was away may have no clock any more, nor anything to tell by it."""
+        names = {each.probe.at for each in self.running if each.probe.at}
+        for name in sorted(names):
+            try:
+                self.clocks.check([name])
+            except (LabError, ValueError) as error:
+                said = f"{name}: nobody knows how right its clock was in the end: {flat(error)}"
+                self._trouble("" if name in lost else said)
+        if told := self.clocks.record():
+            self.recorder.write("clocks", of=told)
 
     def _end_keeping(self, keeping: Keeping) -> None:
         try:
@@ -102,7 +120,8 @@ class Watch:
         if text:
             self.recorder.write("trouble", text=text)
 
-    def _write(self, probe: Probe, lines: Lines, lost: str, trouble: str) -> None:
+    def _write(self, running: Running, lines: Lines, lost: str, trouble: str) -> None:
+        probe = running.probe
         samples = [self._sample(probe, line) for line in lines if "scheduled" in line]
         ends = {name: line for line in lines for name in ("ready", "ended") if name in line}
         began = ends["ready"]["ready"] - self.recorder.began if "ready" in ends else 0.0
@@ -118,6 +137,7 @@ class Watch:
             began=round(began, 4),
             ended=round(last, 4),
             lost=lost,
+            bound=round(running.bound, 4),
         )
         costs = {"priority": ends.get("ready", {}).get("priority"), "cpu": ends.get("ended", {}).get("cpu")}
         self.recorder.write("prober", probe=probe.name, **costs)

@@ -15,6 +15,7 @@ from lab.wait import NotYet, wait_until
 NAMESPACE = "thwlab-probes"
 PORT = 8080
 CONTAINER = "web"
+RESOLVERS = "/api/v1/namespaces/kube-system/pods"
 SCALED = "scaled"  # a Deployment whose pods nobody binds
 CRI = "unix:///run/containerd/containerd.sock"
 START, GONE = 90.0, 120.0  # seconds
@@ -23,11 +24,15 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The server's Service, and the server's process on each worker, whose network is a pod's."""
+    """The server's Service, and the server's process on each worker, whose network is a pod's.
+
+    `resolvers` are CoreDNS's own pods: the machine of each, and its address.
+    """
 
     cluster_ip: str
     node_port: int
     pids: Mapping[str, int]
+    resolvers: tuple[tuple[str, str], ...] = ()
 
 
 def manifests(topology: Topology) -> list[Manifest]:
@@ -112,7 +117,7 @@ def ensure(cluster: Cluster) -> Workload:
     wait_until(f"pods of {NAMESPACE}/web", lambda: _check_ready(cluster), timeout=START)
     service = cluster.api().get(f"/api/v1/namespaces/{NAMESPACE}/services/web")["spec"]
     pids = {machine.name: _pid(machine) for machine in cluster.of(Role.WORKER)}
-    return Workload(service["clusterIP"], service["ports"][0]["nodePort"], pids)
+    return Workload(service["clusterIP"], service["ports"][0]["nodePort"], pids, _resolvers(cluster))
 
 
 def remove(cluster: Cluster) -> None:
@@ -163,6 +168,15 @@ def _check_ready(cluster: Cluster) -> None:
     ready = status.get("numberReady", 0)
     if ready != wanted or status.get("desiredNumberScheduled") != wanted:
         raise NotYet(f"{ready} of {wanted} pods of {NAMESPACE}/web are ready")
+
+
+def _resolvers(cluster: Cluster) -> tuple[tuple[str, str], ...]:
+    """Those that run, by machine and address; one that is on its way out is none."""
+    found = cluster.api().items(RESOLVERS, labelSelector="k8s-app=kube-dns")
+    running = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    return tuple(
+        sorted((p["spec"].get("nodeName", ""), ip) for p in running if (ip := p["status"].get("podIP")))
+    )
 
 
 def _pid(machine: Any) -> int:

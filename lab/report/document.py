@@ -65,7 +65,7 @@ def _finding(weighed: Weighed) -> dict[str, Any]:
     }
 
 
-_TOLD = ("name", "question", "at", "target", "interval", "deadline")
+_TOLD = ("name", "question", "at", "target", "interval", "deadline", "bound")
 
 
 def _probe(history: History, probe: Probed, costs: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.history import History, Injection, Probed
+from lab.history import History, Injection, Probed, Still
 from lab.report.runs import Run, Texts, coded, runs_of
 
 # How a word is drawn.  Anything else is a name, and has the colour of that name in all lanes.
@@ -75,8 +75,9 @@ def _title(injection: Injection) -> str:
 
 def _troubles(injection: Injection) -> str:
     never = "nothing proves that it bit" if injection.in_force is None else ""
+    gone = "gone before its healing" if injection.still == Still.NO else ""
     unhealed = "not healed" if injection.healed is None else ""
-    return "; ".join(each for each in (injection.trouble, never, unhealed) if each)
+    return "; ".join(each for each in (injection.trouble, never, gone, unhealed) if each)
 
 
 def _stages(injection: Injection, end: float) -> Iterator[Run]:

@@ -20,6 +20,8 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "cluster-ip": HTTP,
     "node-port": HTTP,
     "dns": ("", "answer"),
+    "dns-pod": ("", "answer"),
+    "dns-kept": ("", "answer"),
     "new-pod": ("bound", "started", "answering"),
     "scale": ("acted",),
     "api-watch": ("acknowledged",),

@@ -13,13 +13,14 @@ from lab.faults.healing import FAILURES, arm, heal
 from lab.faults.targets import resolve
 from lab.faults.undo import Debt, owe
 from lab.faults.watchdog import guard
-from lab.history import Injection, Recorder
+from lab.history import Injection, Recorder, Still
 from lab.scenario.course import Doing
+from lab.scenario.lasting import ANSWER, look_again
 from lab.wait import wait_until
 
 RESOLVED = 20.0  # seconds for a role to have a holder
 EVIDENCE = 15.0  # seconds for a fault to show
-LATER = 2.0  # seconds after the hold at which victims heal themselves if we do not
+LATER = ANSWER + 2.0  # seconds after the hold at which victims heal themselves if we do not
 
 
 class Unavailable(LabError):
@@ -79,6 +80,11 @@ class Breaking:
             **{"begun": self.begun, **self.told},
         )
 
+    @property
+    def resumed(self) -> float | None:
+        """When its victims went on at the earliest, in seconds of the run; None before it was healed."""
+        return self.injection.heal_begun
+
     def begin(self) -> dict[str, str]:
         """Break it and prove that it is broken; the machines where nothing runs any more, and why."""
         fault = self.fault
@@ -111,6 +117,7 @@ class Breaking:
         """Undo it and prove that; `Unhealed` if that cannot be."""
         if self.debt is None:
             return
+        self._look_again()
         self._write(heal_begun=self.recorder.now())
         try:
             heal(self.cluster, self.debt)
@@ -119,6 +126,17 @@ class Breaking:
             raise
         self._write(healed=self.recorder.now())
         self.tell(f"    healed {self.told['healed'] - self.begun:.1f} s after it began")
+
+    def _look_again(self) -> None:
+        """What was not there any more must not be judged as if it had been."""
+        if not self.fault.lasts or "in_force" not in self.told:
+            return
+        now = self.recorder.now()
+        found = look_again(self.cluster, self.fault, now - self.told["in_force"])
+        self._write(looked=now, still=found.still, seen=found.seen)
+        if found.still is not Still.YES:
+            words = {Still.NO: "no longer in force", Still.UNKNOWN: "nobody knows whether still in force"}
+            self.tell(f"    {words[found.still]}: {found.seen}")
 
     def _write(self, **more: Any) -> None:
         rounded = {

@@ -18,7 +18,7 @@ cut, when it was proven to be off.
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,7 +33,7 @@ from lab.history import Injection, Recorder
 from lab.invariants.leaders import HOLDING
 from lab.invariants.terms import LEASES
 from lab.machine import Machine, on_each
-from lab.probes.vantage import clock_of
+from lab.probes.clocks import Clocks
 from lab.topology import Role
 
 SECONDS = 30.0  # for one reading of a journal
@@ -67,6 +67,7 @@ class Holding:
 
     cluster: Cluster
     recorder: Recorder
+    clocks: Clocks
     _heard: list[Future[dict[str, frozenset[Said] | None]]] = field(default_factory=list)
 
     def listen(self, since: str = "") -> Future[dict[str, frozenset[Said] | None]]:
@@ -91,11 +92,13 @@ class Holding:
         """None if the master does not answer, which at times is what is meant to be, or not as it should."""
         try:
             seen = master.run("sh", "-c", _JOURNAL, since, timeout=SECONDS)
-            offset, _ = clock_of(self.cluster, master)
+            if known := self.clocks.known.get(master.name):
+                known.check()  # it may run another boot than when it was compared last
+            began, machine = self.recorder.began, self.clocks.of(master)
             *lines, boot = seen.stdout.splitlines()
             shared = self.cluster.lab.provider.platform.container
             wall = time.time() - self.recorder.now()
-            clock = Clock(self.recorder.began + offset, wall, "" if shared else boot)
+            clock = Clock(lambda stamp: machine.ours(stamp) - began, wall, "" if shared else boot)
             return frozenset(heard(lines, clock)) if seen.ok and not seen.cut else None
         except (LabError, ValueError, KeyError):
             return None
@@ -105,18 +108,19 @@ class Holding:
 class Clock:
     """How a machine's stamps become seconds of the recorder.
 
-    `zero` is the recorder's beginning by the machine's monotonic clock, `wall` by the clock on the wall.  The
-    first one counts within `boot`, or in every boot where that is empty, for containers have their host's.
+    `since` tells how long after the recorder's beginning the machine's monotonic clock showed a stamp; it
+    counts within `boot`, or in every boot where that is empty, for containers have their host's clock.
+    `wall` is the recorder's beginning by the clock on the wall.
     """
 
-    zero: float
+    since: Callable[[float], float]
     wall: float
     boot: str = ""
 
     def at(self, line: Mapping[str, Any]) -> float:
         """When a line came to the journal, in seconds of the recorder."""
         if self.boot.replace("-", "") in ("", line.get("_BOOT_ID")):
-            return round(int(line["__MONOTONIC_TIMESTAMP"]) / 1e6 - self.zero, 4)
+            return round(self.since(int(line["__MONOTONIC_TIMESTAMP"]) / 1e6), 4)
         return round(int(line["__REALTIME_TIMESTAMP"]) / 1e6 - self.wall, 4)
 
 

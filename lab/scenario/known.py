@@ -1,7 +1,7 @@
 """Which words a scenario file may use in this plan: faults, targets, programs, probes, invariants.  Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address
 from typing import Any, get_type_hints
@@ -122,4 +122,6 @@ class Known:
         return len(self._probes(question))
 
     def _probes(self, question: str) -> list[Probe]:
-        return list(self.questions[question].probes(self.topology, NOWHERE))
+        workers = [node.name for node in self.topology.of(Role.WORKER)]
+        resolvers = tuple((name, "10.0.0.11") for name in workers[: CoreDns(self.topology).replicas])
+        return list(self.questions[question].probes(self.topology, replace(NOWHERE, resolvers=resolvers)))

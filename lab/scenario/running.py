@@ -5,18 +5,21 @@ It judges nothing: what it leaves is a history.
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
+from lab.background import start
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
-from lab.faults.healing import heal_all
+from lab.faults.healing import FAILURES, heal_all
 from lab.history import Recorder
 from lab.probes import workload
 from lab.probes.catalogue import probes, spared
+from lab.probes.clocks import Clocks
 from lab.probes.watching import Watch, await_answers
 from lab.scenario.breaking import Breaking, insist_possible
 from lab.scenario.course import FAULT, PHASES, Course, Doing
@@ -72,7 +75,12 @@ class Run:
     @cached_property
     def holding(self) -> Holding:
         """Who believed to lead, as the masters' journals have it."""
-        return Holding(self.cluster, self.recorder)
+        return Holding(self.cluster, self.recorder, self.clocks)
+
+    @cached_property
+    def clocks(self) -> Clocks:
+        """The machines' own."""
+        return Clocks(self.cluster)
 
     def trouble(self, text: str) -> None:
         """Something because of which the run proves nothing."""
@@ -117,6 +125,7 @@ class Run:
             self.recorder,
             seconds=self.course.seconds + MARGIN,
             seed=f"{self.course.seed}/clients",
+            clocks=self.clocks,
             keeps=self.course.keeps,
         )
         wanted = probes(self.cluster.topology, served, self.course.probes)
@@ -149,20 +158,26 @@ class Run:
         self.recorder.write("phase", phase=phase, begin=round(begin, 4), end=round(self.recorder.now(), 4))
 
     def _break(self, begin: float, watch: Watch) -> None:
-        """Every fault at its moment, and healed at its moment; those that last may overlap."""
+        """Every fault at its moment, and healed at its moment; those that last may overlap.
+
+        Healings run beside each other: one that takes long must not leave the next fault to its victim's own
+        timer, nor wait for what only the next healing brings back.  No fault begins before they are done.
+        """
         order = itertools.count()
         due: list[tuple[float, int, Doing | Breaking]] = [
             (doing.at, next(order), doing) for doing in self.course.doings
         ]
         heapq.heapify(due)
         numbers = itertools.count(1)
+        healings: list[Future[None]] = []
         while due:
             at, _, what = heapq.heappop(due)
             dwell(begin + at - self.recorder.now(), watch.check)
             if isinstance(what, Breaking):
                 self.moments.append(self.recorder.now())
-                self._healed(what)
+                healings.append(start(partial(self._healed, what), f"healing {what.fault.word}"))
                 continue
+            _insist_done(healings)
             breaking = Breaking(self.cluster, what, what.number or next(numbers), self.recorder, self.tell)
             self.broken.append(breaking)
             self.lost |= breaking.begin()
@@ -172,8 +187,23 @@ class Run:
                 heapq.heappush(due, (end, next(order), breaking))
             else:
                 self._healed(breaking)
+        _insist_done(healings)
 
     def _healed(self, breaking: Breaking) -> None:
         """Undo it; what its victims said so far is read before the next fault takes a journal along."""
         breaking.heal()
+        if breaking.fault.silences and breaking.resumed is not None:
+            began = self.recorder.began
+            with suppress(*FAILURES, ValueError):  # the comparison in the end sees what has moved
+                pause = began + breaking.begun, began + breaking.resumed
+                self.clocks.stood_still(breaking.fault.machines, *pause)
         self.holding.listen(LATELY)
+
+
+def _insist_done(healings: Sequence[Future[None]]) -> None:
+    """Wait for all of them; what went wrong with any is raised, of several together."""
+    failures = [error for each in healings if (error := each.exception())]
+    if len(failures) > 1:
+        raise BaseExceptionGroup(f"{len(failures)} healings failed", failures)
+    for error in failures:
+        raise error

@@ -14,6 +14,8 @@ from lab.errors import LabError
 from lab.faults.base import Fault
 from lab.faults.catalogue import FAULTS
 from lab.faults.targets import resolve
+from lab.history import Still
+from lab.scenario.lasting import look_again
 from lab.scenario.steadiness import insist_steady
 from lab.wait import NotYet, wait_until
 
@@ -101,6 +103,9 @@ def test_it_bites_and_is_healed_twice(
             evidence = wait_until(f"{word} to bite", partial(fault.in_force, whole), timeout=BITES)
             record_property(f"evidence_{turn}", f"{time.monotonic() - begun:.1f} s: {evidence}")
             if fault.lasts:
+                found = look_again(whole, fault, time.monotonic() - begun)
+                record_property(f"still_{turn}", f"{found.still}: {found.seen}")
+                assert found.still is Still.YES, found.seen
                 with pytest.raises((NotYet, LabError)):
                     fault.check_healed(whole)
         finally:
@@ -108,6 +113,8 @@ def test_it_bites_and_is_healed_twice(
             mend(whole, fault)
             record_property(f"healed_{turn}", f"{time.monotonic() - begun:.1f} s")
     mend(whole, fault)
+    if fault.lasts:
+        assert look_again(whole, fault, 0.0).still is Still.NO, "it is healed, and nobody notices"
     assert not left_behind(whole), "a fault left something on a machine"
 
 

@@ -98,3 +98,28 @@ def test_a_plan_with_fewer_faults_than_its_scenario_is_judged_by_its_own(
         records = [{**each, "steps": steps} if each["kind"] == "scenario" else each for each in records]
     undone = [reason for reason in judged(records, scenario).invalid if "planned faults" in reason]
     assert undone == ([f"{told} planned faults were done"] if told else [])
+
+
+@pytest.mark.parametrize("told", [{}, {"looked": 19.5, "still": "no", "seen": "m1: etcd is active"}])
+def test_a_run_of_before_is_judged_by_what_it_has_of_its_faults(tmp_path: Path, told: dict[str, Any]) -> None:
+    """Nobody asked then whether a fault was still in force; where somebody did, that counts."""
+    recorder = Recorder(stored(tmp_path, 0) / "records.jsonl")
+    times = {"begun": 10.0, "in_force": 10.2, "heal_begun": 19.6, "healed": 19.9}
+    recorder.write(
+        "injection",
+        number=1,
+        fault="stop",
+        asked="etcd:leader",
+        machines=["m1"],
+        evidence="x",
+        **times,
+        **told,
+    )
+    text = TEXT.replace("[]", "[{fault: stop, unit: etcd, on: 'etcd:leader', for: 9s}]")
+    found = judged(records_of(tmp_path), remembered(text, "made.yaml", Known(load_topology(), anywhere=True)))
+    own = [each for each in found.findings if each.invariant.startswith("availability")]
+    assert [each.verdict for each in own] == [Verdict.HELD]
+    assert [reason.startswith("stop of etcd:leader: no longer in force") for reason in found.invalid] == (
+        [True] if told else []
+    )
+    assert not told or found.invalid[0].endswith("m1: etcd is active")

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from fault_machines import PLAN, cluster_of, every_sandbox_ends, sandboxes  # noqa: F401
 
+from lab.errors import LabError
 from lab.faults import certificates as module
 from lab.faults.certificates import CertificateExpired, ForeignCa, TokenRevoked
 from lab.kubeconfig import kubeconfig
@@ -129,11 +130,13 @@ def test_the_right_files_are_covered_and_uncovered_twice(
     fault.check_healed(mounted)
     assert machine.calls() == [], "where nothing is covered nothing is started anew"
     for _ in range(2):
-        with pytest.raises(NotYet, match="no certificate of etcd is covered"):
-            fault.in_force(mounted)
+        for look in (fault.in_force, fault.still_in_force):
+            with pytest.raises(NotYet, match="no certificate of etcd is covered"):
+                look(mounted)
         fault.inject(mounted)
         assert machine.calls() == ["restart --no-block etcd.service"]
         assert place.read_bytes() != right
+        assert "still covered: " in fault.still_in_force(mounted)
         assert place.read_bytes().startswith(b"-----BEGIN CERTIFICATE")
         with pytest.raises(NotYet, match="still covered"):
             fault.check_healed(mounted)
@@ -216,16 +219,24 @@ def test_a_token_is_revoked_and_given_back_twice(tmp_path: Path) -> None:
     settle()
     fault.heal(lab)
     for _ in range(2):
-        with pytest.raises(NotYet, match="says 200"):
-            fault.in_force(lab)
+        for look in (fault.in_force, fault.still_in_force):
+            with pytest.raises(NotYet, match="says 200"):
+                look(lab)
         fault.inject(lab)
         settle()
         assert fault.in_force(lab) == "k8s-master1, k8s-master2 says 401 to the bootstrap token"
+        assert fault.still_in_force(lab) == fault.in_force(lab)
         with pytest.raises(NotYet, match="says 401"):
             fault.check_healed(lab)
         fault.heal(lab)
         settle()
         fault.check_healed(lab)
+
+
+def test_masters_that_answer_nobody_tell_nothing_of_a_token(tmp_path: Path) -> None:
+    machines = sandboxes(tmp_path, WORKER, programs={"curl": "echo '(7) refused' >&2; exit 7", "sed": "true"})
+    with pytest.raises(LabError, match=r"k8s-master1 says \(7\) refused"):
+        TokenRevoked((MASTERS[0],)).still_in_force(cluster_of(machines))
 
 
 def test_with_the_guides_profile_there_is_no_token_in_the_cluster() -> None:

@@ -42,6 +42,8 @@ def await_(check: Any) -> Any:
 @pytest.mark.skipif(os.geteuid() != 0 or not V1, reason="needs root and cgroups of version 1")
 def test_it_has_to_wait_and_is_free_again_twice(busy: Any) -> None:
     fault, machine = Starve((NAME,), "etcd", percent=2), busy.machines[NAME]
+    procs = "sys/fs/cgroup/system.slice/etcd.service/cgroup.procs"
+    alone = (machine.folder / procs).read_text()
     assert not fault.unavailable(busy)
     fault.heal(busy)
     fault.check_healed(busy)
@@ -50,6 +52,13 @@ def test_it_has_to_wait_and_is_free_again_twice(busy: Any) -> None:
             fault.in_force(busy)
         fault.inject(busy)
         assert "had to wait in" in await_(lambda: fault.in_force(busy))
+        assert "all 1 processes of etcd are bound" in fault.still_in_force(busy)
+        with Path(machine.folder / procs).open("a") as stream:
+            stream.write(f"{os.getpid()}\n")  # as one started anew, which the count knows nothing of
+        assert fault.in_force(busy)
+        with pytest.raises(NotYet, match="1 of 2 processes of etcd are not bound"):
+            fault.still_in_force(busy)
+        (machine.folder / procs).write_text(alone)
         with pytest.raises(NotYet, match="is still bound"):
             fault.check_healed(busy)
         fault.heal(busy)
@@ -88,6 +97,12 @@ def test_where_systemd_can_it_does_it(tmp_path: Path, monkeypatch: pytest.Monkey
         fault.in_force(lab)
     counter.write_text("nr_periods 19\nnr_throttled 8\n")
     assert "had to wait in 5 periods, at 7 %" in fault.in_force(lab)
+    limit = counter.with_name("cpu.max")
+    limit.write_text("7000 100000\n")
+    assert "all 2 processes of etcd are bound" in fault.still_in_force(lab)
+    limit.write_text("max 100000\n")
+    with pytest.raises(NotYet, match="2 of 2 processes of etcd are not bound"):
+        fault.still_in_force(lab)
     with pytest.raises(NotYet, match="is still bound"):
         fault.check_healed(lab)
     fault.heal(lab)

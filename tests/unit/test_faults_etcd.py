@@ -93,10 +93,13 @@ def test_a_wiped_member_does_not_come_back_until_it_is_healed(etcd: Any) -> None
     await_(lambda: fault.check_healed(etcd))
     with pytest.raises(NotYet, match="answers"):
         fault.in_force(etcd)
+    with pytest.raises(NotYet, match="its member serves"):
+        fault.still_in_force(etcd)
     fault.inject(etcd)
     told = await_(lambda: fault.in_force(etcd))
     assert "did not come back" in told
     assert "fatal" in told
+    assert "its member does not serve" in fault.still_in_force(etcd)
     with pytest.raises(NotYet):
         fault.check_healed(etcd)
     fault.heal(etcd)
@@ -109,10 +112,12 @@ def test_without_a_quorum_no_leader_is_known(etcd: Any) -> None:
     fault = QuorumLost(targets.resolve(etcd, "etcd:majority"))
     assert not fault.unavailable(etcd)
     (left,) = set(MEMBERS) - set(fault.machines)
-    with pytest.raises(NotYet):
-        fault.in_force(etcd)
+    for look in (fault.in_force, fault.still_in_force):
+        with pytest.raises(NotYet):
+            look(etcd)
     fault.inject(etcd)
     assert await_(lambda: fault.in_force(etcd)).endswith(f"no leader is known to {left}")
+    assert "has no main process" in fault.still_in_force(etcd)
 
 
 @needs_etcd
@@ -125,10 +130,12 @@ def test_a_full_database_refuses_writes_until_it_is_disarmed(
     assert not fault.unavailable(etcd)
     fault.heal(etcd)
     await_(lambda: fault.check_healed(etcd))
-    with pytest.raises(NotYet, match="alarms: none"):
-        fault.in_force(etcd)
+    for look in (fault.in_force, fault.still_in_force):
+        with pytest.raises(NotYet, match="alarms: none"):
+            look(etcd)
     fault.inject(etcd)
     assert "database space exceeded" in await_(lambda: fault.in_force(etcd))
+    assert "NOSPACE" in fault.still_in_force(etcd)
     with pytest.raises(NotYet):
         fault.check_healed(etcd)
     fault.heal(etcd)
@@ -171,6 +178,11 @@ def test_without_members_there_is_no_leader_to_aim_at(tmp_path: Path) -> None:
             targets.resolve(lab, role)
     with pytest.raises(NotYet, match="not to be asked"):
         quorum.check_healthy(lab)
+
+
+def test_members_that_cannot_be_asked_do_not_disprove_an_alarm(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="not to be asked"):
+        SpaceAlarm(tuple(MEMBERS)).still_in_force(silent_lab(tmp_path))
 
 
 @pytest.mark.parametrize(

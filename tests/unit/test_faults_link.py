@@ -38,11 +38,13 @@ def test_it_bites_and_is_healed_twice(tmp_path: Path) -> None:
         fault.heal(lab)
         fault.check_healed(lab)
         for _ in range(2):
-            with pytest.raises(NotYet, match="eth0"):
-                fault.in_force(lab)
+            for look in (fault.in_force, fault.still_in_force):
+                with pytest.raises(NotYet, match="eth0"):
+                    look(lab)
             fault.inject(lab)
             victim.check("ip", "addr", "flush", "dev", "eth0")  # as networkd does
             assert fault.in_force(lab) == f"{VICTIM}: eth0@if2 is down, nobody answers at its address"
+            assert fault.still_in_force(lab) == f"{VICTIM}: eth0@if2 is down"
             with pytest.raises(NotYet):
                 fault.check_healed(lab)
             fault.heal(lab)

@@ -44,8 +44,11 @@ def test_it_bites_and_is_healed_twice(tmp_path: Path, kind: type[MachineFault]) 
     for _ in range(2):
         with pytest.raises(NotYet, match="is running"):
             fault.in_force(lab)
+        with pytest.raises(NotYet, match="is running"):
+            fault.still_in_force(lab)
         fault.inject(lab)
         assert fault.in_force(lab)
+        assert fault.still_in_force(lab) == f"{NAME} still {lab.machines[NAME].power}"
         with pytest.raises(NotYet):
             fault.check_healed(lab)
         fault.heal(lab)
@@ -146,6 +149,17 @@ def test_a_step_is_measured_against_this_host(tmp_path: Path, step: float) -> No
             fault.check_healed(lab)
         fault.heal(lab)
         fault.check_healed(lab)
+
+
+def test_a_strobe_is_still_there_while_its_clock_is_right(tmp_path: Path) -> None:
+    machines = sandboxes(tmp_path, NAME, programs={"date": DATE})
+    lab, fault = cluster_of(machines, capabilities=ALL), ClockStep((NAME,), step=300.0, strobe=5.0)
+    with pytest.raises(NotYet, match="thwlab-strobe is inactive"):
+        fault.still_in_force(lab)
+    machines[NAME].run("systemctl", "start", "thwlab-strobe")
+    assert fault.still_in_force(lab) == f"{NAME}: thwlab-strobe runs"
+    with pytest.raises(NotYet, match="from this host's"):
+        ClockStep((NAME,), step=300.0).still_in_force(lab)
 
 
 # -- interfaces --------------------------------------------------------------------------------------------

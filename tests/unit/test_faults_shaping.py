@@ -78,7 +78,9 @@ def test_evidence_is_what_the_queue_did(
     fault: ShapingFault, idle: dict[str, int], busy: dict[str, int], said: str
 ) -> None:
     assert said in fault.in_force(cluster_of({"a": Told("a", listing(9, **busy))}))
-    for result in (listing(9, **idle), listing(0, **busy), Result(1)):
+    gone = listing(9, **busy)
+    gone = Result(0, gone.out.replace(b"7418:", b"7419:"))
+    for result in (listing(9, **idle), listing(0, **busy), Result(1), gone):
         with pytest.raises(NotYet):
             fault.in_force(cluster_of({"a": Told("a", result)}))
 

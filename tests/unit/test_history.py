@@ -66,7 +66,7 @@ def test_a_second_process_appends_to_the_same_run(tmp_path: Path) -> None:
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     """`at` is every record's own time, so a probe's vantage point goes by another name."""
     recorder = Recorder(tmp_path / "records.jsonl")
-    probed = Probed("api", "api", "k8s-worker1", 0.05, 5.0, "k8s-master1", 1.0, 9.0, "freeze")
+    probed = Probed("api", "api", "k8s-worker1", 0.05, 5.0, "k8s-master1", 1.0, 9.0, "freeze", 0.02)
     told = {name: value for name, value in asdict(probed).items() if name != "at"}
     recorder.write("probe", **told, vantage=probed.at)
     sample = Sample(

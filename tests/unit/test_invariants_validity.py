@@ -17,6 +17,7 @@ ASKED = [Availability(of=API, at_least=Share(0.9))]
 BLUNT = replace(KILL, in_force=None, evidence="")
 SILENT = replace(KILL, evidence="")
 UNHEALED = replace(KILL, healed=None)
+EARLY = replace(KILL, looked=29.9, still="no", seen="k8s-master1: etcd is active")
 LOST = replace(KILL, trouble="no route")
 SHORT = {"steady": Span(0, 10)}
 
@@ -47,6 +48,11 @@ def test_a_run_without_reasons_proves_something() -> None:
         (made(asked(), injections=[SILENT]), "kill-and-hold of k8s-master1: nothing proves that it bit"),
         (made(asked(), injections=[UNHEALED]), "it was not healed; the lab is not fit for another run"),
         (
+            made(asked(), injections=[EARLY]),
+            "kill-and-hold of k8s-master1: no longer in force when its healing was to begin, at 29.9 s of the"
+            " run, proven last at 10.2 s of the run: k8s-master1: etcd is active",
+        ),
+        (
             made(asked(), injections=[LOST]),
             "kill-and-hold of k8s-master1: no route",
         ),
@@ -58,6 +64,13 @@ def test_a_run_without_reasons_proves_something() -> None:
 )
 def test_a_run_that_proves_nothing_says_why(history: History, reason: str) -> None:
     assert reason in "\n".join(reasons(history, ASKED, faults=1))
+
+
+@pytest.mark.parametrize("still", ["", "yes", "unknown"])
+def test_only_a_fault_that_is_known_to_have_ended_early_makes_a_run_invalid(still: str) -> None:
+    """In runs of before nobody asked, and what could not be asked is no proof."""
+    told = replace(KILL, looked=29.9 if still else None, still=still, seen="x" if still else "")
+    assert reasons(made(asked(), injections=[told]), ASKED, faults=1) == []
 
 
 def test_that_a_run_ended_early_is_told_once() -> None:

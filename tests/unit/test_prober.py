@@ -1,5 +1,6 @@
 """The prober against servers that answer, hang, reset, refuse and lie; real sockets on loopback."""
 
+import contextlib
 import json
 import os
 import signal
@@ -184,6 +185,108 @@ def test_a_name_is_resolved_only_if_there_is_an_address(flags: int, answers: int
     prober.decide(question, None)
     raw.close()
     assert question.outcome == outcome, question.said
+
+
+class Resolver:
+    """Answers as many questions as it is told to, and keeps the ports that they came from."""
+
+    def __init__(self) -> None:
+        self.raw = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.raw.bind(("127.0.0.1", 0))
+        self.port = self.raw.getsockname()[1]
+        self.heard: list[tuple[bytes, tuple[str, int]]] = []
+        self.silent = False
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                told, where = self.raw.recvfrom(4096)
+                self.heard.append((told, where))
+                if not self.silent:
+                    self.answer(len(self.heard) - 1)
+
+    def answer(self, number: int) -> None:
+        told, where = self.heard[number]
+        self.raw.sendto(told[:2] + struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0) + told[12:], where)
+
+
+@pytest.fixture
+def resolver() -> Iterator[Resolver]:
+    found = Resolver()
+    yield found
+    found.raw.close()
+
+
+def a_free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
+        raw.bind(("", 0))
+        return int(raw.getsockname()[1])
+
+
+def named(port: int, source: int, shared: dict[str, Any], deadline: float = 2.0) -> prober.Question:
+    plan = {"ask": "dns", "address": "127.0.0.1", "port": port, "name": "a.b", "source": source}
+    question = prober.Question({**plan, "deadline": deadline}, 0, time.monotonic())
+    question.shared = shared
+    return question
+
+
+def decided(*questions: prober.Question) -> list[threading.Thread]:
+    threads = [threading.Thread(target=prober.decide, args=(each, None)) for each in questions]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_client_that_keeps_its_port_asks_from_it_alone_and_others_from_a_fresh_one(
+    resolver: Resolver, keeps: bool
+) -> None:
+    source, shared = a_free_port() if keeps else 0, {}
+    questions = [named(resolver.port, source, shared) for _ in range(3)]
+    for thread in decided(*questions):
+        thread.join()
+    assert [each.outcome for each in questions] == ["ok"] * 3, questions[0].said
+    assert [len(each.phases) for each in questions] == [2] * 3
+    ports = {where[1] for _, where in resolver.heard}
+    assert (ports == {source}) if keeps else (len(ports) == 3)
+
+
+def test_an_answer_from_a_shared_port_goes_to_whoever_asked(resolver: Resolver) -> None:
+    """Who hangs takes no answer of another's, and gets its own however late it comes."""
+    source, shared = a_free_port(), {}
+    resolver.silent = True
+    first, lost = named(resolver.port, source, shared), named(resolver.port, source, shared, deadline=0.3)
+    threads = decided(first)
+    wait_until("the first question", lambda: resolver.heard or not_yet(), timeout=5, every=0.01)
+    threads += decided(lost)
+    wait_until("the second one", lambda: len(resolver.heard) > 1 or not_yet(), timeout=5, every=0.01)
+    resolver.silent = False
+    last = named(resolver.port, source, shared)
+    prober.decide(last, None)
+    threads[1].join()
+    resolver.answer(0)
+    threads[0].join()
+    assert [each.outcome for each in (first, lost, last)] == ["ok", "failed", "ok"]
+    assert lost.said == "timed out in handshake"
+    assert first.phases[-1] >= 0.3
+
+
+def test_from_a_kept_port_nobody_listens_is_refused_and_a_port_in_use_is_said(resolver: Resolver) -> None:
+    shared: dict[str, Any] = {}
+    nobody = named(a_free_port(), a_free_port(), shared)
+    prober.decide(nobody, None)
+    assert (nobody.outcome, nobody.said.partition(":")[0]) == ("failed", "ConnectionRefusedError")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("", 0))
+        busy = named(resolver.port, taken.getsockname()[1], {})
+        prober.decide(busy, None)
+    assert busy.outcome == "failed"
+    assert "Address already in use" in busy.said
+
+
+def not_yet() -> None:
+    raise NotYet("not yet")
 
 
 def started(tmp_path: Path, port: int, **more: Any) -> tuple[subprocess.Popen[bytes], Path]:

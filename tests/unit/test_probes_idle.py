@@ -22,6 +22,7 @@ from lab.invariants.streams import IdleCut
 from lab.invariants.terms import Connection, Seconds
 from lab.plan import load_topology
 from lab.probes import idle
+from lab.probes.clocks import Clocks
 from lab.probes.keeping import _PATHS, lives
 from lab.probes.watching import IDLE, Watch
 from lab.probes.workload import quiet_pod
@@ -186,7 +187,9 @@ class Kept:
 def ended(folder: Path, told: Any) -> Any:
     nobody: Any = type("Cluster", (), {"machines": {}})()
     nowhere: Any = None
-    watch = Watch(nobody, nowhere, folder / "probes", Recorder(folder / "records.jsonl"), 60, "seed")
+    watch = Watch(
+        nobody, nowhere, folder / "probes", Recorder(folder / "records.jsonl"), 60, "seed", Clocks(nobody)
+    )
     watch.keeping = Kept(told)  # type: ignore[assignment]
     watch.end()
     return history(read(watch.recorder.path))

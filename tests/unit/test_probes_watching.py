@@ -11,8 +11,9 @@ from lab.failover.performing import perform
 from lab.history import Recorder, history, read
 from lab.plan import load_topology
 from lab.probes.catalogue import WORDS, probes, spared
+from lab.probes.clocks import Clocks
 from lab.probes.watching import Watch, _marked
-from lab.probes.workload import Workload
+from lab.probes.workload import Workload, _resolvers
 
 SERVED = Workload("10.0.0.10", 30080, {})
 
@@ -48,6 +49,38 @@ def test_a_write_is_waited_for_until_etcd_itself_gives_up_and_no_other_probe_wai
     assert len(set(prefixes)) == len(prefixes) == 6
 
 
+def test_every_coredns_pod_is_asked_by_itself_and_one_client_keeps_its_port() -> None:
+    served = Workload("10.0.0.10", 30080, {}, (("k8s-worker1", "10.10.1.2"), ("k8s-worker1", "10.10.1.3")))
+    every = {each.name: each for each in probes(load_topology(), served, ("dns", "dns-pod", "dns-kept"))}
+    pods = {name: each for name, each in every.items() if each.question == "dns-pod"}
+    assert set(pods) == {f"dns-pod{n}@k8s-worker{w}" for n in (1, 2) for w in (1, 2)}
+    assert {each.plan["address"] for each in pods.values()} == {"10.10.1.2", "10.10.1.3"}
+    assert {each.target for each in pods.values()} == {"k8s-worker1"}
+    kept = [each for each in every.values() if each.question == "dns-kept"]
+    assert {each.at for each in kept} == {"k8s-worker1", "k8s-worker2"}
+    assert {each.plan["source"] for each in kept} == {10053}
+    fresh = [each for each in every.values() if each.question == "dns"]
+    assert {each.plan.get("source", 0) for each in (*fresh, *pods.values())} == {0}
+    assert {each.plan["address"] for each in (*fresh, *kept)} == {str(load_topology().networks.dns)}
+
+
+def test_pods_on_their_way_out_or_without_an_address_resolve_nothing() -> None:
+    def pod(node: str, ip: str | None, **metadata: str) -> dict[str, Any]:
+        return {"metadata": metadata, "spec": {"nodeName": node}, "status": {"podIP": ip} if ip else {}}
+
+    found = [
+        pod("k8s-worker2", "10.10.2.2"),
+        pod("k8s-worker1", "10.10.1.2"),
+        pod("k8s-worker1", None),
+        pod("k8s-worker1", "10.10.1.9", deletionTimestamp="2026-11-27T00:00:00Z"),
+    ]
+    asked: list[str] = []
+    api = SimpleNamespace(items=lambda path, **query: asked.append(f"{path} {query}") or found)
+    cluster: Any = SimpleNamespace(api=lambda: api)
+    assert _resolvers(cluster) == (("k8s-worker1", "10.10.1.2"), ("k8s-worker2", "10.10.2.2"))
+    assert "kube-dns" in asked[0]
+
+
 def test_observers_are_always_among_them() -> None:
     asked = {each.question for each in probes(load_topology(), SERVED, ("api",))}
     assert asked == {"api", "raft", "leases", "nodes", "pods", "endpoints"}
@@ -63,7 +96,7 @@ class Off:
 class Prober(Off):
     def __init__(self, *, off: bool) -> None:
         self.probe = probes(load_topology(), SERVED, ("api",))[0]
-        self.off, self.stopped = off, False
+        self.off, self.stopped, self.bound = off, False, 0.0
 
     def stop(self) -> None:
         if self.off:
@@ -80,7 +113,7 @@ def test_a_machine_that_is_off_keeps_no_other_prober_from_being_ended(tmp_path: 
     """Its probers are gone with it; the others, and the folder with the keys, must go all the same."""
     cluster: Any = SimpleNamespace(machines={"k8s-worker1": Off()})
     recorder = Recorder(tmp_path / "records.jsonl")
-    watch = Watch(cluster, SERVED, tmp_path / "probes", recorder, 60, "seed")
+    watch = Watch(cluster, SERVED, tmp_path / "probes", recorder, 60, "seed", Clocks(cluster))
     last = Prober(off=False)
     watch.running = [Prober(off=True), last]  # type: ignore[list-item]
     watch.end()

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,21 @@ def test_a_second_report_does_not_link_to_itself(tmp_path: Path) -> None:
     for _ in range(2):
         write_html(run.history, run.findings, None, tmp_path / "report.html")
     assert "./report.html" not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("still", "said"),
+    [
+        ("yes", "still in force at 30.00 s: because"),
+        ("no", "no longer in force at 30.00 s: because"),
+        ("unknown", "nobody knows whether still in force at 30.00 s: because"),
+    ],
+)
+def test_whether_a_fault_was_still_in_force_stands_beside_its_evidence(
+    tmp_path: Path, still: str, said: str
+) -> None:
+    made = silent_master()
+    first = replace(made.history.injections[0], looked=30.0, still=still, seen="because")
+    run = replace(made, history=replace(made.history, injections=(first,)))
+    cells = [cell for _, row in Page(written(run, tmp_path)).rows for cell in row]
+    assert [cell for cell in cells if said in cell]

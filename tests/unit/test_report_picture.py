@@ -88,6 +88,12 @@ def test_a_fault_that_never_bit_and_one_that_was_never_healed_say_so() -> None:
     assert lane.note == "nothing proves that it bit; not healed"
 
 
+@pytest.mark.parametrize(("still", "note"), [("no", "gone before its healing"), ("yes", ""), ("unknown", "")])
+def test_a_fault_that_ended_early_says_so_beside_its_lane(still: str, note: str) -> None:
+    (lane,) = faults(made(asked(), injections=[replace(KILL, still=still)])).lanes
+    assert lane.note == note
+
+
 def test_two_leaders_at_once_can_be_seen() -> None:
     lanes = {lane.name: lane for lane in raft_lanes(two_leaders().history).lanes}
     assert words(lanes["leader@a"]) == [(0, 60, "a")]

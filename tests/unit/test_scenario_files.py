@@ -61,7 +61,7 @@ def test_ten_make_up_the_set_of_ci_and_last_a_minute_each() -> None:
 def test_what_is_rare_is_asked_only_where_it_is_named() -> None:
     asked = {each.name: "etcd-patient" in each.probes for each in scenarios()}
     assert [name for name, is_asked in asked.items() if is_asked] == ["etcd-leader-killed"]
-    assert set(known().asked) - set(known().usual) == {"etcd-patient"}
+    assert set(known().asked) - set(known().usual) == {"etcd-patient", "dns-pod", "dns-kept"}
 
 
 def test_the_figures_of_the_issue_are_the_limits() -> None:

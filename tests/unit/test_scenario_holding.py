@@ -17,12 +17,14 @@ from lab.invariants.finding import Verdict
 from lab.invariants.leaders import ExitOfOldHolder, OverlappingHolders
 from lab.invariants.terms import Lease, Seconds
 from lab.machine import Platform, Result, Substrate
+from lab.probes.clocks import Clocks
 from lab.scenario.breaking import Breaking
 from lab.scenario.course import Doing
 from lab.scenario.holding import Clock, Holding, Said, Word, heard, held
 
 CM, KS = "kube-controller-manager", "kube-scheduler"
-CLOCK = Clock(zero=1000.0, wall=5000.0)
+ZERO = 1000.0  # of the machine's monotonic clock when the recorder began
+CLOCK = Clock(lambda stamp: stamp - ZERO, wall=5000.0)
 GAINED = 'I1126 17:02:45.5292 {pid} leaderelection.go:272] "Successfully acquired lease" lock="kube-system/x"'
 LOST = 'E1126 16:53:01.0020 {pid} server.go:337] "Leaderelection lost"'
 FAILED = (
@@ -41,7 +43,7 @@ def line(
         "_PID": str(pid),
         "_BOOT_ID": boot,
         "UNIT" if pid == 1 else "_SYSTEMD_UNIT": f"{unit}.service",
-        "__MONOTONIC_TIMESTAMP": str(int((CLOCK.zero + at) * 1e6)),
+        "__MONOTONIC_TIMESTAMP": str(int((ZERO + at) * 1e6)),
         "__REALTIME_TIMESTAMP": str(int((CLOCK.wall + wall) * 1e6)),
     }
     return json.dumps({name: each for name, each in told.items() if each is not None})
@@ -200,7 +202,7 @@ def listening(folder: Path, *masters: Master) -> Holding:
     cluster: Any = SimpleNamespace(
         of=lambda _: list(masters), lab=SimpleNamespace(provider=SimpleNamespace(platform=platform))
     )
-    return Holding(cluster, Recorder(folder / "records.jsonl", _began=CLOCK.zero))
+    return Holding(cluster, Recorder(folder / "records.jsonl", _began=ZERO), Clocks(cluster))
 
 
 def facts(holding: Holding) -> Any:
