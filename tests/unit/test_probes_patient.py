@@ -16,6 +16,7 @@ from lab.faults import targets
 from lab.probes import prober
 from lab.probes.catalogue import DEADLINE, WORDS, probes
 from lab.probes.workload import Workload
+from lab.wait import NotYet, wait_until
 
 SERVED = Workload("10.0.0.10", 30080, {})
 
@@ -33,6 +34,20 @@ def asked(plan: dict[str, Any], number: int) -> tuple[prober.Question, float]:
     return question, time.monotonic() - question.sent
 
 
+def _freeze(pid: int) -> None:
+    """The signal is sent at once; each thread stops when it is its turn."""
+
+    def check_stopped() -> None:
+        states = {
+            each.read_text().rpartition(") ")[2][0] for each in Path(f"/proc/{pid}/task").glob("*/stat")
+        }
+        if states != {"T"}:
+            raise NotYet(f"its threads are {states}")
+
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(f"process {pid} to stop", check_stopped, timeout=10, every=0.01)
+
+
 @pytest.mark.skipif(real_etcd.program() is None, reason="etcd is not built on this host yet")
 def test_a_write_left_behind_by_its_leader_is_answered_by_etcd_itself(tmp_path: Path) -> None:
     """After 7 s, which is later than other probes wait: they would give up and not know."""
@@ -41,7 +56,7 @@ def test_a_write_left_behind_by_its_leader_is_answered_by_etcd_itself(tmp_path: 
         plan = plan_for(etcd, targets.resolve(etcd, "etcd:follower")[0])
         before, _ = asked(plan, 1)
         assert (before.outcome, before.acked) == (prober.OK, True), before.said
-        os.kill(int((etcd.machines[leader].folder / "pid").read_text()), signal.SIGSTOP)
+        _freeze(int((etcd.machines[leader].folder / "pid").read_text()))
         left_behind, took = asked(plan, 2)
     assert DEADLINE < took < plan["deadline"], left_behind.said
     assert (left_behind.outcome, left_behind.acked) == (prober.UNKNOWN, False)
