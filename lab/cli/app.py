@@ -5,29 +5,33 @@ import logging
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
 from lab import background
-from lab.cli import (
-    INTERRUPTED,
-    artifacts,
-    check,
-    completion,
-    healing,
-    health,
-    inside,
-    lifecycle,
-    look,
-    outside,
-    results,
-    scenarios,
-    sweeping,
-)
+from lab.cli import INTERRUPTED
 from lab.cli.failures import EXIT_CODES, PIPE_CLOSED, exit_code, is_told, told
 from lab.cli.options import lab_options
 from lab.cli.session import Session
+
+# Where each command is, by module of this package; only what is called is imported, for all take a second.
+FAMILIES = {
+    "health": ("doctor",),
+    "lifecycle": ("up", "down", "snapshot", "restore"),
+    "sweeping": ("sweep",),
+    "look": ("status", "config"),
+    "results": ("summary",),
+    "inside": ("shell", "exec", "logs"),
+    "outside": ("kubectl", "kubeconfig", "env"),
+    "scenarios": ("run", "recheck", "shrink", "compare"),
+    "healing": ("heal",),
+    "check": ("check",),
+    "artifacts": ("artifacts",),
+    "completion": ("completion",),
+}
+HOME = {command: family for family, commands in FAMILIES.items() for command in commands}
 
 EPILOG = """\b
 From nothing to a cluster and back:
@@ -65,6 +69,16 @@ class Thwlab(click.Group):
             click.echo(told(error), err=True)
             sys.exit(exit_code(error))
         sys.exit(status if isinstance(status, int) else 0)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102
+        return sorted(HOME)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
+        if cmd_name not in HOME:
+            return None
+        family = import_module(f"lab.cli.{HOME[cmd_name]}")
+        commands: tuple[click.Command, ...] = family.COMMANDS
+        return next(command for command in commands if command.name == cmd_name)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: D102
         with _pipe_may_close():
@@ -112,24 +126,6 @@ def cli(ctx: click.Context, verbose: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.ERROR, format="%(name)s: %(message)s")
     for noisy in ("httpx2", "httpcore2", "websockets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-for family in (
-    health,
-    lifecycle,
-    sweeping,
-    look,
-    results,
-    inside,
-    outside,
-    scenarios,
-    healing,
-    check,
-    artifacts,
-    completion,
-):
-    for command in family.COMMANDS:
-        cli.add_command(command)
 
 
 def run() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fixed import fixed_credentials, guide_topology
 from lab import opening
 from lab.bringup import Blocked, Outcome, StageFailed
 from lab.cli import health, lifecycle, look, outside
-from lab.cli.app import cli
+from lab.cli.app import FAMILIES, HOME, cli
 from lab.cli.failures import exit_code, is_told, told
 from lab.cli.inside import Follower
 from lab.cli.progress import Progress, ended
@@ -123,7 +124,20 @@ def thwlab(*args: str, **extra: Any) -> Result:
 
 
 def names() -> list[str]:
-    return sorted(cli.commands)
+    return sorted(HOME)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_command_is_where_the_command_line_looks_for_it(family: str) -> None:
+    module = import_module(f"lab.cli.{family}")
+    assert {each.name for each in module.COMMANDS} == set(FAMILIES[family])
+
+
+def test_a_call_imports_no_other_family_than_its_own() -> None:
+    script = "import sys; from lab.cli.app import cli; print(*(m for m in sys.modules if m in %r))"
+    asked = [f"lab.cli.{family}" for family in FAMILIES] + ["pytest"]
+    done = subprocess.run([sys.executable, "-c", script % asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize("name", [n for n in names() if n not in ("kubectl", "artifacts")])
