@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from enum import StrEnum
 
 from lab.errors import ConfigError
 from lab.mistakes import nearest
@@ -17,10 +18,22 @@ from lab.state import Intent, StateFolder, boot_id, state_root
 
 DAEMONS = ("auto", "running", "private", "incusd", "lxd")
 HYPERVISORS = ("virtualbox", "libvirt")
+
+
+class Made(StrEnum):
+    """What machines are made of: a container's root, Vagrant's box, or the disk of a daemon's VM."""
+
+    ROOT = "root"
+    BOX = "box"
+    DISK = "disk"
+
+
 WORDS = (
     "auto",
     "incus",
     *(f"incus:{each}" for each in DAEMONS[1:]),
+    "incus-vm",
+    *(f"incus-vm:{each}" for each in DAEMONS[1:]),
     "vagrant",
     *(f"vagrant:{each}" for each in HYPERVISORS),
 )
@@ -29,13 +42,13 @@ WORDS = (
 def provider_of(word: str, name: str) -> Provider:
     """The provider by one of `WORDS`, for the lab of this name.  Touches nothing.
 
-    `auto` is `incus`.  `vagrant:libvirt` is the libvirtd that runs and may be used, else one of the
-    lab's own.
+    `auto` is `incus`, containers; `incus-vm` are VMs of the same daemons.  `vagrant:libvirt` is the libvirtd
+    that runs and may be used, else one of the lab's own.
     """
     kind, _, which = settled(word).partition(":")
     state = StateFolder(state_root() / name)
     if kind != "vagrant":
-        return IncusProvider(name, state.path, daemon=which or "auto")
+        return IncusProvider(name, state.path, daemon=which or "auto", vms=kind == "incus-vm")
     if which == "virtualbox":
         return VagrantProvider(name, state.path, VirtualBox(state.path / "vagrant/vagrant.log"))
     if owns_libvirt(state):
@@ -61,7 +74,7 @@ def settled(word: str) -> str:
 
 def mistake_in(word: str) -> str:
     """Why the word is no provider's, with the nearest that is; empty if it is one.  Pure."""
-    if word in (*WORDS, "incus:auto"):
+    if word in (*WORDS, "incus:auto", "incus-vm:auto"):
         return ""
     close = nearest(word, WORDS)
     meant = f"; did you mean {close}?" if close else ""
@@ -80,9 +93,16 @@ def owns_libvirt(state: StateFolder) -> bool:
     )
 
 
-def makes_vms(word: str) -> bool:
-    """Whether its machines are VMs."""
+def is_vagrants(word: str) -> bool:
+    """Whether its machines are VMs of a hypervisor's, by Vagrant."""
     return settled(word).startswith("vagrant")
+
+
+def made_of(word: str) -> Made:
+    """What has to be built for its machines."""
+    if is_vagrants(word):
+        return Made.BOX
+    return Made.DISK if settled(word).startswith("incus-vm") else Made.ROOT
 
 
 def same_kind(word: str, other: str) -> bool:
@@ -96,7 +116,9 @@ def is_stale(state: StateFolder, intent: Intent) -> bool:
 
 
 def _kind(word: str) -> str:
-    return word if word.startswith("vagrant") else "incus"
+    if word.startswith("vagrant"):
+        return word
+    return "incus-vm" if word.startswith("incus-vm") else "incus"
 
 
 def _preferred() -> str:

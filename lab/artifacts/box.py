@@ -16,8 +16,9 @@ from filelock import FileLock
 
 from lab.artifacts.building import hash_of, run, working_folder
 from lab.artifacts.debian import debian_suite
-from lab.artifacts.diskimage import pack, write_filesystem
+from lab.artifacts.diskimage import move_kernel, pack, write_filesystem
 from lab.artifacts.fetch import Programs
+from lab.artifacts.overlay import lay_over, texts_in
 from lab.artifacts.rootfs import MASKED, Kind, assemble, base_key, build_base, root_key
 from lab.errors import LabError
 from lab.rights import as_root
@@ -80,9 +81,8 @@ class BuiltBox:
 
 def box_key(suite: str, programs: Programs, versions: Versions) -> str:
     """What a box is made of, as a short hash."""
-    over = {str(path.relative_to(OVER_ROOT)): path.read_text() for path in _files()}
     root = [base_key(suite, VM), root_key(suite, programs, versions)]
-    return hash_of([BOX_RECIPE, root, asdict(VM), over, ENABLED, SIZE_GIB, SHARED])
+    return hash_of([BOX_RECIPE, root, asdict(VM), texts_in(OVER_ROOT), ENABLED, SIZE_GIB, SHARED])
 
 
 def build_box(
@@ -120,35 +120,11 @@ def unneeded_boxes(cache: Path, programs: Programs, versions: Versions) -> list[
 
 def _fill(built: BuiltBox, root: Path) -> None:
     built.folder.mkdir()
-    _lay_over(root)
-    _move_kernel(root, built)
+    lay_over(root, OVER_ROOT, ENABLED)
+    move_kernel(root, built.kernel, built.initrd)
     # Without checksums of metadata, which cost an emulated processor much.
     write_filesystem(root, built.disk, SIZE_GIB, features="^metadata_csum")
     _pack(built)
-
-
-def _lay_over(root: Path) -> None:
-    """Our files over Debian's, and the units that a VM starts by itself."""
-    for source in _files():
-        target = root / source.relative_to(OVER_ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
-        target.chmod(0o644)
-    for link, target_of in ENABLED.items():
-        path = root / "etc/systemd/system" / link
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.symlink_to(target_of)
-
-
-def _move_kernel(root: Path, built: BuiltBox) -> None:
-    """Out of the root: the VM's monitor reads them, the VM never does."""
-    for pattern, target in (("vmlinuz-*", built.kernel), ("initrd.img-*", built.initrd)):
-        found = sorted((root / "boot").glob(pattern))
-        if len(found) != 1:
-            raise LabError(f"Debian's packages left {len(found)} files boot/{pattern}, one was expected")
-        shutil.move(found[0], target)
-        target.chmod(0o644)
 
 
 def _pack(built: BuiltBox) -> None:
@@ -160,7 +136,3 @@ def _pack(built: BuiltBox) -> None:
         str(layer), f"{SIZE_GIB}G",
     )  # fmt: skip
     pack(layer, built.box, SIZE_GIB)
-
-
-def _files() -> list[Path]:
-    return sorted(path for path in OVER_ROOT.rglob("*") if path.is_file())

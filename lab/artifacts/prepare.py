@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from lab.artifacts import vmdisk
 from lab.artifacts.box import VM, BuiltBox, build_box, unneeded_boxes
 from lab.artifacts.cache import Cache
 from lab.artifacts.debian import debian_suite
@@ -10,6 +11,7 @@ from lab.artifacts.fetch import Programs, Progress, fetch
 from lab.artifacts.packages import Release, insist_cached, unneeded_archives
 from lab.artifacts.rootfs import base_name, build_root, unneeded
 from lab.artifacts.supplies import Supplies, release_here, supply, unneeded_sets
+from lab.artifacts.vmdisk import build_disk
 from lab.errors import LabError
 from lab.topology import Cni, Topology
 
@@ -35,6 +37,13 @@ def box_of(topology: Topology, report: Report) -> BuiltBox:
         return build_box(cache.root, programs, topology.versions, report)
 
 
+def disk_of(topology: Topology, report: Report) -> Path:
+    """The disk of the plan's VMs, for Incus or LXD; builds whatever the cache lacks."""
+    cache, programs = Cache(), programs_of(topology, report)
+    with cache.place.naming_trouble():
+        return build_disk(cache.root, programs, topology.versions, report)
+
+
 def supplies_of(
     topology: Topology, report: Report, release: Release | None = None, *, offline: bool = False
 ) -> Supplies:
@@ -57,9 +66,10 @@ def unneeded_images(topology: Topology) -> list[Path]:
     except LabError:
         return []
     boxes = unneeded_boxes(cache.root, programs, topology.versions)
-    vm_base = base_name(debian_suite(), VM)
+    bases = [base_name(debian_suite(), kind) for kind in (VM, vmdisk.VM)]
     given = [*unneeded_archives(cache.root), *unneeded_sets(cache.root, programs, topology.versions)]
-    return [*unneeded(cache.root, programs, topology.versions, [vm_base]), *boxes, *given]
+    disks = vmdisk.unneeded_disks(cache.root, programs, topology.versions)
+    return [*unneeded(cache.root, programs, topology.versions, bases), *boxes, *disks, *given]
 
 
 def _also(topology: Topology) -> tuple[str, ...]:

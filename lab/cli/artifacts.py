@@ -7,13 +7,15 @@ import click
 from lab.artifacts.cache import Cache
 from lab.artifacts.catalogue import optional_entries
 from lab.artifacts.fetch import Listed, Progress, fetch, gc, list_, verify
-from lab.artifacts.prepare import box_of, root_of, supplies_of, unneeded_images
-from lab.choice import makes_vms, provider_of
+from lab.artifacts.prepare import box_of, disk_of, root_of, supplies_of, unneeded_images
+from lab.choice import Made, made_of, provider_of
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import progress_for
 from lab.cli.session import Session
 from lab.errors import LabError
 from lab.topology import Cni, Topology
+
+BUILDERS = {Made.ROOT: root_of, Made.BOX: box_of, Made.DISK: disk_of}
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
@@ -59,8 +61,7 @@ def get(session: Session, offline: bool, image: bool) -> None:
         if not provider_of(session.provider, session.name).is_furnished:
             supplies_of(topology, progress.note, offline=offline)
         elif image:
-            build = box_of if makes_vms(session.provider) else root_of
-            build(topology, progress.note)
+            BUILDERS[made_of(session.provider)](topology, progress.note)
     click.echo(f"{len(programs)} programs are verified in {cache.root}")
 
 

@@ -2,13 +2,13 @@
 
 Reading order: `facts` (a host as data), `gather` (the only part that looks), `finding`, the checks in
 `programs`, `kernel` and `surroundings` (pure), for VMs `vmhost` (looks too) and
-`hypervisors`, `fix` (what `--fix` would do, and doing it).
+`hypervisors`, for those of Incus or LXD `daemonvms`, `fix` (what `--fix` would do, and doing it).
 """
 
 from collections.abc import Sequence
 
-from lab.choice import settled
-from lab.doctor import hypervisors, kernel, programs, surroundings, vmhost
+from lab.choice import Made, made_of, settled
+from lab.doctor import daemonvms, hypervisors, kernel, programs, surroundings, vmhost
 from lab.doctor.facts import Facts
 from lab.doctor.finding import Check, Finding, Verdict
 from lab.doctor.gather import gather
@@ -33,6 +33,8 @@ def missing(findings: Sequence[Finding]) -> list[Finding]:
 def examine(topology: Topology, provider: str = "auto") -> list[Finding]:
     """This host's findings for a lab of this plan on machines of this provider."""
     facts = gather(topology, provider)
+    if made_of(provider) is Made.DISK:
+        return daemonvms.diagnose(facts, topology)
     if not facts.vms:
         return diagnose(facts, topology)
     host = vmhost.gather(settled(provider).partition(":")[2], private=facts.private)

@@ -33,7 +33,7 @@ class Facts:
     daemon: str | None = None
     closed_to: str = ""  # the group whose members may use a running daemon, where this user may not
     wants_private: bool = False
-    vms: bool = False  # the machines are VMs
+    vms: bool = False  # the machines are VMs of a hypervisor's
     virtualbox: bool = False  # of VirtualBox's
     root_is_cached: bool = False
     running: bool = False

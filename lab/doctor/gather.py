@@ -17,12 +17,13 @@ from lab.artifacts.cache import Cache
 from lab.artifacts.fetch import fetch
 from lab.artifacts.network import Proxy
 from lab.artifacts.rootfs import root_key
-from lab.choice import is_stale, makes_vms, owns_libvirt, settled
+from lab.artifacts.vmdisk import disk_in, disk_key
+from lab.choice import Made, is_stale, is_vagrants, made_of, owns_libvirt, settled
 from lab.disks import MIB, nearest, why_unwritable
 from lab.doctor import proc
 from lab.doctor.facts import Disk, Facts
 from lab.doctor.kernel import INSTANCES, KEYS
-from lab.doctor.programs import PROGRAMS, VM_PROGRAMS
+from lab.doctor.programs import DISK_PROGRAMS, PROGRAMS, VM_PROGRAMS
 from lab.errors import LabError
 from lab.providers.incus.daemon import closed_socket, running_socket
 from lab.providers.incus.description import bridge_of
@@ -47,8 +48,8 @@ def gather(
     facts = _of_kernel(root, platform.system())
     codename, family = proc.os_release(_read(root / "etc/os-release"))
     word = settled(provider)
-    vms = makes_vms(word)
-    cached = image_is_cached(topology, codename, vms=vms)
+    vms = is_vagrants(word)
+    cached = image_is_cached(topology, codename, made_of(word))
     daemon, closed = running_socket(), closed_socket()
     if vms:
         own = word == "vagrant:libvirt" and owns_libvirt(StateFolder(state_root() / topology.name))
@@ -165,12 +166,14 @@ def _links_to(path: Path) -> str:
 
 
 def _programs(env: Mapping[str, str]) -> Iterator[str]:
-    wanted = {name for program in (*PROGRAMS, *VM_PROGRAMS) for name in program.names} | {"go"}
+    wanted = {name for program in (*PROGRAMS, *VM_PROGRAMS, *DISK_PROGRAMS) for name in program.names} | {
+        "go"
+    }
     path = env.get("PATH", os.defpath) + SBIN
     return (name for name in wanted if shutil.which(name, path=path))
 
 
-def image_is_cached(topology: Topology, codename: str, *, vms: bool) -> bool:
+def image_is_cached(topology: Topology, codename: str, made: Made = Made.ROOT) -> bool:
     """Whether a lab of this plan needs nothing built or fetched."""
     cache = Cache()
     also = ("flannel",) if topology.cni is Cni.FLANNEL else ()
@@ -178,7 +181,9 @@ def image_is_cached(topology: Topology, codename: str, *, vms: bool) -> bool:
         programs = fetch(topology.versions, cache, offline=True, also=also)
     except (LabError, OSError):
         return False
-    if vms:
+    if made is Made.DISK:
+        return disk_in(cache.root, disk_key(codename, programs, topology.versions)).exists()
+    if made is Made.BOX:
         return BuiltBox(cache.root / "boxes" / box_key(codename, programs, topology.versions)).box.exists()
     key = root_key(codename, programs, topology.versions)
     return (cache.root / "roots" / key / "root.squashfs").exists()

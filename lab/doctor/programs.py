@@ -68,6 +68,15 @@ VM_PROGRAMS = (
     Program(("gcc", "cc"), ("gcc", "libc6-dev"), "builds flanneld", building=True, flannel=True),
 )
 
+# For VMs of Incus or LXD; what runs them is judged in `lab.providers.incus.vmneeds`.
+DISK_PROGRAMS = (
+    *(each for each in PROGRAMS if each.names not in (("unsquashfs",), ("mksquashfs",))),
+    Program(("mkfs.ext4",), ("e2fsprogs",), "writes the VMs' disk", building=True),
+    Program(("sgdisk",), ("gdisk",), "divides the VMs' disk", building=True),
+    Program(("mformat", "mcopy"), ("mtools",), "fills what the firmware reads", building=True),
+    Program(("qemu-img",), ("qemu-utils",), "packs the VMs' disk", building=True),
+)
+
 
 def packages_of(program: Program, facts: Facts) -> tuple[str, ...]:
     """The packages that bring the program on this release."""
@@ -129,3 +138,4 @@ def _not_needed(program: Program, facts: Facts, topology: Topology) -> str:
 
 CHECKS: tuple[Check, ...] = (*(partial(check_program, program) for program in PROGRAMS), check_go)
 VM_CHECKS: tuple[Check, ...] = (*(partial(check_program, program) for program in VM_PROGRAMS), check_go)
+DISK_CHECKS: tuple[Check, ...] = (*(partial(check_program, program) for program in DISK_PROGRAMS), check_go)

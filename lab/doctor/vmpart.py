@@ -97,7 +97,7 @@ def minutes_since(began: str, now: float) -> float:
 def caches_of(topology: Topology) -> str:
     """Whether a lab of this plan needs nothing fetched or built: `WARM` or `COLD`."""
     codename, _ = _release()
-    return WARM if image_is_cached(topology, codename, vms=False) else COLD
+    return WARM if image_is_cached(topology, codename) else COLD
 
 
 def record(decision: Decision, settings: Mapping[str, Effective]) -> None:

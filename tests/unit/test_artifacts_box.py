@@ -11,8 +11,9 @@ import pytest
 
 from lab.artifacts import box, rootfs
 from lab.artifacts.box import OVER_ROOT, VM, BuiltBox
-from lab.artifacts.diskimage import write_filesystem
+from lab.artifacts.diskimage import move_kernel, write_filesystem
 from lab.artifacts.fetch import Programs
+from lab.artifacts.overlay import lay_over
 from lab.errors import LabError
 from lab.plan import load_topology
 from lab.topology import Versions
@@ -95,8 +96,8 @@ def test_one_that_is_there_is_not_built_again(
 
 def test_every_unit_a_vm_starts_by_itself_is_ours_or_debians(tmp_path: Path) -> None:
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
-    box._lay_over(tmp_path)
-    box._lay_over(tmp_path)  # also where a link is there already
+    lay_over(tmp_path, OVER_ROOT, box.ENABLED)
+    lay_over(tmp_path, OVER_ROOT, box.ENABLED)  # also where a link is there already
     system = tmp_path / "etc/systemd/system"
     for link, target in box.ENABLED.items():
         assert (system / link).readlink() == Path(target)
@@ -116,7 +117,7 @@ def test_the_kernel_goes_beside_the_disk(built: BuiltBox, tmp_path: Path) -> Non
     boot.mkdir(parents=True)
     (boot / "vmlinuz-6.1").write_text("kernel")
     (boot / "initrd.img-6.1").write_text("early")
-    box._move_kernel(tmp_path / "root", built)
+    move_kernel(tmp_path / "root", built.kernel, built.initrd)
     assert (built.kernel.read_text(), built.initrd.read_text()) == ("kernel", "early")
     assert list(boot.iterdir()) == []
 
@@ -128,7 +129,7 @@ def test_none_or_two_kernels_are_no_box(built: BuiltBox, tmp_path: Path, kernels
     for name in kernels:
         (boot / name).touch()
     with pytest.raises(LabError, match=rf"left {len(kernels)} files boot/vmlinuz-\*, one was expected"):
-        box._move_kernel(tmp_path / "root", built)
+        move_kernel(tmp_path / "root", built.kernel, built.initrd)
 
 
 @needs_qemu_img

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from lab import choice
-from lab.choice import WORDS, is_stale, makes_vms, provider_of, same_kind, settled
+from lab.choice import WORDS, Made, is_stale, is_vagrants, made_of, provider_of, same_kind, settled
 from lab.errors import ConfigError, LabError
+from lab.machine import Substrate
 from lab.opening import open_lab
 from lab.plan import load_topology
 from lab.providers.incus import IncusProvider
@@ -36,14 +37,19 @@ def running(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_names_a_provider_and_nothing_is_touched(word: str, state: StateFolder) -> None:
-    kind = VagrantProvider if makes_vms(word) else IncusProvider
+    kind = VagrantProvider if is_vagrants(word) else IncusProvider
     assert isinstance(provider_of(word, "thw"), kind)
     assert not state.path.exists()
 
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("vagrant:libvrt", "vagrant:libvirt"), ("vargant", "vagrant"), ("incus:privat", "incus:private")],
+    [
+        ("vagrant:libvrt", "vagrant:libvirt"),
+        ("vargant", "vagrant"),
+        ("incus:privat", "incus:private"),
+        ("incus-vm:privat", "incus-vm:private"),
+    ],
 )
 def test_a_wrong_word_is_told_with_the_nearest(word: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=rf"'{word}' is no provider here; did you mean {meant}\?"):
@@ -83,6 +89,32 @@ def test_kinds_of_machines() -> None:
     assert same_kind("vagrant", "vagrant:libvirt")
     assert not same_kind("vagrant:virtualbox", "vagrant:libvirt")
     assert not same_kind("incus", "vagrant:libvirt")
+    assert same_kind("incus-vm", "incus-vm:private")
+    assert not same_kind("incus", "incus-vm")
+    assert not same_kind("incus-vm", "vagrant:libvirt")
+
+
+@pytest.mark.parametrize(
+    ("word", "made"),
+    [
+        ("auto", Made.ROOT),
+        ("incus:lxd", Made.ROOT),
+        ("incus-vm", Made.DISK),
+        ("incus-vm:private", Made.DISK),
+        ("vagrant:libvirt", Made.BOX),
+    ],
+)
+def test_what_is_built_for_a_words_machines(word: str, made: Made) -> None:
+    assert made_of(word) is made
+
+
+def test_vms_of_a_daemon_are_asked_for_by_a_word_of_their_own() -> None:
+    vms, containers = provider_of("incus-vm:private", "thw"), provider_of("incus:private", "thw")
+    assert isinstance(vms, IncusProvider)
+    assert isinstance(containers, IncusProvider)
+    assert (vms.platform.substrate, vms.platform.cgroup) == (Substrate.VM, 2)
+    assert containers.platform.container
+    assert vms.capabilities > containers.capabilities
 
 
 @pytest.mark.parametrize(

@@ -57,20 +57,37 @@ def network_of(topology: Topology) -> Json:
 
 def instance_of(topology: Topology, node: Node, fingerprint: str, cgroup: int) -> Json:
     """A system container for the node, from the image with this fingerprint."""
+    privileges = {**PRIVILEGES, "raw.lxc": "\n".join((*RAW_LXC, DEVICES_ALLOWED[cgroup]))}
+    kmsg = {"type": "unix-char", "path": "/dev/kmsg", "source": "/dev/kmsg"}
+    made = _instance(topology, node, fingerprint, privileges)
+    return {**made, "type": "container", "devices": {**made["devices"], "kmsg": kmsg}}
+
+
+def vm_of(topology: Topology, node: Node, fingerprint: str, gib: int) -> Json:
+    """A virtual machine for the node; its disk has `gib`, as the image does, so that nothing has to grow.
+
+    Its boot loader is not signed, so there is no Secure Boot.
+    """
+    hardware = {
+        "limits.cpu": str(node.cpus),
+        "limits.memory": f"{node.memory_mib}MiB",
+        "security.secureboot": "false",
+    }
+    made = _instance(topology, node, fingerprint, hardware)
+    root = {**made["devices"]["root"], "size": f"{gib}GiB"}
+    return {**made, "type": "virtual-machine", "devices": {**made["devices"], "root": root}}
+
+
+def _instance(topology: Topology, node: Node, fingerprint: str, config: Mapping[str, str]) -> Json:
+    """What containers and VMs have in common."""
     return {
         "name": node.name,
-        "type": "container",
         "source": {"type": "image", "fingerprint": fingerprint},
         "profiles": [],
-        "config": {
-            **PRIVILEGES,
-            "raw.lxc": "\n".join((*RAW_LXC, DEVICES_ALLOWED[cgroup])),
-            "user.thwlab.network": _networkd(topology, node),
-        },
+        "config": {**config, "user.thwlab.network": _networkd(topology, node)},
         "devices": {
             "root": {"type": "disk", "path": "/", "pool": pool_of(topology.name)["name"]},
             "eth0": {"type": "nic", "nictype": "bridged", "parent": bridge_of(topology.name), "name": "eth0"},
-            "kmsg": {"type": "unix-char", "path": "/dev/kmsg", "source": "/dev/kmsg"},
         },
     }
 

@@ -53,7 +53,7 @@ def end_all(command: Command, operation: str) -> tuple[str, ...] | None:
 
 # Twice, for what was being started meanwhile; stopped first, so that nobody goes on when a child is gone; and
 # all are named before any is killed, for some end with another.  The command's own process is not named: it
-# is the one whose parent is outside of the machine.
+# is the one whose parent is outside of the machine, or in a VM the daemon's agent.
 _END_ALL = """\
 for turn in 1 2; do
   found=$({
@@ -62,7 +62,11 @@ for turn in 1 2; do
   } | cut -d/ -f3 | sort -u)
   for each in $found; do kill -STOP "$each"; done
   for each in $found; do
-    grep -q '^PPid:[[:space:]]*0$' "/proc/$each/status" || { tr '\\0' ' ' <"/proc/$each/cmdline" && echo; }
+    parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$each/status")
+    case $parent:$(cat "/proc/$parent/comm") in
+      0:* | *:incus-agent* | *:lxd-agent*) ;;
+      *) tr '\\0' ' ' <"/proc/$each/cmdline" && echo ;;
+    esac
   done
   for each in $found; do kill -KILL "$each"; done
 done 2>/dev/null

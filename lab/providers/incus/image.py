@@ -1,4 +1,4 @@
-"""A root file system as an image that Incus and LXD can import."""
+"""A root file system, or the disk of a VM, as an image that Incus and LXD can import."""
 
 import hashlib
 import io
@@ -21,6 +21,8 @@ TEMPLATES = {
     "hostname.tpl": "{{ instance.name }}\n",
 }
 CHUNK = 1 << 20
+# By the name of the second part the daemons tell what an image is for.
+PARTS = {".squashfs": "rootfs", ".qcow2": "rootfs.img"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Image:
     def upload(self, boundary: str) -> Iterator[bytes]:
         """The body of a multipart request that imports it."""
         yield _part(boundary, "metadata", "metadata.tar") + self.metadata
-        yield b"\r\n" + _part(boundary, "rootfs", "rootfs.squashfs")
+        yield b"\r\n" + self._second(boundary)
         with self.root.open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
@@ -42,9 +44,12 @@ class Image:
 
     def upload_size(self, boundary: str) -> int:
         """How many bytes `upload` yields."""
-        framing = _part(boundary, "metadata", "metadata.tar") + _part(boundary, "rootfs", "rootfs.squashfs")
+        framing = _part(boundary, "metadata", "metadata.tar") + self._second(boundary)
         ends = len(f"\r\n--{boundary}--\r\n") + 2
         return len(framing) + ends + len(self.metadata) + self.root.stat().st_size
+
+    def _second(self, boundary: str) -> bytes:
+        return _part(boundary, PARTS[self.root.suffix], self.root.name)
 
 
 def image_of(root: Path) -> Image:

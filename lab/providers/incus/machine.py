@@ -21,6 +21,8 @@ STOP_TIMEOUT = 120  # systemd kills what does not stop within 90 s
 class IncusMachine(Machine):
     """An instance of the lab's project; all of it goes through the daemon's API."""
 
+    boot_timeout = BOOT_TIMEOUT
+
     def __init__(self, node: Node, api: Api) -> None:
         super().__init__(node)
         self._api = api
@@ -73,7 +75,7 @@ class IncusMachine(Machine):
 
     def await_boot(self) -> None:
         """Return once the machine's systemd takes jobs and its planned address is up."""
-        wait_until(f"{self.name} to boot", partial(_check_booted, self), timeout=BOOT_TIMEOUT, every=0.1)
+        wait_until(f"{self.name} to boot", partial(_check_booted, self), timeout=self.boot_timeout, every=0.1)
 
     def last_words(self) -> str:
         """The end of what it printed on its console."""

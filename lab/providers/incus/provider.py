@@ -1,4 +1,4 @@
-"""The provider `incus`: system containers of an Incus or LXD daemon."""
+"""The provider `incus`: system containers of an Incus or LXD daemon, or its virtual machines."""
 
 import os
 import shutil
@@ -8,12 +8,13 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from lab.artifacts.prepare import root_of
+from lab.artifacts.prepare import disk_of, root_of
+from lab.artifacts.vmdisk import SIZE_GIB
 from lab.background import start
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
-from lab.providers.incus import snapshots
+from lab.providers.incus import snapshots, vmneeds
 from lab.providers.incus.api import Api, ApiError, Upload, ignoring
 from lab.providers.incus.daemon import (
     PROGRAMS,
@@ -31,9 +32,11 @@ from lab.providers.incus.description import (
     placement,
     pool_of,
     project_of,
+    vm_of,
 )
 from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.machine import IncusMachine
+from lab.providers.incus.vm import IncusVm
 from lab.providers.reaching import Forwarders
 from lab.providers.sockets import listens
 from lab.providers.subnets import free_network, networks_of_host
@@ -53,11 +56,20 @@ class IncusProvider(Provider):
 
     name = "incus"
 
-    def __init__(self, lab: str, state: Path, *, image: Image | None = None, daemon: str = "auto") -> None:
+    def __init__(
+        self,
+        lab: str,
+        state: Path,
+        *,
+        image: Image | None = None,
+        daemon: str = "auto",
+        vms: bool = False,
+    ) -> None:
         """`image` is one at hand, else `prepare` brings it.
 
         `daemon`: auto (the running one, else private), running, private, or a program's name.
         """
+        self.vms = vms
         self.lab = lab
         self.state = state
         self._image = image
@@ -77,7 +89,7 @@ class IncusProvider(Provider):
         if self._wanted == "running":
             raise LabError(
                 "no running Incus or LXD daemon answers to this user",
-                remedy="systemctl start incus, or --lab-provider=incus:private as root",
+                remedy=f"systemctl start incus, or --lab-provider={self._kind}:private as root",
             )
         program = self._wanted if self._wanted in PROGRAMS else installed_program()
         return PrivateDaemon(self.lab, directory, program or PROGRAMS[0])
@@ -120,6 +132,10 @@ class IncusProvider(Provider):
         return LabError(said, remedy="; ".join(cures))
 
     @property
+    def _kind(self) -> str:
+        return "incus-vm" if self.vms else "incus"
+
+    @property
     def project(self) -> str:
         """The project all of the lab's instances live in."""
         return str(project_of(self.lab)["name"])
@@ -133,6 +149,8 @@ class IncusProvider(Provider):
         for program, package in NEEDED:
             if shutil.which(program, path=path) is None:
                 missing.append(Missing(f"no {program}", sudo(f"apt-get install {package}"), (package,)))
+        if self.vms and not missing:
+            missing = vmneeds.lacking(vmneeds.look(None if self.private else self.api.socket))
         return missing or self._subnet_taken(topology)
 
     def _no_daemon(self) -> list[Missing]:
@@ -167,7 +185,7 @@ class IncusProvider(Provider):
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`."""
-        self._image = image_of(root_of(topology, report))
+        self._image = image_of((disk_of if self.vms else root_of)(topology, report))
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`."""
@@ -222,8 +240,9 @@ class IncusProvider(Provider):
             ignoring(404, partial(self.api.do, "DELETE", f"/1.0/{path}", query_project="default"))
 
     def snapshot(self, name: str) -> None:
-        """See `Provider.snapshot`."""
+        """See `Provider.snapshot`; of disks only, so VMs have theirs written first."""
         machines = self._all()
+        on_each([each for each in machines if isinstance(each, IncusVm)], lambda m: m.flush())
         try:
             on_each(machines, lambda m: m.pause())
             snapshots.take(self.api, machines, name)
@@ -270,12 +289,16 @@ class IncusProvider(Provider):
     @property
     def platform(self) -> Platform:
         """See `Provider.platform`."""
+        if self.vms:
+            return Platform(Substrate.VM, cgroup=2)
         v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         return Platform(Substrate.CONTAINER, cgroup=2 if v2 else 1)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         """See `Provider.capabilities`."""
+        if self.vms:
+            return frozenset(Capability)
         return frozenset({Capability.SNAPSHOT, Capability.PAUSE, Capability.POWER_CUT})
 
     # -- steps -----------------------------------------------------------------------------------
@@ -287,6 +310,8 @@ class IncusProvider(Provider):
         elif self._noted is None:
             self._theirs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._theirs.write_text(f"{self.api.socket}\n")
+        if self.vms:
+            vmneeds.insist(self.api.socket)
         self._unless("projects", project_of(self.lab))
         parts = [
             start(self._import_image),
@@ -334,13 +359,18 @@ class IncusProvider(Provider):
     def _create_instance(self, topology: Topology, node: Node) -> None:
         if self._image is None:
             raise LabError("this lab was attached to without an image and cannot create machines")
-        wish = instance_of(topology, node, self._image.fingerprint, self.platform.cgroup)
-        self.api.do("POST", "/1.0/instances", wish, timeout=120, **placement(node))
+        image = self._image.fingerprint
+        if self.vms:
+            wish = vm_of(topology, node, image, SIZE_GIB)
+        else:
+            wish = instance_of(topology, node, image, self.platform.cgroup)
+        # The first VM's disk is written whole into the pool; the others wait for it and share it.
+        self.api.do("POST", "/1.0/instances", wish, timeout=600 if self.vms else 120, **placement(node))
 
     def _machine(self, node: Node) -> IncusMachine:
-        return IncusMachine(node, self.api)
+        return IncusVm(node, self.api) if self.vms else IncusMachine(node, self.api)
 
-    def _all(self) -> list[Machine]:
+    def _all(self) -> list[IncusMachine]:
         found = self.api.get("/1.0/instances", query_recursion=1)
         return [self._machine(node_of(instance)) for instance in found]
 
