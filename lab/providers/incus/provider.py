@@ -311,7 +311,7 @@ class IncusProvider(Provider):
             self._theirs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._theirs.write_text(f"{self.api.socket}\n")
         if self.vms:
-            vmneeds.insist(self.api.socket)
+            vmneeds.insist(self.api.socket, private=bool(self.private))
         self._unless("projects", project_of(self.lab))
         parts = [
             start(self._import_image),

@@ -2,7 +2,7 @@
 
 import time
 
-from lab.errors import LabError
+from lab.errors import LabError, WaitExpired
 from lab.providers.incus.api import ApiError
 from lab.providers.incus.machine import IncusMachine
 
@@ -28,6 +28,13 @@ class IncusVm(IncusMachine):
         if self.status() == "Frozen":
             self._state("unfreeze")
             self.check("date", "-u", "-s", f"@{time.time():.3f}", timeout=CLOCK_TIMEOUT)
+
+    def await_boot(self) -> None:
+        """See `IncusMachine.await_boot`; of one that does not come up the console tells the most."""
+        try:
+            super().await_boot()
+        except WaitExpired as error:
+            raise LabError(f"{error}\nits console ends with:\n{self.last_words()}") from error
 
     def flush(self) -> None:
         """Have everything on its disk that it believes to have written."""

@@ -88,7 +88,7 @@ def of_firmware(folders: Iterable[Path]) -> Look:
     return Look("UEFI firmware", "none", sudo("apt-get install ovmf"), ("ovmf",))
 
 
-def of_daemon(socket: Path) -> Look:
+def of_daemon(socket: Path, *, private: bool = False) -> Look:
     """What the daemon itself says of VMs: its drivers, and if QEMU is none, why."""
     api = Api(socket, "default")
     try:
@@ -100,14 +100,14 @@ def of_daemon(socket: Path) -> Look:
         return Look("the daemon's VMs", str(error).splitlines()[0], "thwlab doctor")
     finally:
         api.close()
-    restart = sudo(f"systemctl restart {unit_of(socket)}")
-    remedy = f"mend that, then {restart}; {CONTAINERS}"
+    again = "thwlab down and up" if private else sudo(f"systemctl restart {unit_of(socket)}")
+    remedy = f"mend that, then {again}; {CONTAINERS}"
     return Look("the daemon's VMs", f"its drivers are {drivers or 'none'}, without qemu: {why}", remedy)
 
 
-def insist(socket: Path) -> None:
+def insist(socket: Path, *, private: bool) -> None:
     """Raise `LabError` if the daemon runs no VMs."""
-    seen = of_daemon(socket)
+    seen = of_daemon(socket, private=private)
     if seen.remedy:
         raise LabError(f"the daemon at {socket} runs no VMs: {seen.found}", remedy=seen.remedy)
 
@@ -115,7 +115,7 @@ def insist(socket: Path) -> None:
 def _reason(api: Api) -> str:
     """Of its warnings the one about VMs; who may not read them gets none."""
     with suppress(LabError):
-        for each in api.get("/1.0/warnings", query_recursion=1):
+        for each in api.get("/1.0/warnings", query_recursion=1, query_project=""):  # it is of no project
             if each.get("type") == NOT_OPERATIONAL and each.get("status") != "resolved":
                 return str(each.get("last_message", ""))
     return ""
