@@ -1,5 +1,10 @@
 """VMs of Incus or LXD against a small daemon: what it is asked for, and who is told that it cannot be."""
 
+import os
+import secrets
+import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +18,8 @@ from lab.doctor import daemonvms
 from lab.doctor.finding import Verdict
 from lab.errors import LabError
 from lab.machine import Result
-from lab.providers.incus import description, vmneeds
+from lab.providers.commands import MARK
+from lab.providers.incus import description, ending, vmneeds
 from lab.providers.incus import provider as module
 from lab.providers.incus.image import Image
 from lab.providers.incus.machine import IncusMachine
@@ -283,3 +289,35 @@ def test_up_refuses_before_anything_is_made_in_doctors_words(
     seen = daemonvms.finding_of(vmneeds.look(daemon.socket)[0])
     assert (seen.verdict, seen.what) == (Verdict.MISSING, "KVM")
     assert (f"{seen.what}: {seen.found}", seen.remedy) == (missing[0].what, missing[0].remedy)
+
+
+# -- ending a command -------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["lxd-agent", "incus-agent"])
+def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A process of an agent's name with a command below it, which has started another; and their mark."""
+    shell = tmp_path / request.param
+    shutil.copy(shutil.which("sh") or "/bin/sh", shell)
+    mark = f"{MARK}={secrets.token_hex(8)}"
+    script = f"env {mark} sh -c 'sleep 300 & echo begun; wait'; echo ended"
+    process = subprocess.Popen([shell, "-c", script], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == b"begun\n"
+        yield process, mark
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=10)
+
+
+def test_of_a_command_below_an_agent_only_what_it_started_is_named(
+    agent: tuple[subprocess.Popen[bytes], str],
+) -> None:
+    process, mark = agent
+    argv = ["sh", "-c", ending._END_ALL, mark, "no-operation"]
+    named = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert named.stdout.split("\n")[0].strip() == "sleep 300"
+    assert set(map(str.strip, named.stdout.splitlines())) <= {"sleep 300", ""}, "a zombie has no command line"
+    assert process.stdout
+    assert process.stdout.readline() == b"ended\n", "the command itself was ended with it, the agent was not"
