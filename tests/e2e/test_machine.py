@@ -100,8 +100,9 @@ def test_a_child_that_prints_on_is_ended_soon_after_the_deadline(machine: Machin
         machine.run("pkill", "-f", "thwlab-chatte[r]")
 
 
-@pytest.mark.usefixtures("incus")
-def test_a_command_that_drops_its_environment_is_cut_too(machine: Machine) -> None:
+def test_a_command_that_drops_its_environment_is_cut_too(machine: Machine, incus: IncusProvider) -> None:
+    if incus.vms:
+        pytest.skip("in a VM it is known by its environment alone: its output is a pipe to the agent")
     done = machine.run("env", "-i", "/bin/sleep", "318", timeout=DEADLINE)
     assert done.timed_out
     assert not leftover(machine, "sleep 318")
