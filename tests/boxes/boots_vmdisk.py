@@ -25,12 +25,14 @@ from lab.artifacts.rootfs import base_name
 from lab.errors import LabError
 from lab.plan import load_topology
 from lab.providers.incus import description
+from lab.providers.incus.image import METADATA
 from lab.wait import NotYet, wait_until
 
 OVMF = Path("/usr/share/OVMF")
 TOOLS = ("qemu-system-x86_64", "qemu-img", "mkfs.ext4", "sgdisk", "mformat", "mcopy")
 BOOT, END = 600.0, 180.0  # seconds, on an emulated processor
 NODE = "k8s-worker1"
+NETWORK_FILE = "/etc/systemd/network/10-eth0.network"
 # What both agents do as far as the image has a part in it: files first, then ready, then they report.
 AGENT = """\
 #!/bin/sh
@@ -110,14 +112,23 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def layer(disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the VM writes to; the disk stays as it was built."""
-    path = tmp_path_factory.mktemp("vm") / "layer.qcow2"
+    return layer_over(disk, tmp_path_factory.mktemp("vm") / "layer.qcow2")
+
+
+def layer_over(disk: Path, path: Path) -> Path:
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, path]
     subprocess.run(argv, check=True, timeout=60)
     return path
 
 
+def in_root(raw: Path, path: str) -> str:
+    """A file of the root on the disk."""
+    argv = ["debugfs", "-R", f"cat {path}", f"{raw}?offset={vmdisk.ROOT_AT}"]
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
 @contextmanager
-def booted(layer: Path, folder: Path, share: Path | None) -> Iterator[Emulated]:
+def booted(layer: Path, folder: Path, share: Path | None, daemon: str = "incus") -> Iterator[Emulated]:
     """As a daemon starts it: q35, UEFI, virtio-scsi, a serial port, and the port and share of the agent's."""
     shutil.copyfile(OVMF / "OVMF_VARS.fd", folder / "vars.fd")
     vm = [
@@ -130,7 +141,7 @@ def booted(layer: Path, folder: Path, share: Path | None) -> Iterator[Emulated]:
         "-serial", f"file:{folder / 'console'}", "-monitor", f"unix:{folder / 'monitor'},server=on,wait=off",
         "-nic", "user,restrict=on,model=virtio-net-pci", "-device", "virtio-rng-pci",
         "-device", "virtio-serial-pci", "-chardev", f"file,id=agent,path={folder / 'port'}",
-        "-device", "virtserialport,chardev=agent,name=org.linuxcontainers.incus",
+        "-device", f"virtserialport,chardev=agent,name=org.linuxcontainers.{daemon}",
     ]  # fmt: skip
     offered = f"local,path={share},mount_tag=config,security_model=none,readonly=on"
     vm += ["-virtfs", offered] if share else []
@@ -141,6 +152,25 @@ def booted(layer: Path, folder: Path, share: Path | None) -> Iterator[Emulated]:
     finally:
         process.kill()
         process.wait(timeout=30)
+
+
+@pytest.fixture
+def lxd_share(tmp_path: Path) -> Path:
+    """The daemon's share as LXD fills it: its agent, the image's templates as they came out, certificates."""
+    if not (agent := shutil.which("lxd-agent")):
+        pytest.skip("lxd-agent is not installed")
+    plan, share = load_topology(), tmp_path / "share"
+    config = description.vm_of(plan, plan.node(NODE), "f00", vmdisk.SIZE_GIB)["config"]
+    (share / "files").mkdir(parents=True)
+    (share / "files/metadata.yaml").write_text(METADATA.format(architecture="x86_64"))
+    (share / "files/network.tpl.out").write_text(config["user.thwlab.network"])
+    (share / "files/hostname.tpl.out").write_text(f"{NODE}\n")
+    shutil.copy(agent, share / "lxd-agent")
+    for name in ("agent", "server"):
+        pair = ["-keyout", share / f"{name}.key", "-out", share / f"{name}.crt", "-subj", f"/CN={name}"]
+        argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        subprocess.run([*argv, *pair], check=True, capture_output=True, timeout=60)
+    return share
 
 
 @pytest.fixture
@@ -169,6 +199,21 @@ def test_it_boots_becomes_the_agent_has_its_address_and_heeds_the_power_button(
         vm.press_power_button()
         assert vm.process.wait(timeout=END) == 0
     assert "Power down" in written(vm.console)
+
+
+def test_debians_own_agent_of_lxd_begins_and_writes_the_files_of_our_templates(
+    disk: Path, lxd_share: Path, tmp_path: Path
+) -> None:
+    own = layer_over(disk, tmp_path / "layer.qcow2")
+    with booted(own, tmp_path, lxd_share, "lxd") as vm:
+        vm.await_text(vm.port, "STARTED", BOOT)
+        vm.await_text(vm.console, "Multi-User", BOOT)
+        vm.press_power_button()
+        assert vm.process.wait(timeout=END) == 0
+    raw = tmp_path / "disk.raw"
+    subprocess.run(["qemu-img", "convert", "-O", "raw", own, raw], check=True, timeout=300)
+    assert in_root(raw, "/etc/hostname") == f"{NODE}\n"
+    assert f"Address={load_topology().node(NODE).address}/24" in in_root(raw, NETWORK_FILE)
 
 
 def test_without_a_share_it_boots_all_the_same_and_says_on_its_console_what_it_lacks(
