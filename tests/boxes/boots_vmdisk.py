@@ -32,6 +32,7 @@ OVMF = Path("/usr/share/OVMF")
 TOOLS = ("qemu-system-x86_64", "qemu-img", "mkfs.ext4", "sgdisk", "mformat", "mcopy")
 BOOT, END = 600.0, 180.0  # seconds, on an emulated processor
 NODE = "k8s-worker1"
+PROMPT = b"(qemu)"
 NETWORK_FILE = "/etc/systemd/network/10-eth0.network"
 # What both agents do as far as the image has a part in it: files first, then ready, then they report.
 AGENT = """\
@@ -63,9 +64,12 @@ class Emulated:
     def press_power_button(self) -> None:
         """As a daemon does that wants it to shut down."""
         with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(30)
             monitor.connect(str(self.monitor))
+            prompts = iter(lambda: monitor.recv(4096), b"")
+            next(said for said in prompts if PROMPT in said)
             monitor.sendall(b"system_powerdown\n")
-            monitor.recv(4096)
+            next(said for said in prompts if PROMPT in said)  # QEMU drops what a closed monitor has not read
 
     def await_text(self, path: Path, text: str, timeout: float) -> str:
         """The file, once this is in it."""
