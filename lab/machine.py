@@ -1,15 +1,17 @@
 """A live machine: run commands as root, carry files, lose its power."""
 
 import shlex
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lab.background import start
-from lab.errors import CommandFailed, CommandTimedOut, LabError
+from lab.errors import CommandFailed, CommandTimedOut, LabError, OutputLost
 from lab.topology import Node
 from lab.wait import NotYet, stretched
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M", bound="Machine")
 LONGEST = 300.0  # seconds for a command on a slow machine, unless it was given more
+REPORTS_LOST = 2  # reports of received files that may be lost, one after the other
 OUTPUT_CAP = 8 * 1024 * 1024  # bytes kept per stream; a flood must not fill the prober's memory
 
 
@@ -151,15 +154,28 @@ class Machine(ABC):
 
         They are given by the path for whose sake they come: where that stands, they are left, and so is what
         cannot be written of them.  The paths that were written, and those that are not right and were left.
+        Where a machine's report is lost it is asked again, and what was written meanwhile counts.
         """
         stream, count = _stream(files, lacking)
         if not count:
             return frozenset(), frozenset()
-        result = self.run("python3", "-c", _RECEIVER, stdin=stream, timeout=timeout)
+        result = self._receive(stream, timeout)
         self._insist(result, f"python3 -c (receive {count} files)", timeout)
         told = result.stdout.split("\0")[:-1]
         written, left = ({each[1:] for each in told if each[0] == word} for word in "+-")
         return frozenset(written), frozenset(left)
+
+    def _receive(self, stream: bytes, timeout: float) -> Result:
+        began, recent = time.monotonic(), 0.0
+
+        def receive() -> Result:
+            return self.run("python3", "-c", _RECEIVER, f"{recent:.3f}", stdin=stream, timeout=timeout)
+
+        for _ in range(REPORTS_LOST):
+            with suppress(OutputLost):
+                return receive()
+            recent = time.monotonic() - began + 0.1
+        return receive()
 
     def _insist(self, result: Result, command: str, timeout: float) -> None:
         if result.timed_out:
@@ -211,9 +227,12 @@ def _stream(files: Sequence[File], lacking: Mapping[str, Sequence[File]]) -> tup
 
 # Runs on the machine with Debian's python3-minimal, which has neither json nor tarfile.  Paths stay
 # bytes: the machine's locale has no say in them.  Each has a word: `any` may stand there, or `none`, then
-# with the paths, in hexadecimal, one of which is enough to leave it.
+# with the paths, in hexadecimal, one of which is enough to leave it.  The argument is for how many seconds
+# others like it may have been at this before it, whose reports were lost: what was changed since is told.
 _RECEIVER = """\
-import os, sys
+import os, sys, time
+recent = float(sys.argv[1])
+began = time.time() - recent if recent else float("inf")
 inp = sys.stdin.buffer
 plan = []
 for line in iter(inp.readline, b"\\n"):
@@ -241,8 +260,10 @@ for (may, *sakes), mode, size, path in plan:
     try:
         with open(path, "rb") as f:
             old = f.read()
-        found = os.lstat(path).st_mode
-        if old == new and found & 0o7777 == mode and found & 0o170000 == 0o100000:
+        found = os.lstat(path)
+        if old == new and found.st_mode & 0o7777 == mode and found.st_mode & 0o170000 == 0o100000:
+            if found.st_ctime >= began:
+                sys.stdout.buffer.write(b"+" + path + b"\\0")
             continue
     except (FileNotFoundError, NotADirectoryError):
         pass

@@ -4,18 +4,21 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab import machine as module
-from lab.errors import CommandFailed, CommandTimedOut, LabError
+from lab.errors import CommandFailed, CommandTimedOut, LabError, OutputLost
 from lab.machine import File, Machine, Result, on_each, patience
 from lab.topology import Node
-from lab.wait import NotYet, stretch
+from lab.wait import NotYet, stretch, wait_until
 
 
 class Here(Machine):
@@ -137,6 +140,36 @@ def test_what_cannot_be_written_of_what_is_lacking_hinders_nobody_else(tmp_path:
         machine().apply([bad])
     words = [line.split(b" ")[0] for line in module._stream([own], {"/a": [bad]})[0].splitlines()[:2]]
     assert words == [b"none:" + b"/a".hex().encode(), b"any"]
+
+
+def test_a_report_that_is_lost_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LXD drops a stream now and then.  What the first time wrote has changed, and what was right has not."""
+    old, new = (File(str(tmp_path / name), b"1") for name in ("old", "new"))
+    asked = machine()
+    asked.apply([old])
+    wait_until("the old file to be old", partial(_check_older, Path(old.path), 0.5), timeout=5)
+    really, lost = asked.run, []
+
+    def losing(*argv: str, **extra: Any) -> Result:
+        result = really(*argv, **extra)
+        if len(lost) < losses:
+            lost.append(argv)
+            raise OutputLost("the daemon lost output")
+        return result
+
+    monkeypatch.setattr(asked, "run", losing)
+    losses = 2
+    assert asked.apply([old, new]) == {new.path}
+    assert len(lost) == losses
+    lost.clear()
+    losses = 3
+    with pytest.raises(OutputLost):
+        asked.apply([old, new])
+
+
+def _check_older(path: Path, seconds: float) -> None:
+    if time.time() - path.stat().st_ctime < seconds:
+        raise NotYet("it was just written")
 
 
 def test_what_lacks_its_mode_is_not_right_and_is_left(tmp_path: Path) -> None:
