@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -121,6 +122,42 @@ def test_an_answer_that_does_not_come_is_not_waited_for(lab: Any, monkeypatch: p
     assert time.monotonic() - begun < 5
     assert found.still is Still.UNKNOWN
     assert f"{ONE}: no answer within" in found.seen
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """What does not answer before its test ends."""
+    monkeypatch.setattr(lasting, "ANSWER", 3.0)
+    monkeypatch.setattr(lasting, "HANDED", 1.0)
+    release = threading.Event()
+    yield lambda *_, **__: release.wait(30)
+    release.set()
+
+
+def test_a_verdict_does_not_wait_for_words_about_it(
+    lab: Any, silence: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it is gone is known; since when, its machine may take long to tell."""
+    monkeypatch.setattr(KillAndHold, "ended", silence)
+    found = look_again(lab, KillAndHold((ONE,), "etcd"), 0.0)
+    assert found.still is Still.NO
+    assert found.seen.startswith(f"{ONE}: etcd is active")
+
+
+def test_a_verdict_needs_no_words_about_it(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: Any) -> str:
+        raise LabError("no such process")
+
+    monkeypatch.setattr(KillAndHold, "ended", wrong)
+    assert look_again(lab, KillAndHold((ONE,), "etcd"), 0.0).still is Still.NO
+
+
+def test_a_machine_that_runs_again_is_free_of_it_whatever_it_answers(
+    lab: Any, silence: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lasting, "age_of", silence)
+    found = look_again(lab, PowerCut((ONE, TWO)), 10.0)
+    assert (found.still, found.seen) == (Still.NO, f"{ONE} is running; {TWO} is running")
 
 
 def test_victims_wait_for_the_question_before_they_heal_themselves() -> None:
