@@ -145,6 +145,7 @@ class Run:
             heal_all(self.cluster, self.cluster.lab.state.path)
         except (LabError, ClusterError, BaseExceptionGroup) as error:
             self.trouble(flat(error))
+        self.clocks.silenced.clear()  # also what was called off
 
     def _phase(self, phase: str, watch: Watch) -> None:
         begin = self.recorder.now()
@@ -172,6 +173,7 @@ class Run:
                     self.cluster, doing, doing.number or next(numbers), self.recorder, self.tell
                 )
                 self.broken.append(breaking)
+                self.clocks.silenced += _silenced(breaking)
                 self.lost |= breaking.begin()
                 self.moments.append(breaking.begun)
                 heal = partial(self._healed, breaking)
@@ -185,10 +187,23 @@ class Run:
         """Undo it; what its victims said so far is read before the next fault takes a journal along."""
         if breaking.fault.lasts:
             self.moments.append(self.recorder.now())
-        breaking.heal()
-        if breaking.fault.silences and breaking.resumed is not None:
-            began = self.recorder.began
-            with suppress(*FAILURES, ValueError):  # the comparison in the end sees what has moved
-                pause = began + breaking.begun, began + breaking.resumed
-                self.clocks.stood_still(breaking.fault.machines, *pause)
+        try:
+            breaking.heal()
+            self._compare(breaking)
+        finally:
+            for name in _silenced(breaking):
+                self.clocks.silenced.remove(name)
         self.holding.listen(LATELY)
+
+    def _compare(self, breaking: Breaking) -> None:
+        """The clocks of machines that may have stood still."""
+        if not breaking.fault.silences or breaking.resumed is None:
+            return
+        began = self.recorder.began
+        with suppress(*FAILURES, ValueError):  # the comparison in the end sees what has moved
+            pause = began + breaking.begun, began + breaking.resumed
+            self.clocks.stood_still(breaking.fault.machines, *pause)
+
+
+def _silenced(breaking: Breaking) -> tuple[str, ...]:
+    return breaking.fault.machines if breaking.fault.silences else ()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,14 +20,19 @@ class Written:
     """In the place of a `Breaking`: healing `slow` lasts until another one was healed."""
 
     told: list[str]
+    silenced: list[str]
     freed: threading.Event
 
     def __init__(self, _: Any, doing: Doing, number: int, recorder: Recorder, __: Any) -> None:
         self.doing, self.begun, self.resumed = doing, recorder.now(), None
-        self.fault = SimpleNamespace(word=doing.fault, lasts=doing.hold > 0, silences=False)
+        silences = doing.fault == "freeze"
+        self.fault = SimpleNamespace(
+            word=doing.fault, lasts=doing.hold > 0, silences=silences, machines=(doing.on,)
+        )
 
     def begin(self) -> dict[str, str]:
         self.told.append(f"begin {self.doing.on}")
+        self.told += [f"no clock of {name}" for name in self.silenced]
         if self.doing.on == "late" and not self.freed.wait(10):
             raise LabError("nobody healed the other one meanwhile")
         return {}
@@ -47,9 +53,10 @@ class Written:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that breaks and heals as these say, and returns what was done in order."""
-    Written.told, Written.freed = [], threading.Event()
+    Written.told, Written.silenced, Written.freed = [], [], threading.Event()
     monkeypatch.setattr(running, "Breaking", Written)
     monkeypatch.setattr(Run, "holding", SimpleNamespace(listen=lambda _: None))
+    monkeypatch.setattr(Run, "clocks", SimpleNamespace(silenced=Written.silenced))
 
     def broken(*doings: Doing, check: Callable[[], None] = lambda: None) -> list[str]:
         course = Course("x", {FAULT: 1.0}, doings)
@@ -108,3 +115,11 @@ def test_a_healing_that_fails_is_raised_once_the_others_are_done(run: Any) -> No
 def test_two_that_fail_are_raised_together(run: Any) -> None:
     with pytest.raises(BaseExceptionGroup, match="2 healings failed"):
         run(Doing("stop", "broken", hold=0.05), Doing("stop", "broken", hold=0.1))
+
+
+@pytest.mark.parametrize("victim", ["one", "broken"])
+def test_a_machine_is_silenced_until_its_healing_is_over(run: Any, victim: str) -> None:
+    with suppress(LabError):
+        run(Doing("freeze", victim, hold=0.1))
+    assert f"no clock of {victim}" in Written.told
+    assert Written.silenced == []
