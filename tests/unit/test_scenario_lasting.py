@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -24,7 +25,7 @@ from lab.scenario import lasting
 from lab.scenario.breaking import LATER, Breaking
 from lab.scenario.course import Doing
 from lab.scenario.lasting import ANSWER, look_again
-from lab.wait import NotYet
+from lab.wait import NotYet, stretch
 
 ONE, TWO = "k8s-master1", "k8s-master2"
 
@@ -162,6 +163,24 @@ def test_a_machine_that_runs_again_is_free_of_it_whatever_it_answers(
 
 def test_victims_wait_for_the_question_before_they_heal_themselves() -> None:
     assert LATER > ANSWER
+
+
+@pytest.mark.parametrize(("slowness", "later"), [(1.0, LATER), (5.0, 5 * LATER)])
+def test_where_setting_a_timer_takes_long_it_begins_as_much_earlier(
+    lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slowness: float, later: float
+) -> None:
+    armed: list[float] = []
+    monkeypatch.setattr(breaking_module, "arm", lambda *words: armed.append(words[-1]))
+    monkeypatch.setattr(breaking_module, "guard", lambda *_: None)
+    lab.lab.state = SimpleNamespace(path=tmp_path)
+    doing = Doing("kill-and-hold", ONE, hold=20.0, values={"unit": "etcd"})
+    fault = Breaking(lab, doing, 1, Recorder(tmp_path / "records.jsonl"), print)
+    stretch(slowness)
+    try:
+        fault.begin()
+    finally:
+        stretch(1.0)
+    assert armed == [20.0 + later]
 
 
 def test_the_age_of_a_process_is_since_it_began(lab: Any) -> None:
