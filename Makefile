@@ -23,9 +23,11 @@ OFFLINE = --no-index --find-links "$(WHEELS)"
 # The part of `make test` on VMs: yes or no, and after how many seconds it is ended.
 VM ?= no
 VM_LIMIT ?= 720
-# Only where it is asked for: an environment may have a VM of its own.
-ifneq ($(filter test,$(MAKECMDGOALS)),)
-ifeq ($(filter yes no,$(VM)),)
+# Empty is no, and so is what an environment has of its own by that name; on the command line it is a mistake.
+ifneq ($(words $(filter yes no,$(VM))) $(words $(VM)),1 1)
+ifneq ($(if $(strip $(VM)),$(filter environment,$(origin VM)),empty),)
+override VM := no
+else ifneq ($(filter test,$(MAKECMDGOALS)),)
 $(error VM=$(VM): there are only yes and no)
 endif
 endif

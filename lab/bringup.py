@@ -30,6 +30,7 @@ class Stage:
     On slow machines it comes after those in `after` too, as far as they are asked for: they are more urgent.
     On others it comes after those in `fast_after`, likewise; whether these went well is not its affair.
     The files of those in `carries` go to a machine with the first files that anybody brings it.
+    Who asks for this one alone gets those in `along` as well: it works without them, and they are expected.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stage:
     fast_after: tuple[str, ...] = field(default=(), kw_only=True)
     serves: frozenset[Role] = frozenset()
     carries: tuple[type[Component], ...] = ()
+    along: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

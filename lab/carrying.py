@@ -10,14 +10,14 @@ from lab.machine import File, Machine
 
 @dataclass(frozen=True, slots=True)
 class Cargo:
-    """What a machine is about to need.  `lacking` goes only where nothing stands yet.
+    """What a machine is about to need.  `lacking`, by the path of the unit that reads it, is for new units.
 
-    What stands there may be read by a program that runs, and whoever changes it must tell that program at
-    once: if we are killed in between, nobody would know any more that it has to be told.
+    A unit that is there may run, and whoever gives it a file must tell it at once: if we are killed in
+    between, nobody would know any more that it has to be told.
     """
 
     freely: Sequence[File] = ()
-    lacking: Sequence[File] = ()
+    lacking: Mapping[str, Sequence[File]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -51,10 +51,10 @@ class Load:
         try:
             cargo = self.pack()
             files = {file.path: file for file in (*cargo.freely, *own)}
-            lacking = {file.path: file for file in cargo.lacking if file.path not in files}
-            written, left = self.machine.carry([*files.values()], [*lacking.values()])
+            lacking = {file.path: file for more in cargo.lacking.values() for file in more}
+            written, left = self.machine.carry([*files.values()], cargo.lacking)
             self._note(written)
-            right.set_result({path: file for path, file in (files | lacking).items() if path not in left})
+            right.set_result({path: file for path, file in (lacking | files).items() if path not in left})
         except BaseException as error:
             with self._lock:
                 self._right = None  # the next one tries for himself

@@ -44,6 +44,10 @@ class CommandTimedOut(LabError):
         )
 
 
+class OutputLost(LabError):
+    """A command on a machine ended, and what it printed did not come to us, or not all of it."""
+
+
 class WaitExpired(LabError):
     """A condition did not come true in time."""
 

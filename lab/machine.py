@@ -1,15 +1,17 @@
 """A live machine: run commands as root, carry files, lose its power."""
 
 import shlex
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lab.background import start
-from lab.errors import CommandFailed, CommandTimedOut, LabError
+from lab.errors import CommandFailed, CommandTimedOut, LabError, OutputLost
 from lab.topology import Node
 from lab.wait import NotYet, stretched
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M", bound="Machine")
 LONGEST = 300.0  # seconds for a command on a slow machine, unless it was given more
+REPORTS_LOST = 2  # reports of received files that may be lost, one after the other
 OUTPUT_CAP = 8 * 1024 * 1024  # bytes kept per stream; a flood must not fill the prober's memory
 
 
@@ -88,6 +91,9 @@ class Platform:
         return self.substrate is Substrate.CONTAINER
 
 
+_NOTHING: Mapping[str, Sequence[File]] = {}
+
+
 class Machine(ABC):
     """One planned node, alive.  Every call has a deadline of its own, also against a paused machine."""
 
@@ -142,19 +148,34 @@ class Machine(ABC):
         return self.carry(files, timeout=timeout)[0]
 
     def carry(
-        self, files: Sequence[File], lacking: Sequence[File] = (), *, timeout: float = 60
+        self, files: Sequence[File], lacking: Mapping[str, Sequence[File]] = _NOTHING, *, timeout: float = 60
     ) -> tuple[frozenset[str], frozenset[str]]:
         """`apply`, and in the same stream those in ``lacking`` where nothing stands yet.
 
-        The paths that were written, and those where something else stands and was left.
+        They are given by the path for whose sake they come: where that stands, they are left, and so is what
+        cannot be written of them.  The paths that were written, and those that are not right and were left.
+        Where a machine's report is lost it is asked again, and what was written meanwhile counts.
         """
-        if not files and not lacking:
+        stream, count = _stream(files, lacking)
+        if not count:
             return frozenset(), frozenset()
-        result = self.run("python3", "-c", _RECEIVER, stdin=_stream(files, lacking), timeout=timeout)
-        self._insist(result, f"python3 -c (receive {len(files) + len(lacking)} files)", timeout)
+        result = self._receive(stream, timeout)
+        self._insist(result, f"python3 -c (receive {count} files)", timeout)
         told = result.stdout.split("\0")[:-1]
         written, left = ({each[1:] for each in told if each[0] == word} for word in "+-")
         return frozenset(written), frozenset(left)
+
+    def _receive(self, stream: bytes, timeout: float) -> Result:
+        began, recent = time.monotonic(), 0.0
+
+        def receive() -> Result:
+            return self.run("python3", "-c", _RECEIVER, f"{recent:.3f}", stdin=stream, timeout=timeout)
+
+        for _ in range(REPORTS_LOST):
+            with suppress(OutputLost):
+                return receive()
+            recent = time.monotonic() - began + 0.1
+        return receive()
 
     def _insist(self, result: Result, command: str, timeout: float) -> None:
         if result.timed_out:
@@ -184,42 +205,43 @@ def patience(timeout: float) -> float:
     return max(timeout, min(LONGEST, stretched(timeout)))
 
 
-def _stream(files: Sequence[File], lacking: Sequence[File]) -> bytes:
-    every = [*files, *lacking]
-    for file in every:
-        if "\n" in file.path or not file.path.startswith("/"):
-            raise LabError(f"{file.path!r}: a file's path is absolute and has no line break")
-    words = [*("any" for _ in files), *("none" for _ in lacking)]  # what may stand there
+def _stream(files: Sequence[File], lacking: Mapping[str, Sequence[File]]) -> tuple[bytes, int]:
+    """What `_RECEIVER` reads, and how many files are in it.  What is lacking comes first.
+
+    If that went wrong after the others, they would be right by the next time, and nobody told of them.
+    """
+    own = {file.path for file in files}
+    sakes: dict[str, list[str]] = {}
+    for sake, more in lacking.items():
+        for file in more:
+            sakes.setdefault(file.path, []).append(sake.encode().hex())
+    first = {f.path: f for more in lacking.values() for f in more if f.path not in own}
+    for path in (*first, *own):
+        if "\n" in path or not path.startswith("/"):
+            raise LabError(f"{path!r}: a file's path is absolute and has no line break")
+    words = [*(":".join(["none", *sakes[path]]) for path in first), *("any" for _ in files)]
+    every = [*first.values(), *files]
     lines = (f"{word} {f.mode:o} {len(f.content)} {f.path}\n" for word, f in zip(words, every, strict=True))
-    return "".join(lines).encode() + b"\n" + b"".join(f.content for f in every)
+    return "".join(lines).encode() + b"\n" + b"".join(f.content for f in every), len(every)
 
 
 # Runs on the machine with Debian's python3-minimal, which has neither json nor tarfile.  Paths stay
-# bytes: the machine's locale has no say in them.
+# bytes: the machine's locale has no say in them.  Each has a word: `any` may stand there, or `none`, then
+# with the paths, in hexadecimal, one of which is enough to leave it.  The argument is for how many seconds
+# others like it may have been at this before it, whose reports were lost: what was changed since is told.
 _RECEIVER = """\
-import os, sys
+import os, sys, time
+recent = float(sys.argv[1])
+began = time.time() - recent if recent else float("inf")
 inp = sys.stdin.buffer
 plan = []
 for line in iter(inp.readline, b"\\n"):
     if not line.endswith(b"\\n"):
         sys.exit("stream ended inside its list")
     may, mode, size, path = line[:-1].split(b" ", 3)
-    plan.append((may, int(mode, 8), int(size), path))
-for may, mode, size, path in plan:
-    new = inp.read(size)
-    if len(new) != size:
-        sys.exit("stream ended inside " + ascii(path))
-    try:
-        with open(path, "rb") as f:
-            old = f.read()
-        found = os.lstat(path).st_mode
-        if old == new and found & 0o7777 == mode and found & 0o170000 == 0o100000:
-            continue
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    if may == b"none" and os.path.lexists(path):
-        sys.stdout.buffer.write(b"-" + path + b"\\0")
-        continue
+    plan.append((may.split(b":"), int(mode, 8), int(size), path))
+there = {sake for may, *_ in plan for sake in may[1:] if os.path.lexists(bytes.fromhex(sake.decode()))}
+def write(path, new, mode):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     part = path + b".thwlab-%d" % os.getpid()
     try:
@@ -231,5 +253,32 @@ for may, mode, size, path in plan:
         f.write(new)
     os.chmod(part, mode)
     os.replace(part, path)
-    sys.stdout.buffer.write(b"+" + path + b"\\0")
+for (may, *sakes), mode, size, path in plan:
+    new = inp.read(size)
+    if len(new) != size:
+        sys.exit("stream ended inside " + ascii(path))
+    try:
+        with open(path, "rb") as f:
+            old = f.read()
+        found = os.lstat(path)
+        if old == new and found.st_mode & 0o7777 == mode and found.st_mode & 0o170000 == 0o100000:
+            if found.st_ctime >= began:
+                sys.stdout.buffer.write(b"+" + path + b"\\0")
+            continue
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError:
+        if may == b"any":
+            raise
+    said = b"-"
+    if may == b"any":
+        write(path, new, mode)
+        said = b"+"
+    elif not os.path.lexists(path) and there.isdisjoint(sakes):
+        try:
+            write(path, new, mode)
+            said = b"+"
+        except OSError:
+            pass  # whoever needs it will meet this himself, and say so
+    sys.stdout.buffer.write(said + path + b"\\0")
 """

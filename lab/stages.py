@@ -149,7 +149,8 @@ def _addon_stage(addon: str) -> Stage:
 
     The certificates that `nodes` is about are for those who ask kubelets, which no pod does.
     """
-    return Stage(_name_of(addon), f"{addon} serves", partial(_addon, addon), ("network", "proxy"))
+    truth, needs = f"{addon} serves", ("network", "proxy")
+    return Stage(_name_of(addon), truth, partial(_addon, addon), needs, along=("nodes",))
 
 
 def _name_of(addon: str) -> str:

@@ -90,7 +90,7 @@ def _require(lab: Laboratory, stages: Sequence[Stage], progress: Progress) -> No
 
 
 def chosen(stages: Sequence[Stage], until: str | None) -> list[Stage]:
-    """All stages, or one and what it needs.  Pure.
+    """All stages, or one with what it needs and what comes along.  Pure.
 
     `machines` stands in every table of stages and is none itself: they are up once they know each other.
     """
@@ -100,7 +100,8 @@ def chosen(stages: Sequence[Stage], until: str | None) -> list[Stage]:
     names = [stage.name for stage in stages]
     if until not in names:
         raise click.BadParameter(no_such("stage", until, names), param_hint="--until")
-    wanted = ancestors({stage.name: stage for stage in stages}, [until])
+    by_name = {stage.name: stage for stage in stages}
+    wanted = ancestors(by_name, [until, *(name for name in by_name[until].along if name in by_name)])
     return [stage for stage in stages if stage.name in wanted]
 
 

@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 from lab.carrying import Cargo
@@ -96,13 +96,15 @@ def _bring(machine: Machine, files: Sequence[File]) -> None:
 
 def cargo_of(components: Sequence[Component], node: Node, credentials: Credentials) -> Cargo:
     """What these components need on the node; what a unit reads is for `place` to replace.  Pure."""
-    found: dict[bool, dict[str, File]] = {True: {}, False: {}}
-    for component in components:
-        if node in component.nodes():
-            read = found[component.unit is not None]
-            read |= {file.path: file for file in component.files(node, credentials)}
-    lacking, freely = found[True], found[False]
-    return Cargo([file for path, file in freely.items() if path not in lacking], [*lacking.values()])
+    here = [component for component in components if node in component.nodes()]
+    lacking = {_unit_path(c.unit): c.files(node, credentials) for c in here if c.unit is not None}
+    read = {file.path for files in lacking.values() for file in files}
+    free = {file.path: file for c in here if c.unit is None for file in c.files(node, credentials)}
+    return Cargo([file for path, file in free.items() if path not in read], lacking)
+
+
+def _unit_path(unit: str) -> str:
+    return f"/etc/systemd/system/{unit}"
 
 
 def _news(component: str, files: Sequence[File], machine: Machine) -> set[str]:
@@ -119,7 +121,8 @@ def _news(component: str, files: Sequence[File], machine: Machine) -> set[str]:
 def _verb(component: Component, changed: Collection[str]) -> str:
     if not changed:
         return "start"
-    return "restart" if f"/etc/systemd/system/{component.unit}" in changed else component.on_change
+    anew = component.unit is not None and _unit_path(component.unit) in changed
+    return "restart" if anew else component.on_change
 
 
 def install(
@@ -159,9 +162,12 @@ def await_all(
 
 def last_words(components: Sequence[Component], machines: Sequence[Machine]) -> list[str]:
     """What those that do not serve say of themselves, and where; or why they cannot be asked."""
-    asked = [(component, machine) for machine in machines for component in _on(components, machine)]
-    told = ((machine.name, _said(component, machine)) for component, machine in asked)
-    return [f"{name}: {words}" for name, words in told if words]
+
+    def ask_here(machine: Machine) -> list[str]:
+        return [words for component in _on(components, machine) if (words := _said(component, machine))]
+
+    told = on_each(machines, ask_here)
+    return [f"{machine.name}: {words}" for machine in machines for words in told[machine.name]]
 
 
 def _said(component: Component, machine: Machine) -> str:
@@ -185,7 +191,8 @@ def await_ready(component: Component, machine: Machine, outside: Outside | None 
     what, began = f"{component.name} on {machine.name}", time.monotonic()
     try:
         with _question(component, machine, outside) as (question, every):
-            watch = Watch(machine, component.unit, question)
+            here = partial(component.check_ready, machine, briefly=True)
+            watch = Watch(machine, component.unit, question, here)
             wait_until(what, watch.check, timeout=component.patience, every=every)
     except (WaitExpired, UnitFailed) as error:
         try:
@@ -199,13 +206,19 @@ def await_ready(component: Component, machine: Machine, outside: Outside | None 
 def _question(
     component: Component, machine: Machine, outside: Outside | None
 ) -> Iterator[tuple[Callable[[], None], float]]:
-    """What to ask until the answer is good, and how many seconds apart."""
-    endpoint = component.endpoint(machine.node)
-    if outside is None or endpoint is None:
-        yield partial(component.check_ready, machine, shortened(LINGER), briefly=True), 0.2
-        return
-    with outside.asking(machine.node, endpoint) as question:
-        yield question, OFTEN
+    """What to ask until the answer is good, and how many seconds apart.
+
+    Where there is no way from this host, the machine itself is asked: what serves is ready all the same.
+    """
+    endpoint, question = component.endpoint(machine.node), None
+    with ExitStack() as stack:
+        if outside and endpoint:
+            with suppress(LabError):
+                question = stack.enter_context(outside.asking(machine.node, endpoint))
+        if question:
+            yield question, OFTEN
+        else:
+            yield partial(component.check_ready, machine, shortened(LINGER), briefly=True), 0.2
 
 
 # $0: units whose files changed.  Each further argument is a verb and its unit.  Prints which did not run.

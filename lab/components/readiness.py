@@ -12,6 +12,7 @@ SECONDS = (
 )
 CURL = "curl --noproxy '*' -sS -m 10"
 LOOK = 5.0  # seconds between two looks at a unit whose component does not answer yet
+THERE = 30.0  # seconds between two questions to a component by a command on its machine
 
 
 class UnitFailed(Exception):
@@ -37,13 +38,16 @@ def ask(machine: Machine, unit: str | None, probe: str, *, linger: float = 0, br
 class Watch:
     """A question that is put again and again; `UnitFailed` once nobody is left who could answer it.
 
-    The unit's state is asked for on the machine, so only now and then.
+    The unit's state is asked for on the machine, so only now and then; and more rarely ``here``, the same
+    question put there, for between this host and what serves there may be a firewall.
     """
 
     machine: Machine
     unit: str | None
     question: Callable[[], None]
+    here: Callable[[], None]
     _next: float = field(default_factory=lambda: time.monotonic() + LOOK)
+    _there: float = field(default_factory=lambda: time.monotonic() + THERE)
 
     def check(self) -> None:
         """Return if the answer is good; `NotYet` if it may still be."""
@@ -53,7 +57,10 @@ class Watch:
             if self.unit and time.monotonic() >= self._next:
                 self._look(self.unit)
                 self._next = time.monotonic() + LOOK
-            raise
+            if time.monotonic() < self._there:
+                raise
+            self._there = time.monotonic() + THERE
+            self.here()
 
     def _look(self, unit: str) -> None:
         """One with a job is about to be started, whatever it was before."""

@@ -196,8 +196,15 @@ def check_cpus(host: VmHost, topology: Topology) -> Finding:
 
 
 def check_others(host: VmHost, topology: Topology) -> Finding:
-    """Another lab's running VMs that have this plan's addresses, or its machines' names."""
-    return _told(obstacles.of_others(host, topology)) or good("other labs' VMs", "none in the way")
+    """Other running VMs that have addresses of this plan's, or may have, being called like its machines."""
+    if found := _told(obstacles.of_others(host, topology)):
+        return found
+    if not (names := obstacles.alike(host, topology)):
+        return good("other labs' VMs", "none in the way")
+    wanted = topology.networks.nodes
+    remedy = f"if they have addresses in {wanted}, another `network: cidr` in the plan"
+    said = f"{', '.join(names)} run, called like this plan's machines"
+    return Finding("other labs' VMs", Verdict.WARNING, said, f"{wanted} free", remedy)
 
 
 def check_nat(host: VmHost, topology: Topology) -> Finding:

@@ -9,7 +9,7 @@ from lab.errors import ClusterError, LabError, WaitExpired, flat
 from lab.faults.base import Fault, rebuilt
 from lab.faults.catalogue import FAULTS
 from lab.faults.undo import Debt, debts, read
-from lab.machine import Machine
+from lab.machine import Machine, on_each
 from lab.wait import NotYet, wait_until
 
 WITHIN = 90.0  # seconds for what was hit to serve again
@@ -23,12 +23,19 @@ class Unhealed(LabError):
 
 
 def arm(cluster: Cluster, fault: Fault, debt: Debt, seconds: float) -> None:
-    """Set a timer on each victim that can undo it alone; it fires if nobody disarms it in time."""
-    for script in fault.undo():
-        # `--collect`, else a unit that failed would keep its name and the next could not be armed.
-        argv = ("systemd-run", "--quiet", "--collect", f"--on-active={seconds:.0f}s", f"--unit={debt.name}")
-        timing = "--timer-property=AccuracySec=100ms"
-        cluster.machines[script.machine].check(*argv, timing, "sh", "-c", script.text, timeout=COMMAND)
+    """Set a timer on each victim that can undo it alone; it fires if nobody disarms it in time.
+
+    On all at once: each runs from when it was set, and the fault begins only when all are.
+    """
+    texts = {script.machine: script.text for script in fault.undo()}
+    # `--collect`, else a unit that failed would keep its name and the next could not be armed.
+    argv = ("systemd-run", "--quiet", "--collect", f"--on-active={seconds:.0f}s", f"--unit={debt.name}")
+    timing = "--timer-property=AccuracySec=100ms"
+
+    def set_on(machine: Machine) -> None:
+        machine.check(*argv, timing, "sh", "-c", texts[machine.name], timeout=COMMAND)
+
+    on_each([cluster.machines[name] for name in texts], set_on)
 
 
 def disarm(machines: Sequence[Machine], debt: Debt) -> None:

@@ -142,6 +142,16 @@ class _Held(ProcessFault):
         """Its main process is gone, and none may come."""
         return self.on_victims(cluster, self._told_down)
 
+    def still_in_force(self, cluster: Cluster) -> str:
+        """The same; in a pod whoever comes is ended too, but may take seconds for that."""
+        return self.on_victims(cluster, self._told_kept) if self._in_pod else self.in_force(cluster)
+
+    def _told_kept(self, machine: Machine) -> str:
+        seen = self.seen(machine)
+        if seen["held"] != "1":
+            raise NotYet(f"{machine.name}: {self.unit} is {_told(seen)}")
+        return f"{machine.name}: {self.unit} is {_told(seen)}"
+
     def _told_down(self, machine: Machine) -> str:
         seen = self.seen(machine)
         ended = seen["active"] in ("inactive", "failed") and seen["pid"] == "0"

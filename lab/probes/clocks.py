@@ -61,6 +61,7 @@ class Clock:
             return
         stopped = max(begun, resumed - (last.offset - new.offset))
         self._readings[-1:] = [replace(last, until=stopped + last.offset), new]
+        self._moved = 0.0  # whoever compared before this was known took the pause for a move
 
     def check(self) -> None:
         """Compare in the end.  If it has moved and nobody knows when, all moments are as doubtful as that."""
@@ -80,16 +81,20 @@ class Clock:
         """What was compared in another boot is of no use for this one; whoever stamped there has ended."""
         if new.boot == self._readings[-1].boot:
             return False
-        self._readings = [new]
+        self._readings, self._moved = [new], 0.0
         return True
 
 
 @dataclass
 class Clocks:
-    """Those of a cluster's machines, each compared when it is first asked for."""
+    """Those of a cluster's machines, each compared when it is first asked for.
+
+    `silenced` are the machines with which a fault does away for now: their clocks tell nothing meanwhile.
+    """
 
     cluster: Cluster
     known: dict[str, Clock] = field(default_factory=dict)
+    silenced: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, machine: Machine) -> Clock:

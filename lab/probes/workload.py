@@ -171,9 +171,13 @@ def _check_ready(cluster: Cluster) -> None:
 
 
 def _resolvers(cluster: Cluster) -> tuple[tuple[str, str], ...]:
-    """Those that run, by machine and address; one that is on its way out is none."""
+    """Those that run, by machine and address; one that is on its way out, or that has ended, is none."""
     found = cluster.api().items(RESOLVERS, labelSelector="k8s-app=kube-dns")
-    running = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    running = [
+        pod
+        for pod in found
+        if pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+    ]
     return tuple(
         sorted((p["spec"].get("nodeName", ""), ip) for p in running if (ip := p["status"].get("podIP")))
     )

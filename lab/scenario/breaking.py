@@ -16,7 +16,7 @@ from lab.faults.watchdog import guard
 from lab.history import Injection, Recorder, Still
 from lab.scenario.course import Doing
 from lab.scenario.lasting import ANSWER, look_again
-from lab.wait import wait_until
+from lab.wait import stretched, wait_until
 
 RESOLVED = 20.0  # seconds for a role to have a holder
 EVIDENCE = 15.0  # seconds for a fault to show
@@ -91,7 +91,8 @@ class Breaking:
         hold = fault.takes + (self.doing.hold if fault.lasts else 0.0)
         self.debt = owe(self.cluster.lab.state.path, fault.record(), hold)
         guard(self.cluster.topology.name, self.debt)
-        arm(self.cluster, fault, self.debt, hold + LATER)
+        # The timers run from before the hold; where commands are slow, setting them takes as much longer.
+        arm(self.cluster, fault, self.debt, hold + stretched(LATER))
         self.begun = self.recorder.now()
         self._write(begun=self.begun, unit=str(self.doing.values.get("unit", "")))
         self.tell(f"  {fault.word} {self._values()}on {self.doing.on}, now {', '.join(fault.machines)}")

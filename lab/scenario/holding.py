@@ -90,9 +90,12 @@ class Holding:
 
     def _read(self, since: str, master: Machine) -> frozenset[Said] | None:
         """None if the master does not answer, which at times is what is meant to be, or not as it should."""
+        silenced = self.clocks.silenced
+        if master.name in silenced:  # its journal is read once it is back, and its clock compared
+            return None
         try:
             seen = master.run("sh", "-c", _JOURNAL, since, timeout=SECONDS)
-            if known := self.clocks.known.get(master.name):
+            if (known := self.clocks.known.get(master.name)) and master.name not in silenced:
                 known.check()  # it may run another boot than when it was compared last
             began, machine = self.recorder.began, self.clocks.of(master)
             *lines, boot = seen.stdout.splitlines()

@@ -21,6 +21,7 @@ from lab.topology import Role, Topology
 NOWHERE = Workload("10.0.0.10", 30080, {})  # where a probe asks does not matter here
 BALANCER, COREDNS = "load-balancer", CoreDns.name
 OWN = "thwlab-"  # units that are no program of the cluster
+USUAL = "usual"  # in a list of probes, all that are asked where there is none
 ALWAYS_ASKED = "etcd"  # whose acknowledged writes are held against what members have in the end
 
 

@@ -16,7 +16,7 @@ from lab.planrules import Finding
 from lab.scenario.course import PHASES, Doing
 from lab.scenario.file import HINTS, NAME, PhasesFile, ScenarioFile
 from lab.scenario.forms import word
-from lab.scenario.known import ALWAYS_ASKED, Known
+from lab.scenario.known import ALWAYS_ASKED, USUAL, Known
 from lab.scenario.words import Values, read, words_of_fault, words_of_invariant
 from lab.topology import Profile
 from lab.yamlreader import KeyPath
@@ -50,10 +50,13 @@ class Draft:
 
     @property
     def probes(self) -> tuple[str, ...]:
-        """The questions asked: unless the file says which, all but rare ones that no invariant names."""
-        given = self.file.probes
+        """The questions asked: unless the file says which, all but rare ones that no invariant names.
+
+        `usual` in the file's list stands for the same, beside what else is in it.
+        """
+        given = (USUAL,) if self.file.probes is None else self.file.probes
         named = [getattr(each, "of", "") for each in self.invariants]
-        asked = (*self.known.usual, *named) if given is None else (*given, ALWAYS_ASKED)
+        asked = (*given, ALWAYS_ASKED, *((*self.known.usual, *named) if USUAL in given else ()))
         return tuple(each for each in self.known.asked if each in asked)
 
 
@@ -179,7 +182,7 @@ def questions(draft: Draft) -> Iterator[Finding]:
             yield path, f"{given} is an observer and always at work; remove it from probes"
             continue
         try:
-            word(given, draft.known.asked, "probe")
+            word(given, (USUAL, *draft.known.asked), "probe")
         except ValueError as why:
             yield path, str(why)
         if given in seen:

@@ -3,16 +3,13 @@
 It judges nothing: what it leaves is a history.
 """
 
-import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-from lab.background import start
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
 from lab.faults.healing import FAILURES, heal_all
@@ -22,8 +19,9 @@ from lab.probes.catalogue import probes, spared
 from lab.probes.clocks import Clocks
 from lab.probes.watching import Watch, await_answers
 from lab.scenario.breaking import Breaking, insist_possible
-from lab.scenario.course import FAULT, PHASES, Course, Doing
+from lab.scenario.course import FAULT, PHASES, Course
 from lab.scenario.facts import record_lab, record_logs
+from lab.scenario.healings import Healings
 from lab.scenario.holding import LATELY, Holding
 from lab.scenario.ledger import clear, reckon
 from lab.scenario.steadiness import insist_steady
@@ -147,6 +145,7 @@ class Run:
             heal_all(self.cluster, self.cluster.lab.state.path)
         except (LabError, ClusterError, BaseExceptionGroup) as error:
             self.trouble(flat(error))
+        self.clocks.silenced.clear()  # also what was called off
 
     def _phase(self, phase: str, watch: Watch) -> None:
         begin = self.recorder.now()
@@ -160,50 +159,51 @@ class Run:
     def _break(self, begin: float, watch: Watch) -> None:
         """Every fault at its moment, and healed at its moment; those that last may overlap.
 
-        Healings run beside each other: one that takes long must not leave the next fault to its victim's own
-        timer, nor wait for what only the next healing brings back.  No fault begins before they are done.
+        Healings run beside each other and beside whatever else is done: one that comes late is left to its
+        victim's own timer, and one may wait for what only the next brings back.  No fault begins before those
+        are done whose moment has come.
         """
-        order = itertools.count()
-        due: list[tuple[float, int, Doing | Breaking]] = [
-            (doing.at, next(order), doing) for doing in self.course.doings
-        ]
-        heapq.heapify(due)
         numbers = itertools.count(1)
-        healings: list[Future[None]] = []
-        while due:
-            at, _, what = heapq.heappop(due)
-            dwell(begin + at - self.recorder.now(), watch.check)
-            if isinstance(what, Breaking):
-                self.moments.append(self.recorder.now())
-                healings.append(start(partial(self._healed, what), f"healing {what.fault.word}"))
-                continue
-            _insist_done(healings)
-            breaking = Breaking(self.cluster, what, what.number or next(numbers), self.recorder, self.tell)
-            self.broken.append(breaking)
-            self.lost |= breaking.begin()
-            self.moments.append(breaking.begun)
-            if breaking.fault.lasts:
-                end = breaking.begun - begin + what.hold
-                heapq.heappush(due, (end, next(order), breaking))
-            else:
-                self._healed(breaking)
-        _insist_done(healings)
+        healings = Healings(self.recorder.now)
+        with healings.ended():
+            for doing in sorted(self.course.doings, key=lambda each: each.at):
+                dwell(begin + doing.at - self.recorder.now(), watch.check)
+                healings.await_due()
+                breaking = Breaking(
+                    self.cluster, doing, doing.number or next(numbers), self.recorder, self.tell
+                )
+                self.broken.append(breaking)
+                self.clocks.silenced += _silenced(breaking)
+                self.lost |= breaking.begin()
+                self.moments.append(breaking.begun)
+                heal = partial(self._healed, breaking)
+                if breaking.fault.lasts:
+                    healings.appoint(breaking.begun + doing.hold, heal, breaking.fault.word)
+                else:
+                    heal()
+            healings.await_all(watch.check)
 
     def _healed(self, breaking: Breaking) -> None:
         """Undo it; what its victims said so far is read before the next fault takes a journal along."""
-        breaking.heal()
-        if breaking.fault.silences and breaking.resumed is not None:
-            began = self.recorder.began
-            with suppress(*FAILURES, ValueError):  # the comparison in the end sees what has moved
-                pause = began + breaking.begun, began + breaking.resumed
-                self.clocks.stood_still(breaking.fault.machines, *pause)
+        if breaking.fault.lasts:
+            self.moments.append(self.recorder.now())
+        try:
+            breaking.heal()
+            self._compare(breaking)
+        finally:
+            for name in _silenced(breaking):
+                self.clocks.silenced.remove(name)
         self.holding.listen(LATELY)
 
+    def _compare(self, breaking: Breaking) -> None:
+        """The clocks of machines that may have stood still."""
+        if not breaking.fault.silences or breaking.resumed is None:
+            return
+        began = self.recorder.began
+        with suppress(*FAILURES, ValueError):  # the comparison in the end sees what has moved
+            pause = began + breaking.begun, began + breaking.resumed
+            self.clocks.stood_still(breaking.fault.machines, *pause)
 
-def _insist_done(healings: Sequence[Future[None]]) -> None:
-    """Wait for all of them; what went wrong with any is raised, of several together."""
-    failures = [error for each in healings if (error := each.exception())]
-    if len(failures) > 1:
-        raise BaseExceptionGroup(f"{len(failures)} healings failed", failures)
-    for error in failures:
-        raise error
+
+def _silenced(breaking: Breaking) -> tuple[str, ...]:
+    return breaking.fault.machines if breaking.fault.silences else ()

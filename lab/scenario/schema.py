@@ -9,7 +9,7 @@ from typing import Any
 from lab.scenario.course import PHASES
 from lab.scenario.file import NAME
 from lab.scenario.forms import SECONDS, Json
-from lab.scenario.known import Known
+from lab.scenario.known import USUAL, Known
 from lab.scenario.words import Word, words_of_fault, words_of_invariant
 from lab.topology import Profile
 
@@ -28,7 +28,7 @@ def schema(known: Known) -> Json:
                 "about": {"type": "string"},
                 "phases": _mapping(dict.fromkeys(PHASES, SECONDS.schema), needed=PHASES),
                 "faults": {"type": "array", "items": {"anyOf": list(_faults(known))}},
-                "probes": _list({"enum": list(known.asked)}),
+                "probes": _list({"enum": [USUAL, *known.asked]}),
                 "invariants": {"type": "array", "items": {"anyOf": list(_invariants(known))}},
                 "expect": _mapping({profile.value: _list({"type": "string"}) for profile in Profile}),
                 "sets": _list(_NAME),

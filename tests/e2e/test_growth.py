@@ -26,7 +26,7 @@ from lab.topology import Role, Topology
 pytestmark = [pytest.mark.e2e, pytest.mark.disruptive]
 TURNS = 40  # fresh connections through the balancer
 FAIR = 0.25  # of them each apiserver gets at least
-NEEDED = ("dns", "admin")
+NEEDED = ("dns", "nodes", "every-master", "admin")
 
 
 @dataclass

@@ -227,7 +227,7 @@ def test_the_first_files_that_a_machine_gets_bring_all_that_is_asked_for(lab: La
         def look(lab: Laboratory) -> None:
             load = lab.machines["k8s-master1"].load
             assert load is not None
-            seen[name].append({file.path for file in load.pack().lacking})
+            seen[name].append({f.path for more in load.pack().lacking.values() for f in more})
 
         return look
 

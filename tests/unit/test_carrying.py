@@ -36,7 +36,7 @@ def files(folder: Path, *names: str, content: bytes = b"1") -> list[File]:
 
 
 def load(machine: Counted, freely: Sequence[File] = (), lacking: Sequence[File] = ()) -> Load:
-    return Load(machine, lambda: Cargo(freely, lacking))
+    return Load(machine, lambda: Cargo(freely, {"/nowhere/some.service": lacking}))
 
 
 def test_the_first_brings_what_the_others_need_and_they_send_nothing(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from component_files import CONTAINER, POD_CIDRS, VM, everything
+from fake_lab import never
 from fixed import fixed_credentials, guide_topology
 
 from lab.carrying import Load
@@ -22,6 +23,7 @@ from lab.components.kube_proxy import KubeProxy
 from lab.components.kubelet import Kubelet
 from lab.components.nginx import Nginx
 from lab.components.node_prep import Hosts
+from lab.components.outside import Outside
 from lab.components.readiness import ask
 from lab.components.rendering import SA_KEY
 from lab.components.scheduler import Scheduler
@@ -56,11 +58,16 @@ class Here(Machine):
         return Result(done.returncode, done.stdout, done.stderr)
 
     def carry(
-        self, files: Sequence[File], lacking: Sequence[File] = (), *, timeout: float = 60
+        self,
+        files: Sequence[File],
+        lacking: Mapping[str, Sequence[File]] | None = None,
+        *,
+        timeout: float = 60,
     ) -> tuple[frozenset[str], frozenset[str]]:
         self.transfers += 1
-        left = frozenset(f.path for f in lacking if self.files.get(f.path, f) != f)
-        wanted = [*files, *(f for f in lacking if f.path not in left)]
+        more = [f for sake, each in (lacking or {}).items() if sake not in self.files for f in each]
+        left = frozenset(f.path for f in more if self.files.get(f.path, f) != f)
+        wanted = [*files, *(f for f in more if f.path not in left)]
         changed = frozenset(f.path for f in wanted if self.files.get(f.path) != f)
         self.files |= {f.path: f for f in wanted}
         return changed, left
@@ -273,7 +280,7 @@ def test_a_unit_is_looked_at_now_and_then_and_not_at_each_question(
         raise NotYet("refused")
 
     with pytest.raises(WaitExpired):
-        wait_until("it", readiness.Watch(machine, "etcd.service", no).check, timeout=1.2, every=0.02)
+        wait_until("it", readiness.Watch(machine, "etcd.service", no, never).check, timeout=1.2, every=0.02)
     assert len(machine.calls) == 2
     assert len(asked) > 10
 
@@ -285,8 +292,37 @@ def test_what_has_no_unit_is_only_asked(tmp_path: Path, impatient: None) -> None
         raise NotYet("refused")
 
     with pytest.raises(NotYet):
-        readiness.Watch(machine, None, no).check()
+        readiness.Watch(machine, None, no, never).check()
     assert machine.calls == []
+
+
+def test_what_this_host_cannot_ask_is_asked_on_the_machine_once_in_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall between the two is no reason to wait until patience ends."""
+    monkeypatch.setattr(readiness, "THERE", 0.2)
+    began, asked = time.monotonic(), []
+
+    def no() -> None:
+        raise NotYet("timed out")
+
+    watch = readiness.Watch(master(tmp_path), None, no, lambda: asked.append(time.monotonic()))
+    wait_until("it", watch.check, timeout=5, every=0.02)
+    (once,) = asked
+    assert once - began >= 0.2
+
+
+def test_where_there_is_no_way_from_this_host_the_machine_is_asked(tmp_path: Path) -> None:
+    """A forwarder that cannot be had, for its port is another's now, is no fault of the component."""
+    machine, asked = master(tmp_path, curl="printf 200"), []
+
+    def no_way(name: str, port: int) -> tuple[str, int]:
+        asked.append((name, port))
+        raise LabError(f"cannot forward to {name}:{port}")
+
+    await_ready(ApiServer(PLAN, CONTAINER), machine, Outside(no_way, fixed_credentials()))
+    assert asked == [(machine.name, 6443)]
+    assert machine.calls
 
 
 def verbs(machine: Here) -> list[str]:
@@ -338,7 +374,9 @@ def test_cargo_is_free_where_no_unit_reads_it() -> None:
     """The machine of the balancer is the administrator's too, and its member of etcd reads the same CA."""
     node, kinds = PLAN.node("k8s-lb"), (Hosts, Etcd, Admin)
     cargo = cargo_of([kind(PLAN, CONTAINER) for kind in kinds], node, fixed_credentials())
-    freely, lacking = ({file.path for file in each} for each in (cargo.freely, cargo.lacking))
+    freely = {file.path for file in cargo.freely}
+    lacking = {file.path for more in cargo.lacking.values() for file in more}
+    assert set(cargo.lacking) == {"/etc/systemd/system/etcd.service"}
     assert {"/etc/hosts", KUBECONFIG} <= freely
     assert {"/opt/etcd/ssl/ca.pem", "/etc/systemd/system/etcd.service"} <= lacking
     assert not freely & lacking

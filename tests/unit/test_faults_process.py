@@ -221,3 +221,18 @@ def test_coredns_is_held_down_by_a_unit_of_its_own(
     fault.heal(cluster)
     fault.check_healed(cluster)
     assert machine.left() == []
+
+
+@pytest.mark.parametrize("kind", [KillAndHold, Terminate])
+def test_a_pods_process_that_is_about_to_end_again_ends_no_hold(
+    worker: tuple[Any, Sandbox], kind: type[ProcessFault]
+) -> None:
+    """CoreDNS that is told to end serves on for five seconds; its kubelet began it anew just before."""
+    cluster, machine = worker
+    fault = kind(("k8s-worker1",), "coredns")
+    fault.inject(cluster)
+    begin_pod(machine)
+    assert "kept from starting, active, 1 processes run" in fault.still_in_force(cluster)
+    fault.heal(cluster)
+    with pytest.raises(NotYet, match="k8s-worker1: coredns is "):
+        fault.still_in_force(cluster)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -102,6 +103,16 @@ def test_healing_pays_and_stops_the_victims_timers(tmp_path: Path, spell: type[S
     healing.heal(cluster, debt)
     assert cluster.machines["a"].asked[-1] == ("systemctl", "stop", f"{debt.name}.timer")
     assert undo.debts(tmp_path) == []
+
+
+def test_all_victims_are_armed_at_once(tmp_path: Path, spell: type[Spell]) -> None:
+    """Else the first would heal itself as long before the last as it took to set the timers between."""
+    cluster: Any = Cluster()
+    together = Barrier(2)
+    for machine in cluster.machines.values():
+        machine.check = lambda *_, **__: together.wait(5)
+    healing.arm(cluster, spell(("a", "b")), undo.owe(tmp_path, spell(("a", "b")).record(), 60), 62)
+    assert not together.broken
 
 
 def test_what_is_not_proven_healed_stays_owed_and_says_why(tmp_path: Path, spell: type[Spell]) -> None:

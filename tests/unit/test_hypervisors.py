@@ -156,8 +156,14 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
     "VMs of `vagrant up` alone": (
         hypervisors.check_others,
         replace(VBOX, vms={"thw-k8s-lb": "running"}),
-        "thw-k8s-lb run, made by `vagrant up` alone",
+        "thw-k8s-lb run, made from a plan of this name by `vagrant up` alone",
         "vagrant destroy",
+    ),
+    "VMs that another plan's `vagrant up` alone may have made": (
+        hypervisors.check_others,
+        replace(VBOX, vms={"mine-k8s-lb": "running", "mine-k8s-worker1": "stopped"}),
+        "mine-k8s-lb run; by `vagrant up` alone they are in 192.168.100.0/24",
+        "another `network: cidr` in the plan",
     ),
     "the subnet is another interface's": (
         hypervisors.check_subnet,
@@ -180,6 +186,31 @@ def test_each_trouble_is_found_with_its_remedy(case: str) -> None:
 @pytest.mark.parametrize("host", [VBOX, KVM], ids=lambda host: host.kind)
 def test_a_host_that_can_has_no_finding(host: VmHost) -> None:
     assert {each.verdict for each in diagnose(host, PLAN)} == {Verdict.GOOD}
+
+
+ELSEWHERE = replace(PLAN, networks=replace(PLAN.networks, nodes=IPv4Network("10.77.0.0/24")))
+
+
+def test_a_name_like_a_machines_is_no_address_and_only_the_doctor_warns_of_it() -> None:
+    host = replace(VBOX, vms={"prod-k8s-lb": "running", "prod-db": "running", "old-k8s-lb": "saved"})
+    assert obstacles.of_others(host, ELSEWHERE) is None
+    finding = hypervisors.check_others(host, ELSEWHERE)
+    assert (finding.verdict, finding.needed) == (Verdict.WARNING, "10.77.0.0/24 free")
+    assert finding.found == "prod-k8s-lb run, called like this plan's machines"
+    calm = replace(host, vms={"prod-db": "running"})
+    assert hypervisors.check_others(calm, ELSEWHERE).verdict is Verdict.GOOD
+
+
+def test_what_a_remedy_says_helps() -> None:
+    """Another network where another plan's VMs run; where this plan's own do, only their end."""
+    theirs, own = {"mine-k8s-lb": "running"}, {"a-lab-k8s-lb": "running"}
+    assert obstacles.of_others(replace(VBOX, vms=theirs), PLAN)
+    assert obstacles.of_others(replace(VBOX, vms=theirs), ELSEWHERE) is None
+    plan = replace(ELSEWHERE, name="a-lab")
+    found = obstacles.of_others(replace(VBOX, vms=own), plan)
+    assert found is not None
+    assert "cidr" not in found.remedy
+    assert obstacles.of_others(replace(VBOX, vms={"a-lab-k8s-lb": "stopped"}), plan) is None
 
 
 def test_every_check_is_tried_on_something_broken() -> None:

@@ -4,18 +4,21 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab import machine as module
-from lab.errors import CommandFailed, CommandTimedOut, LabError
+from lab.errors import CommandFailed, CommandTimedOut, LabError, OutputLost
 from lab.machine import File, Machine, Result, on_each, patience
 from lab.topology import Node
-from lab.wait import NotYet, stretch
+from lab.wait import NotYet, stretch, wait_until
 
 
 class Here(Machine):
@@ -96,7 +99,7 @@ def test_a_stream_that_breaks_off_changes_nothing_it_did_not_bring_whole(tmp_pat
 def test_a_stream_that_breaks_off_in_its_list_changes_nothing(tmp_path: Path) -> None:
     torn = machine()
     files = [File(str(tmp_path / "file"), b"1")]
-    torn.cut = len(module._stream(files, [])) - 5
+    torn.cut = len(module._stream(files, {})[0]) - 5
     with pytest.raises(CommandFailed):
         torn.apply(files)
     assert list(tmp_path.iterdir()) == []
@@ -111,14 +114,68 @@ def test_what_is_only_lacking_goes_where_nothing_stands(tmp_path: Path) -> None:
     machine().apply([File(same, b"2")])
     Path(masked).symlink_to("/dev/null")
     lacking = [File(path, b"2") for path in (new, same, other, masked)]
-    assert machine().carry([File(own, b"1")], lacking) == ({own, new}, {other, masked})
+    assert machine().carry([File(own, b"1")], {"/nowhere/a.service": lacking}) == (
+        {own, new},
+        {other, masked},
+    )
     assert [Path(path).read_bytes() for path in (own, new, same, other)] == [b"1", b"2", b"2", b"theirs"]
     assert Path(masked).is_symlink()
 
 
+def test_what_is_lacking_of_a_unit_that_is_there_is_left_to_whoever_tells_it(tmp_path: Path) -> None:
+    """Also where another, that is not there yet, reads it too."""
+    old, new = (str(tmp_path / f"{name}.service") for name in ("old", "new"))
+    Path(old).touch()
+    shared, alone, unit = (File(str(tmp_path / name), b"1") for name in ("ca", "conf", "new.service"))
+    told = machine().carry([], {old: [shared], new: [unit, alone, shared]})
+    assert told == ({unit.path, alone.path}, {shared.path})
+
+
+def test_what_cannot_be_written_of_what_is_lacking_hinders_nobody_else(tmp_path: Path) -> None:
+    """Who needs it meets that himself; and all that was lacking is tried before anything that is changed."""
+    (tmp_path / "folder").write_bytes(b"a file")
+    bad, good, own = (File(str(tmp_path / name), b"1") for name in ("folder/conf", "good", "own"))
+    assert machine().carry([own], {"/nowhere/a.service": [bad, good]}) == ({good.path, own.path}, {bad.path})
+    with pytest.raises(CommandFailed, match="folder"):
+        machine().apply([bad])
+    words = [line.split(b" ")[0] for line in module._stream([own], {"/a": [bad]})[0].splitlines()[:2]]
+    assert words == [b"none:" + b"/a".hex().encode(), b"any"]
+
+
+def test_a_report_that_is_lost_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LXD drops a stream now and then.  What the first time wrote has changed, and what was right has not."""
+    old, new = (File(str(tmp_path / name), b"1") for name in ("old", "new"))
+    asked = machine()
+    asked.apply([old])
+    wait_until("the old file to be old", partial(_check_older, Path(old.path), 0.5), timeout=5)
+    really, lost = asked.run, []
+
+    def losing(*argv: str, **extra: Any) -> Result:
+        result = really(*argv, **extra)
+        if len(lost) < losses:
+            lost.append(argv)
+            raise OutputLost("the daemon lost output")
+        return result
+
+    monkeypatch.setattr(asked, "run", losing)
+    losses = 2
+    assert asked.apply([old, new]) == {new.path}
+    assert len(lost) == losses
+    lost.clear()
+    losses = 3
+    with pytest.raises(OutputLost):
+        asked.apply([old, new])
+
+
+def _check_older(path: Path, seconds: float) -> None:
+    if time.time() - path.stat().st_ctime < seconds:
+        raise NotYet("it was just written")
+
+
 def test_what_lacks_its_mode_is_not_right_and_is_left(tmp_path: Path) -> None:
     machine().apply([File(str(tmp_path / "key"), b"1")])
-    assert machine().carry([], [File(str(tmp_path / "key"), b"1", 0o600)]) == (set(), {str(tmp_path / "key")})
+    key = File(str(tmp_path / "key"), b"1", 0o600)
+    assert machine().carry([], {"/nowhere/a.service": [key]}) == (set(), {key.path})
     assert mode(tmp_path / "key") == 0o644
 
 

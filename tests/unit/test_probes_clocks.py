@@ -87,6 +87,22 @@ def test_what_moved_unseen_is_doubt(last: Reading, bound: float) -> None:
     assert of.ours(15.0) == 10.0
 
 
+def test_who_compares_before_a_pause_is_known_leaves_no_doubt() -> None:
+    """A master's journal is read beside the healing of another fault, just when this one was let go on."""
+    of = clock(Reading(0.0, 0.01), Reading(-20.0, 0.01), Reading(-20.0, 0.01))
+    of.check()
+    assert of.bound == pytest.approx(20.01)
+    of.stood_still(110.0, 130.0)
+    assert of.bound == 0.01
+
+
+def test_the_next_boot_has_nothing_of_a_doubt_of_before() -> None:
+    of = clock(Reading(0.0, 0.01, "one"), Reading(-20.0, 0.01, "one"), Reading(-90.0, 0.01, "two"))
+    of.check()
+    of.check()
+    assert of.bound == 0.01
+
+
 # -- of a cluster ------------------------------------------------------------------------------------------
 
 

@@ -64,14 +64,19 @@ def test_every_coredns_pod_is_asked_by_itself_and_one_client_keeps_its_port() ->
     assert {each.plan["address"] for each in (*fresh, *kept)} == {str(load_topology().networks.dns)}
 
 
-def test_pods_on_their_way_out_or_without_an_address_resolve_nothing() -> None:
-    def pod(node: str, ip: str | None, **metadata: str) -> dict[str, Any]:
-        return {"metadata": metadata, "spec": {"nodeName": node}, "status": {"podIP": ip} if ip else {}}
+def test_pods_that_do_not_run_or_have_no_address_resolve_nothing() -> None:
+    """An evicted one keeps its address, which another pod has by now."""
+
+    def pod(node: str, ip: str | None, phase: str = "Running", **metadata: str) -> dict[str, Any]:
+        status = {"phase": phase, **({"podIP": ip} if ip else {})}
+        return {"metadata": metadata, "spec": {"nodeName": node}, "status": status}
 
     found = [
         pod("k8s-worker2", "10.10.2.2"),
         pod("k8s-worker1", "10.10.1.2"),
         pod("k8s-worker1", None),
+        pod("k8s-worker1", "10.10.1.7", "Failed"),
+        pod("k8s-worker2", "10.10.2.8", "Pending"),
         pod("k8s-worker1", "10.10.1.9", deletionTimestamp="2026-11-27T00:00:00Z"),
     ]
     asked: list[str] = []

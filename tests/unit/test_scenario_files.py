@@ -64,6 +64,15 @@ def test_what_is_rare_is_asked_only_where_it_is_named() -> None:
     assert set(known().asked) - set(known().usual) == {"etcd-patient", "dns-pod", "dns-kept"}
 
 
+def test_every_scenario_asks_the_usual_questions() -> None:
+    """What a fault does to others than those it aims at is felt only where they are asked."""
+    lacking = {each.name: sorted(set(known().usual) - set(each.probes)) for each in scenarios()}
+    assert {name: words for name, words in lacking.items() if words} == {}
+    for name in ("coredns-deleted", "coredns-node-lost"):
+        (found,) = [each for each in scenarios() if each.name == name]
+        assert set(found.probes) == {*known().usual, "dns-pod", "dns-kept"}
+
+
 def test_the_figures_of_the_issue_are_the_limits() -> None:
     found = {each.name: {i.title: i for i in each.invariants} for each in scenarios()}
     whole = " during steady+fault+recovery"

@@ -1,11 +1,12 @@
 """Who believed to lead, from lines of journals as masters have them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from made_histories import KILL, asked, made
@@ -190,10 +191,12 @@ class Master:
 
     def __init__(self, name: str) -> None:
         self.name, self.lines = name, [""]
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def run(self, *argv: str, **_: Any) -> Result:
         if not self.lines:
             raise LabError(f"{self.name} is off")
+        self.meanwhile()
         return Result(0, "\n".join([*filter(None, self.lines), "b-1"]).encode())
 
 
@@ -227,6 +230,29 @@ def test_a_master_that_cannot_be_asked_meanwhile_is_no_trouble(tmp_path: Path) -
     one.lines = [line(-9, GAINED, 7)]
     holding.record([])
     assert facts(holding) == {"holding": {CM: {"m1[7]": [[-9.0, None]]}}}
+
+
+def test_the_clock_of_a_master_that_a_fault_silences_is_not_compared(tmp_path: Path) -> None:
+    """It stands still, or is about to, or has not been compared since it goes on."""
+    one, two = Master("m1"), Master("m2")
+    holding = listening(tmp_path, one, two)
+    holding.clocks.known["m1"] = clock = Mock()
+    clock.ours = lambda stamp: stamp
+    holding.clocks.silenced.append("m1")
+    assert holding.listen().result() == {"m1": None, "m2": frozenset()}
+    assert clock.check.call_count == 0
+    holding.clocks.silenced.clear()
+    assert holding.listen().result() == {"m1": frozenset(), "m2": frozenset()}
+    assert clock.check.call_count == 1
+
+
+def test_one_that_is_silenced_while_its_journal_is_read_is_not_compared(tmp_path: Path) -> None:
+    one = Master("m1")
+    holding = listening(tmp_path, one)
+    holding.clocks.known["m1"] = clock = Mock()
+    one.meanwhile = lambda: holding.clocks.silenced.append("m1")
+    assert holding.listen().result() == {"m1": frozenset()}
+    assert clock.check.call_count == 0
 
 
 def test_without_the_word_of_every_master_nothing_is_claimed(tmp_path: Path) -> None:

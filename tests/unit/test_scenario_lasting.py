@@ -2,8 +2,10 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -23,7 +25,7 @@ from lab.scenario import lasting
 from lab.scenario.breaking import LATER, Breaking
 from lab.scenario.course import Doing
 from lab.scenario.lasting import ANSWER, look_again
-from lab.wait import NotYet
+from lab.wait import NotYet, stretch
 
 ONE, TWO = "k8s-master1", "k8s-master2"
 
@@ -123,8 +125,62 @@ def test_an_answer_that_does_not_come_is_not_waited_for(lab: Any, monkeypatch: p
     assert f"{ONE}: no answer within" in found.seen
 
 
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """What does not answer before its test ends."""
+    monkeypatch.setattr(lasting, "ANSWER", 3.0)
+    monkeypatch.setattr(lasting, "HANDED", 1.0)
+    release = threading.Event()
+    yield lambda *_, **__: release.wait(30)
+    release.set()
+
+
+def test_a_verdict_does_not_wait_for_words_about_it(
+    lab: Any, silence: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it is gone is known; since when, its machine may take long to tell."""
+    monkeypatch.setattr(KillAndHold, "ended", silence)
+    found = look_again(lab, KillAndHold((ONE,), "etcd"), 0.0)
+    assert found.still is Still.NO
+    assert found.seen.startswith(f"{ONE}: etcd is active")
+
+
+def test_a_verdict_needs_no_words_about_it(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: Any) -> str:
+        raise LabError("no such process")
+
+    monkeypatch.setattr(KillAndHold, "ended", wrong)
+    assert look_again(lab, KillAndHold((ONE,), "etcd"), 0.0).still is Still.NO
+
+
+def test_a_machine_that_runs_again_is_free_of_it_whatever_it_answers(
+    lab: Any, silence: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lasting, "age_of", silence)
+    found = look_again(lab, PowerCut((ONE, TWO)), 10.0)
+    assert (found.still, found.seen) == (Still.NO, f"{ONE} is running; {TWO} is running")
+
+
 def test_victims_wait_for_the_question_before_they_heal_themselves() -> None:
     assert LATER > ANSWER
+
+
+@pytest.mark.parametrize(("slowness", "later"), [(1.0, LATER), (5.0, 5 * LATER)])
+def test_where_setting_a_timer_takes_long_it_begins_as_much_earlier(
+    lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slowness: float, later: float
+) -> None:
+    armed: list[float] = []
+    monkeypatch.setattr(breaking_module, "arm", lambda *words: armed.append(words[-1]))
+    monkeypatch.setattr(breaking_module, "guard", lambda *_: None)
+    lab.lab.state = SimpleNamespace(path=tmp_path)
+    doing = Doing("kill-and-hold", ONE, hold=20.0, values={"unit": "etcd"})
+    fault = Breaking(lab, doing, 1, Recorder(tmp_path / "records.jsonl"), print)
+    stretch(slowness)
+    try:
+        fault.begin()
+    finally:
+        stretch(1.0)
+    assert armed == [20.0 + later]
 
 
 def test_the_age_of_a_process_is_since_it_began(lab: Any) -> None:

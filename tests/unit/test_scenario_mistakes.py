@@ -68,6 +68,13 @@ def test_without_probes_all_is_asked_that_is_not_rare() -> None:
     assert scenario(text).probes == known().usual
 
 
+def test_to_the_usual_probes_others_can_be_added() -> None:
+    text = GOOD.replace("[api, api-direct, dns]", "[dns-pod, usual]")
+    assert scenario(text).probes == (*known().usual, "dns-pod")
+    rare = text.replace("longest-outage, of: api,", "longest-outage, of: etcd-patient,")
+    assert "etcd-patient" in scenario(rare).probes
+
+
 ONE = [
     ("name: apiserver-crash", "name: API_crash", 1, "name: 'API_crash' is no name"),
     (

@@ -1,6 +1,8 @@
 """When faults of a run begin and are healed, with faults that only write down what is done to them."""
 
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,18 +20,27 @@ class Written:
     """In the place of a `Breaking`: healing `slow` lasts until another one was healed."""
 
     told: list[str]
+    silenced: list[str]
     freed: threading.Event
 
     def __init__(self, _: Any, doing: Doing, number: int, recorder: Recorder, __: Any) -> None:
         self.doing, self.begun, self.resumed = doing, recorder.now(), None
-        self.fault = SimpleNamespace(word=doing.fault, lasts=doing.hold > 0, silences=False)
+        silences = doing.fault == "freeze"
+        self.fault = SimpleNamespace(
+            word=doing.fault, lasts=doing.hold > 0, silences=silences, machines=(doing.on,)
+        )
 
     def begin(self) -> dict[str, str]:
         self.told.append(f"begin {self.doing.on}")
+        self.told += [f"no clock of {name}" for name in self.silenced]
+        if self.doing.on == "late" and not self.freed.wait(10):
+            raise LabError("nobody healed the other one meanwhile")
         return {}
 
     def heal(self) -> None:
         self.told.append(f"heal {self.doing.on}")
+        if self.doing.on == "stuck" and not self.freed.wait(10):
+            raise LabError("nobody let it go on")
         if self.doing.on == "broken":
             raise LabError("broken cannot be healed")
         if self.doing.on == "slow" and not self.freed.wait(10):
@@ -42,15 +53,16 @@ class Written:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that breaks and heals as these say, and returns what was done in order."""
-    Written.told, Written.freed = [], threading.Event()
+    Written.told, Written.silenced, Written.freed = [], [], threading.Event()
     monkeypatch.setattr(running, "Breaking", Written)
     monkeypatch.setattr(Run, "holding", SimpleNamespace(listen=lambda _: None))
+    monkeypatch.setattr(Run, "clocks", SimpleNamespace(silenced=Written.silenced))
 
-    def broken(*doings: Doing) -> list[str]:
+    def broken(*doings: Doing, check: Callable[[], None] = lambda: None) -> list[str]:
         course = Course("x", {FAULT: 1.0}, doings)
         nothing: Any = None
         made = Run(nothing, course, Recorder(tmp_path / "records.jsonl"), tmp_path, print)
-        made._break(made.recorder.now(), SimpleNamespace(check=lambda: None))  # type: ignore[arg-type]
+        made._break(made.recorder.now(), SimpleNamespace(check=check))  # type: ignore[arg-type]
         return Written.told
 
     return broken
@@ -72,6 +84,28 @@ def test_no_fault_begins_while_another_is_being_healed(run: Any) -> None:
     assert set(told[2:-3]) == {"heal slow", "heal other", "healed other", "healed slow"}
 
 
+@pytest.mark.parametrize("slow", ["begin", "heal"])
+def test_what_takes_long_to_do_keeps_no_healing_from_its_moment(run: Any, slow: str) -> None:
+    """Minutes, where nobody elects a leader; and the other victim's own timer has seconds."""
+    next_one = Doing("stop", "late", at=0.05, hold=0.5) if slow == "begin" else Doing("kill", "slow", at=0.05)
+    told = run(Doing("stop", "other", hold=0.2), next_one)
+    assert told[:2] == ["begin other", f"begin {next_one.on}"]
+    assert f"healed {next_one.on}" in told
+
+
+def test_an_end_of_the_run_waits_for_the_healing_that_is_under_way(run: Any) -> None:
+    """Else the same would be healed once more beside it; what was not begun is left to that."""
+
+    def interrupt() -> None:
+        if "heal stuck" in Written.told:
+            threading.Timer(0.3, Written.freed.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Doing("stop", "stuck", hold=0.1), Doing("stop", "far", hold=20.0), check=interrupt)
+    assert Written.told[2:] == ["heal stuck", "healed stuck"]
+
+
 def test_a_healing_that_fails_is_raised_once_the_others_are_done(run: Any) -> None:
     with pytest.raises(LabError, match="broken cannot be healed"):
         run(Doing("stop", "broken", hold=0.05), Doing("stop", "other", hold=0.1))
@@ -81,3 +115,11 @@ def test_a_healing_that_fails_is_raised_once_the_others_are_done(run: Any) -> No
 def test_two_that_fail_are_raised_together(run: Any) -> None:
     with pytest.raises(BaseExceptionGroup, match="2 healings failed"):
         run(Doing("stop", "broken", hold=0.05), Doing("stop", "broken", hold=0.1))
+
+
+@pytest.mark.parametrize("victim", ["one", "broken"])
+def test_a_machine_is_silenced_until_its_healing_is_over(run: Any, victim: str) -> None:
+    with suppress(LabError):
+        run(Doing("freeze", victim, hold=0.1))
+    assert f"no clock of {victim}" in Written.told
+    assert Written.silenced == []

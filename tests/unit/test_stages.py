@@ -13,6 +13,7 @@ from fixed import guide_topology
 
 from lab import stages as module
 from lab.bringup import Bringup, Stage, ancestors, machines_for
+from lab.cli import lifecycle
 from lab.components.catalogue import components
 from lab.errors import WaitExpired
 from lab.kubeapi import Refused
@@ -344,3 +345,10 @@ def leading(leases: dict[str, str]) -> Any:
     ]
     api = SimpleNamespace(items=lambda _: items)
     return SimpleNamespace(topology=load_topology(), api=lambda _: api)
+
+
+def test_who_asks_for_dns_alone_gets_kubelets_that_can_be_asked_for_logs() -> None:
+    """The certificates by which they serve are approved in `nodes`, which DNS itself does not need."""
+    names = [stage.name for stage in lifecycle.chosen(stages_for(guide_topology()), "dns")]
+    assert "nodes" in names
+    assert "admin" not in names

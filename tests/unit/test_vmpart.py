@@ -159,15 +159,17 @@ def venv(tmp_path: Path) -> Path:
 
 
 def make(
-    venv: Path, *words: str, decision: int = 0, lasts: float = 0
+    venv: Path, *words: str, decision: int = 0, lasts: float = 0, **has: str
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """`make` with these words, and what it ran."""
+    """`make` with these words, in an environment that ``has`` these besides, and what it ran."""
     log = venv.parent / "log"
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "LAB_", "THWLAB_", "MFLAGS"))}
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "LAB_", "THWLAB_", "MFLAGS", "VM"))
+    }
     told = {"CI": "true", "LOG": str(log), "DECISION": str(decision), "LASTS": str(lasts), "LAB_RUN": "r1"}
     done = subprocess.run(
         ["make", "-C", str(ROOT), f"VENV={venv}", *words],
-        env={**clean, **told}, capture_output=True, text=True, timeout=60, check=False,
+        env={**clean, **told, **has}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     return done, log.read_text().splitlines() if log.exists() else []
 
@@ -219,6 +221,31 @@ def test_a_word_that_is_neither_yes_nor_no_is_a_mistake(venv: Path) -> None:
     assert "only yes and no" in done.stderr
     assert ran == []
     assert make(venv, "unit", "VM=true")[0].returncode == 0, "somebody's own variable may have that name"
+
+
+@pytest.mark.parametrize("value", ["", " ", "jenkins-agent-4", "yes sir"])
+def test_an_environment_may_have_a_vm_of_its_own(venv: Path, value: str) -> None:
+    done, ran = make(venv, "test", VM=value)
+    assert done.returncode == 0, done.stderr
+    assert any("-m e2e" in line for line in ran)
+    assert of_vms(ran) == []
+
+
+def test_an_empty_word_is_no(venv: Path) -> None:
+    done, ran = make(venv, "test", "VM=")
+    assert (done.returncode, of_vms(ran)) == (0, []), done.stderr
+
+
+def test_yes_counts_wherever_it_comes_from(venv: Path) -> None:
+    assert len(of_vms(make(venv, "test", VM="yes")[1])) == 4
+
+
+def test_the_command_line_has_the_last_word(venv: Path) -> None:
+    assert of_vms(make(venv, "test", "VM=no", VM="yes")[1]) == []
+
+
+def test_two_words_are_a_mistake(venv: Path) -> None:
+    assert make(venv, "test", "VM=yes no")[0].returncode == 2
 
 
 def test_what_it_selects_is_there() -> None:

@@ -4,7 +4,7 @@ import shlex
 import time
 from contextlib import suppress
 
-from lab.errors import LabError, WaitExpired
+from lab.errors import LabError, OutputLost, WaitExpired
 from lab.machine import OUTPUT_CAP, Result
 from lab.providers.incus.api import ApiError, Json, NoAnswer
 from lab.providers.incus.command import GRACE, KILLED, RECORDED, Command, await_end, status_of
@@ -94,4 +94,4 @@ def _read(command: Command, logs: Logs, done: Json | None) -> list[tuple[bytes, 
         if done is None and isinstance(error, ApiError):  # the daemon had not come to open them
             return [(b"", 0), (b"", 0)]
         line = shlex.join(command.argv)[:300]
-        raise LabError(f"the daemon lost output of `{line}`: {error}") from error
+        raise OutputLost(f"the daemon lost output of `{line}`: {error}") from error

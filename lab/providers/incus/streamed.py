@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, unix_connect
 
-from lab.errors import LabError
+from lab.errors import LabError, OutputLost
 from lab.machine import OUTPUT_CAP, Result
 from lab.providers.incus.api import Api, Json
 from lab.providers.incus.command import KILLED, STREAMED, Command, await_end, status_of
@@ -74,7 +74,7 @@ def run(command: Command, stdin: bytes) -> Result:
 
     The daemon takes it for ended when nobody holds its output open any more.  A command that had ended by
     the deadline, and only left somebody behind who did, keeps its status; `leftover` names who that was.
-    LXD 5.0 drops a stream now and then: a command that ended by itself raises `LabError` then.
+    LXD 5.0 drops a stream now and then: a command that ended by itself raises `OutputLost` then.
     """
     start = time.monotonic()
     with _started(command) as running:
@@ -113,7 +113,7 @@ def _carried_out(command: Command, running: _Running, stdin: bytes, start: float
         running.shut()
         status = None if status == KILLED else status
     elif lost := out.broken or err.broken:
-        raise LabError(f"the daemon lost output of `{shlex.join(command.argv)[:300]}`: {lost}")
+        raise OutputLost(f"the daemon lost output of `{shlex.join(command.argv)[:300]}`: {lost}")
     seconds = time.monotonic() - start
     kept = bytes(out.kept), bytes(err.kept) + said
     return Result(status, *kept, seconds, out.cut + err.cut, leftover)

@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 from lab.errors import LabError
 from lab.providers.subnets import networks_of_host
 from lab.providers.vagrant.hypervisor import OFF, Hypervisor
-from lab.providers.vagrant.plan import PREFIX
+from lab.providers.vagrant.plan import PREFIX, UNSAID
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.topology import Topology, overlaps_nat
 
@@ -91,7 +91,7 @@ def of_host_only(around: Around, topology: Topology) -> Obstacle | None:
 
 
 def of_others(around: Around, topology: Topology) -> Obstacle | None:
-    """Another lab's running VMs that have this plan's addresses, or its machines' names."""
+    """Running VMs of another lab's, or of `vagrant up` alone, that have addresses of this plan's network."""
     what, wanted = "other labs' VMs", topology.networks.nodes
     running = [name for name, state in around.vms.items() if state not in OFF]
     for lab, network in around.labs.items():
@@ -100,13 +100,31 @@ def of_others(around: Around, topology: Topology) -> Obstacle | None:
             found = f"lab {lab} runs {len(theirs)} VMs in {network}"
             remedy = f"thwlab down --name {lab}, or another `network: cidr` in one of the plans"
             return Obstacle(what, found, f"{wanted} free", remedy)
-    names = {node.name for node in topology.nodes}
-    alone = [name for name in running if _machine(name) in names and not name.startswith(PREFIX)]
-    if not alone:
-        return None
-    found = f"{', '.join(alone)} run, made by `vagrant up` alone or by somebody else"
-    remedy = "`vagrant destroy` where they were made, or another `network: cidr` in the plan"
-    return Obstacle(what, found, f"{wanted} free", remedy)
+    by_this_plan = [name for name in alike(around, topology) if name in _named_alone(topology)]
+    if by_this_plan:
+        found = f"{', '.join(by_this_plan)} run, made from a plan of this name by `vagrant up` alone"
+        return Obstacle(
+            what, found, f"{wanted} free", "`vagrant halt` or `vagrant destroy` where they were made"
+        )
+    by_another = alike(around, topology) if wanted.overlaps(UNSAID) else []
+    if by_another:
+        found = (
+            f"{', '.join(by_another)} run; by `vagrant up` alone they are in {UNSAID}, unless their plan says"
+        )
+        remedy = "another `network: cidr` in the plan, or `vagrant halt` where they were made"
+        return Obstacle(what, found, f"{wanted} free", remedy)
+    return None
+
+
+def alike(around: Around, topology: Topology) -> list[str]:
+    """Running VMs that are called as `vagrant up` alone calls this plan's machines, by a plan of any name.
+
+    A name says nothing of an address: whoever refuses by it must know more.  Pure.
+    """
+    names, own = {node.name for node in topology.nodes}, _named_alone(topology)
+    running = [name for name, state in around.vms.items() if state not in OFF]
+    fitting = [name for name in running if name in own or _machine(name) in names]
+    return [name for name in fitting if not name.startswith(PREFIX)]
 
 
 def of_nat(around: Around, topology: Topology) -> Obstacle | None:
@@ -199,6 +217,10 @@ def _insists(around: Around) -> bool:
 
 def _is_ipv4(word: str) -> bool:
     return re.fullmatch(r"\d+\.\d+\.\d+\.\d+(/\d+)?", word) is not None
+
+
+def _named_alone(topology: Topology) -> set[str]:
+    return {f"{topology.name}-{node.name}" for node in topology.nodes}
 
 
 def _machine(domain: str) -> str:

@@ -12,6 +12,7 @@ from lab.errors import LabError
 from lab.topology import Topology
 
 PREFIX = "thwlab_"  # neither a lab's name nor a machine's has "_": no lab's VMs begin like another's
+UNSAID = IPv4Network("192.168.100.0/24")  # the Vagrantfile's own, of a plan that names no network
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Project:
         try:
             return str(json.loads(self.plan.read_text())["network"]["cidr"])
         except FileNotFoundError:
-            return "192.168.100.0/24"
+            return str(UNSAID)
 
     def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of every call: the user's, with everything that is the lab's said plainly."""
