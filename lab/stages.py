@@ -45,8 +45,15 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 def stages_for(topology: Topology) -> list[Stage]:
     """The stages this plan needs, in an order in which each stands after those it needs."""
-    addons = tuple(_name_of(addon.name) for addon in chosen(topology))
-    every = [
+    addons = [_addon_stage(addon.name) for addon in chosen(topology)]
+    last = tuple(addon.name for addon in addons)
+    every = [*_ground(topology), *_control_plane_stages(last), *_worker_stages(), *addons]
+    return [_without(stage, topology) for stage in every if _has_machines(stage, topology)]
+
+
+def _ground(topology: Topology) -> list[Stage]:
+    """What needs no API."""
+    return [
         Stage(
             PROGRAMS, "each machine has the programs of its roles", _bring_programs, serves=frozenset(Role)
         ),
@@ -69,6 +76,12 @@ def stages_for(topology: Topology) -> list[Stage]:
             AFTER_ETCD,
             carries=(BALANCERS[topology.load_balancer],),
         ),
+    ]
+
+
+def _control_plane_stages(addons: tuple[str, ...]) -> list[Stage]:
+    """Masters, and who commands them."""
+    return [
         Stage("masters", "apiservers are started", _start_masters, FIRST, MASTERS, carries=(ApiServer,)),
         Stage("apiserver", "they say readyz", _await_masters, ("etcd", "masters"), MASTERS),
         Stage("access", "the first kubelet may come", _apply_access, ("apiserver",), MASTERS),
@@ -104,6 +117,12 @@ def stages_for(topology: Topology) -> list[Stage]:
             after=addons,
             carries=(Admin,),
         ),
+    ]
+
+
+def _worker_stages() -> list[Stage]:
+    """Workers, until Services reach their pods."""
+    return [
         Stage(
             "runtime",
             "workers can run containers",
@@ -139,9 +158,7 @@ def stages_for(topology: Topology) -> list[Stage]:
             WORKERS,
         ),
         Stage("proxy", "Services are translated on every worker", _await(KubeProxy), ("network",), WORKERS),
-        *(_addon_stage(addon.name) for addon in chosen(topology)),
     ]
-    return [_without(stage, topology) for stage in every if _has_machines(stage, topology)]
 
 
 def _addon_stage(addon: str) -> Stage:
