@@ -69,14 +69,16 @@ class Component(ABC):
 def place(components: Sequence[Component], machine: Machine, credentials: Credentials) -> list[str]:
     """Bring the machine's files to what its components describe; (re)start the units whose files changed.
 
-    One stream of files and one command for all of them.  Does not wait for them to serve.  The names of
-    those that changed, or did not run.
+    One stream of files and one command for all of them, or none where all is right and runs.  Does not wait
+    for them to serve.  The names of those that changed, or did not run.
     """
     here = _on(components, machine)
     wanted = {c.name: c.files(machine.node, credentials) for c in here}
     _bring(machine, [file for files in wanted.values() for file in files])
     paths = {name: _news(name, files, machine) for name, files in wanted.items()}
-    jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in here if c.unit is not None]
+    right = machine.load.running if machine.load else frozenset()
+    told = [c for c in here if c.unit is not None and (paths[c.name] or c.unit not in right)]
+    jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in told]
     fresh = [c.unit for c in here if c.unit is not None and paths[c.name]]
     idle = machine.check("sh", "-c", _JOBS, " ".join(fresh), *jobs).split() if jobs else []
     return [
@@ -154,10 +156,24 @@ def await_all(
     """Wait until every component serves wherever the plan wants it."""
 
     def await_here(machine: Machine) -> None:
-        for component in _on(components, machine):
-            await_ready(component, machine, outside)
+        here = _on(components, machine)
+        asked = [each for each in here if not (outside and each.endpoint(machine.node))]
+        served = asked if len(asked) > 1 and _serve(asked, machine) else []
+        for component in here:
+            if component not in served:
+                await_ready(component, machine, outside)
 
     on_each(machines, await_here)
+
+
+def _serve(components: Sequence[Component], machine: Machine) -> bool:
+    """Whether all of them answer on their machine soon, in one round trip; who does not is asked apart."""
+    probes = (component.probe(machine.node) for component in components)
+    try:
+        ask(machine, None, " &&\n".join(f"(\n{probe}\n)" for probe in probes), linger=shortened(LINGER))
+    except NotYet:
+        return False
+    return True
 
 
 def last_words(components: Sequence[Component], machines: Sequence[Machine]) -> list[str]:

@@ -9,14 +9,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 
 import pytest
 from support_host import THWLAB
 
 from lab.cluster import Cluster
 from lab.errors import CommandFailed, CommandTimedOut
-from lab.machine import OUTPUT_CAP, File, Machine, patience
+from lab.machine import OUTPUT_CAP, File, Machine, Result, patience
 from lab.providers.incus.api import ApiError
 from lab.providers.incus.provider import IncusProvider
 from lab.session import LabSession
@@ -54,6 +56,44 @@ def took(machine: Machine, act: Callable[[], object]) -> None:
     act()
     seconds = time.monotonic() - start
     assert seconds < latest(), f"{machine.name}: a call with {DEADLINE}s to live took {seconds:.1f}s"
+
+
+ENDLESS = {  # by name: the command, and its input; nothing but time passes until they are cut
+    "children": (("sh", "-c", "echo begun; (sleep 312; echo child) & sleep 312; echo over"), b""),
+    "children, input": (("sh", "-c", "echo begun; (sleep 316; echo child) & sleep 316; echo over"), b"x"),
+    "deaf": (("sh", "-c", "trap '' TERM INT HUP; while :; do sleep 314; done"), b""),
+    "half a line": (("sh", "-c", "printf 'half a line'; sleep 313"), b""),
+    "no environment": (("env", "-i", "/bin/sleep", "318"), b""),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a call; or what it raised."""
+
+    result: Result
+    raised: Exception | None
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def ended(machine: Machine) -> dict[str, Ended]:
+    """All of `ENDLESS` at once, that their deadlines pass together: each is judged by a test of its own."""
+
+    def call(name: str) -> Ended:
+        argv, stdin = ENDLESS[name]
+        start, raised, result = time.monotonic(), None, Result(0)
+        try:
+            if name == "half a line":
+                machine.check(*argv, timeout=DEADLINE)
+            else:
+                result = machine.run(*argv, stdin=stdin, timeout=DEADLINE)
+        except CommandTimedOut as error:
+            raised = error
+        return Ended(result, raised, time.monotonic() - start)
+
+    with ThreadPoolExecutor(len(ENDLESS)) as pool:
+        return dict(zip(ENDLESS, pool.map(call, ENDLESS), strict=True))
 
 
 def leftover(machine: Machine, word: str) -> str:
@@ -100,11 +140,12 @@ def test_a_child_that_prints_on_is_ended_soon_after_the_deadline(machine: Machin
         machine.run("pkill", "-f", "thwlab-chatte[r]")
 
 
-def test_a_command_that_drops_its_environment_is_cut_too(machine: Machine, incus: IncusProvider) -> None:
+def test_a_command_that_drops_its_environment_is_cut_too(
+    machine: Machine, incus: IncusProvider, ended: dict[str, Ended]
+) -> None:
     if incus.vms:
         pytest.skip("in a VM it is known by its environment alone: its output is a pipe to the agent")
-    done = machine.run("env", "-i", "/bin/sleep", "318", timeout=DEADLINE)
-    assert done.timed_out
+    assert ended["no environment"].result.timed_out
     assert not leftover(machine, "sleep 318")
 
 
@@ -162,26 +203,25 @@ def logs_of_commands(provider: IncusProvider, machine: Machine) -> set[str]:
     return {each for each in found if "/exec_" in each}
 
 
-@pytest.mark.parametrize("stdin", [b"", b"x"], ids=["no-input", "input"])
-def test_a_command_that_never_ends_is_cut_with_all_its_children(machine: Machine, stdin: bytes) -> None:
-    script = "echo begun; (sleep 312; echo child) & sleep 312; echo over"
-    start = time.monotonic()
-    done = machine.run("sh", "-c", script, stdin=stdin, timeout=DEADLINE)
-    assert time.monotonic() - start < latest()
-    assert done.timed_out, f"{machine.name}: ended with {done.status}, not by its deadline"
-    assert done.out == b"begun\n", f"{machine.name}: printed {done.out!r}"
-    assert not leftover(machine, "sleep 312"), f"{machine.name}: left {leftover(machine, 'sleep 312')}"
+@pytest.mark.parametrize(("name", "word"), [("children", "sleep 312"), ("children, input", "sleep 316")])
+def test_a_command_that_never_ends_is_cut_with_all_its_children(
+    machine: Machine, ended: dict[str, Ended], name: str, word: str
+) -> None:
+    call = ended[name]
+    assert call.seconds < latest(), f"{machine.name}: {name}: took {call.seconds:.1f}s"
+    assert call.result.timed_out, f"{machine.name}: ended with {call.result.status}, not by its deadline"
+    assert call.result.out == b"begun\n", f"{machine.name}: printed {call.result.out!r}"
+    assert not leftover(machine, word), f"{machine.name}: left {leftover(machine, word)}"
 
 
-def test_check_tells_of_a_cut_command_what_it_had_printed(machine: Machine) -> None:
+def test_check_tells_of_a_cut_command_what_it_had_printed(machine: Machine, ended: dict[str, Ended]) -> None:
     limit = re.escape(f"{patience(DEADLINE):.1f}s")
-    with pytest.raises(CommandTimedOut, match=rf"{machine.name}.*timed out after {limit}.*half a line"):
-        machine.check("sh", "-c", "printf 'half a line'; sleep 313", timeout=1)
+    told = str(ended["half a line"].raised)
+    assert re.search(rf"{machine.name}.*timed out after {limit}.*half a line", told), told
 
 
-def test_a_command_that_ignores_signals_is_cut(machine: Machine) -> None:
-    script = "trap '' TERM INT HUP; while :; do sleep 314; done"
-    assert machine.run("sh", "-c", script, timeout=DEADLINE).timed_out
+def test_a_command_that_ignores_signals_is_cut(machine: Machine, ended: dict[str, Ended]) -> None:
+    assert ended["deaf"].result.timed_out
     assert not leftover(machine, "sleep 314")
 
 

@@ -15,7 +15,7 @@ from lab.carrying import Load
 from lab.components import base, readiness
 from lab.components.admin import KUBECONFIG, Admin
 from lab.components.apiserver import ApiServer
-from lab.components.base import Component, await_ready, cargo_of, install, last_words, place
+from lab.components.base import Component, await_all, await_ready, cargo_of, install, last_words, place
 from lab.components.cni import CniFlannel, CniRouted
 from lab.components.controller_manager import ControllerManager
 from lab.components.etcd import Etcd
@@ -368,6 +368,55 @@ def test_files_that_came_with_anothers_start_their_unit_all_the_same(tmp_path: P
         "start kube-controller-manager.service",
     ]
     assert machine.transfers == 1
+
+
+def test_what_is_right_and_runs_is_told_nothing(tmp_path: Path) -> None:
+    """A machine where no file is missing is asked once what runs: each command there takes 0.1 s or more."""
+    systemctl = "case $1 in list-units) echo kube-apiserver.service loaded active;; esac"
+    machine, both = master(tmp_path, systemctl=systemctl), (ApiServer, ControllerManager)
+    components = [kind(PLAN, CONTAINER) for kind in both]
+    cargo = cargo_of(components, machine.node, fixed_credentials())
+    machine.apply([*cargo.freely, *(file for files in cargo.lacking.values() for file in files)])
+    machine.load = Load(machine, lambda: cargo)
+    for component in components:
+        assert place([component], machine, fixed_credentials()) == []
+    assert verbs(machine)[1:] == ["start kube-controller-manager.service"]
+    del machine.files[SA_KEY]
+    machine.load = Load(machine, lambda: cargo)
+    assert place(components, machine, fixed_credentials()) == ["kube-apiserver", "kube-controller-manager"]
+    assert verbs(machine)[2:] == ["restart kube-apiserver.service, restart kube-controller-manager.service"]
+
+
+class Says(Hosts):
+    """A component that is asked on its machine whether a file of its name is there."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(PLAN, CONTAINER)
+        self.name, self.patience, self.folder = name, 1, folder
+
+    def probe(self, node: Node) -> str:
+        return f"test -e {self.folder}/{self.name} || {{ echo no {self.name}; exit 1; }}"
+
+
+def test_components_of_one_machine_are_asked_in_one_command(tmp_path: Path) -> None:
+    machine = master(tmp_path)
+    both = [Says(tmp_path, name) for name in ("one", "two")]
+    for each in both:
+        (tmp_path / each.name).touch()
+    await_all(both, [machine])
+    assert len(machine.calls) == 1
+
+
+@pytest.mark.parametrize("missing", ["one", "two"])
+def test_of_several_asked_in_one_command_the_one_that_does_not_serve_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr(base, "LINGER", 0)
+    both = [Says(tmp_path, name) for name in ("one", "two")]
+    (other,) = (each.name for each in both if each.name != missing)
+    (tmp_path / other).touch()
+    with pytest.raises(WaitExpired, match=f"{missing} on k8s-master1.*no {missing}"):
+        await_all(both, [master(tmp_path)])
 
 
 def test_cargo_is_free_where_no_unit_reads_it() -> None:
