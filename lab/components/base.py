@@ -75,7 +75,7 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
     here = _on(components, machine)
     wanted = {c.name: c.files(machine.node, credentials) for c in here}
     _bring(machine, [file for files in wanted.values() for file in files])
-    paths = {name: _news(name, files, machine) for name, files in wanted.items()}
+    paths = {c.name: _news(c.name, wanted[c.name], machine) | _untold(c, machine) for c in here}
     right = machine.load.running if machine.load else frozenset()
     told = [c for c in here if c.unit is not None and (paths[c.name] or c.unit not in right)]
     jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in told]
@@ -118,6 +118,11 @@ def _news(component: str, files: Sequence[File], machine: Machine) -> set[str]:
     for path in news:
         machine.touched[path].add(component)
     return news
+
+
+def _untold(component: Component, machine: Machine) -> frozenset[str]:
+    """What it had not been told of when this attempt began, for it to be told of once."""
+    return machine.load.untold.pop(component.unit or "", frozenset()) if machine.load else frozenset()
 
 
 def _verb(component: Component, changed: Collection[str]) -> str:

@@ -85,6 +85,25 @@ def test_killed_after_a_stage_and_taken_up_again(stage: str) -> None:
     assert leftovers(NAME) == []
 
 
+def test_killed_between_a_file_and_its_unit() -> None:
+    """The file is right by the next `up`, but the unit runs on with what was there before."""
+
+    def runs() -> dict[str, str]:
+        machines = ("k8s-master1", "k8s-master2")
+        shown = ("systemctl", "show", "-P", "MainPID", "etcd")
+        return {each: thwlab("--name", NAME, "exec", each, "--", *shown) for each in machines}
+
+    thwlab("--name", NAME, "up", "--until", "etcd")
+    first, key = runs(), "/opt/etcd/ssl/server-key.pem"
+    newer = f"cp -p {key} {key}.new && mv {key}.new {key}"
+    thwlab("--name", NAME, "exec", "k8s-master1", "--", "sh", "-c", newer)
+    assert "etcd on k8s-master1" in thwlab("--name", NAME, "up", "--until", "etcd")
+    second = runs()
+    assert {name for name, pid in second.items() if first[name] != pid} == {"k8s-master1"}
+    thwlab("--name", NAME, "up", "--until", "etcd")
+    assert runs() == second
+
+
 def test_a_lab_with_a_paused_machine_is_removed_like_any_other() -> None:
     thwlab("--name", NAME, "up", "--until", "etcd")
     plan = load_topology(name=NAME)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -326,7 +327,10 @@ def test_where_there_is_no_way_from_this_host_the_machine_is_asked(tmp_path: Pat
 
 
 def verbs(machine: Here) -> list[str]:
-    """What systemctl was told, one entry per call to the machine, after the units that were enabled."""
+    """What systemctl was told to do, one entry per call, after the units that were enabled.
+
+    What a machine's load looks at is asked by another shell.
+    """
     return [", ".join(argv[4:]) for argv in machine.calls if argv[0] == "sh"]
 
 
@@ -370,21 +374,51 @@ def test_files_that_came_with_anothers_start_their_unit_all_the_same(tmp_path: P
     assert machine.transfers == 1
 
 
-def test_what_is_right_and_runs_is_told_nothing(tmp_path: Path) -> None:
-    """A machine where no file is missing is asked once what runs: each command there takes 0.1 s or more."""
-    systemctl = "case $1 in list-units) echo kube-apiserver.service loaded active;; esac"
-    machine, both = master(tmp_path, systemctl=systemctl), (ApiServer, ControllerManager)
-    components = [kind(PLAN, CONTAINER) for kind in both]
-    cargo = cargo_of(components, machine.node, fixed_credentials())
+def seen(unit: str, since: str, state: str = "active") -> str:
+    """What systemctl shows of a unit."""
+    return f"Id={unit}\nActiveState={state}\nStateChangeTimestamp={since}\n\n"
+
+
+def filled(tmp_path: Path, shown: str, stamps: Mapping[str, float]) -> tuple[Here, list[Component]]:
+    """A master with all files of two components; what systemctl shows there, and when files changed."""
+    (tmp_path / "shown").write_text(shown)
+    (tmp_path / "stamps").write_bytes(b"".join(f"{at:.9f} {path}\0".encode() for path, at in stamps.items()))
+    programs = {"systemctl": f"[ $1 != show ] || cat {tmp_path}/shown", "stat": f"cat {tmp_path}/stamps"}
+    machine = master(tmp_path, **programs)
+    both: list[Component] = [kind(PLAN, CONTAINER) for kind in (ApiServer, ControllerManager)]
+    cargo = cargo_of(both, machine.node, fixed_credentials())
     machine.apply([*cargo.freely, *(file for files in cargo.lacking.values() for file in files)])
     machine.load = Load(machine, lambda: cargo)
-    for component in components:
+    return machine, both
+
+
+NOON = "Fri 2026-11-27 12:00:00.500000 UTC"
+AT_NOON = datetime(2026, 11, 27, 12, 0, 0, 500000, UTC).timestamp()
+APISERVER, MANAGER = "kube-apiserver.service", "kube-controller-manager.service"
+
+
+def test_what_is_right_and_runs_is_told_nothing(tmp_path: Path) -> None:
+    """Each command on a machine takes 0.1 s or more, and the second `up` has to look at them all."""
+    stamps = {SA_KEY: AT_NOON - 0.001, f"/etc/systemd/system/{APISERVER}": AT_NOON}
+    machine, both = filled(tmp_path, seen(APISERVER, NOON) + seen(MANAGER, "", "inactive"), stamps)
+    for component in both:
         assert place([component], machine, fixed_credentials()) == []
-    assert verbs(machine)[1:] == ["start kube-controller-manager.service"]
-    del machine.files[SA_KEY]
-    machine.load = Load(machine, lambda: cargo)
-    assert place(components, machine, fixed_credentials()) == ["kube-apiserver", "kube-controller-manager"]
-    assert verbs(machine)[2:] == ["restart kube-apiserver.service, restart kube-controller-manager.service"]
+    assert verbs(machine) == [f"start {MANAGER}"]
+
+
+def test_a_file_newer_than_its_units_last_change_is_told_of_once(tmp_path: Path) -> None:
+    """Whoever brought it was killed before he came to the unit, which would run on with the old one."""
+    early = "Fri 2026-11-27 11:59:59.000000 UTC"
+    machine, both = filled(tmp_path, seen(APISERVER, NOON) + seen(MANAGER, early), {SA_KEY: AT_NOON - 0.001})
+    changed = [place([component], machine, fixed_credentials()) for component in (*both, *both)]
+    assert changed == [[], ["kube-controller-manager"], [], []]
+    assert verbs(machine) == [f"restart {MANAGER}"]
+
+
+def test_where_systemd_does_not_say_since_when_every_unit_is_asked_apart(tmp_path: Path) -> None:
+    machine, both = filled(tmp_path, "", {SA_KEY: AT_NOON})
+    assert place(both, machine, fixed_credentials()) == []
+    assert verbs(machine) == [f"start {APISERVER}, start {MANAGER}"]
 
 
 class Says(Hosts):
