@@ -185,6 +185,29 @@ def test_by_default_make_test_has_no_part_on_vms(venv: Path) -> None:
     assert of_vms(ran) == []
 
 
+SCENARIOS = "-m e2e or (failover and ci) -rs"
+
+
+@pytest.mark.parametrize(
+    ("words", "marked"),
+    [
+        (["test"], SCENARIOS),
+        (["test", "PROVIDER=incus"], SCENARIOS),
+        (["test", "PROVIDER=vagrant:libvirt"], "-m e2e -rs"),
+        (["test", "MARK=e2e"], "-m e2e -rs"),
+        (["e2e"], "-m e2e -rs"),
+        (["e2e", "MARK=failover"], "-m failover -rs"),
+    ],
+)
+def test_scenarios_are_a_part_of_make_test_on_containers_alone(
+    venv: Path, words: list[str], marked: str
+) -> None:
+    done, ran = make(venv, *words)
+    assert done.returncode == 0, done.stderr
+    (proven,) = (line for line in ran if "junit-e2e" in line)
+    assert marked in proven
+
+
 def test_with_vm_yes_it_comes_last_and_knows_what_was_noted_before(venv: Path) -> None:
     done, ran = make(venv, "test", "VM=yes")
     assert done.returncode == 0, done.stderr
