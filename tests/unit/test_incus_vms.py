@@ -102,7 +102,7 @@ def test_a_vm_has_the_same_network_file_and_interface_as_a_container() -> None:
 
 
 def test_the_image_is_uploaded_as_that_of_a_vm(provider: IncusProvider, daemon: Daemon) -> None:
-    provider._ground(guide_topology())
+    provider.create(guide_topology(), [])
     (body,) = [each.body for each in daemon.asked if f"{each.method} {each.path}" == "POST /1.0/images"]
     assert b'name="rootfs.img"; filename="disk.qcow2"' in body
     assert b'name="rootfs"' not in body
