@@ -1,23 +1,21 @@
-"""The provider `incus`: system containers of an Incus or LXD daemon, or its virtual machines."""
+"""The provider `incus`: system containers of an Incus or LXD daemon."""
 
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lab.artifacts.prepare import disk_of, root_of
-from lab.artifacts.vmdisk import SIZE_GIB
+from lab.artifacts.prepare import root_of
 from lab.errors import LabError
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
-from lab.providers.incus import ground, snapshots, vmneeds
-from lab.providers.incus.api import Api, ApiError
+from lab.providers.incus import ground, snapshots
+from lab.providers.incus.api import Api, ApiError, Json
 from lab.providers.incus.daemon import PrivateDaemon
-from lab.providers.incus.description import instance_of, node_of, placement, vm_of
+from lab.providers.incus.description import instance_of, node_of, placement
 from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.labdaemon import LabDaemon
 from lab.providers.incus.machine import IncusMachine
-from lab.providers.incus.vm import IncusVm
 from lab.providers.reaching import Forwarders
 from lab.rights import sudo
 from lab.topology import Node, Topology
@@ -34,24 +32,18 @@ class IncusProvider(Provider):
     """
 
     name = "incus"
+    word = "incus"  # as users name it
+    kind: type[IncusMachine] = IncusMachine
+    creation_timeout = 120.0  # seconds
 
-    def __init__(
-        self,
-        lab: str,
-        state: Path,
-        *,
-        image: Image | None = None,
-        daemon: str = "auto",
-        vms: bool = False,
-    ) -> None:
+    def __init__(self, lab: str, state: Path, *, image: Image | None = None, daemon: str = "auto") -> None:
         """`image` is one at hand, else `prepare` brings it.
 
         `daemon` is the one that is wanted, see `LabDaemon`.
         """
-        self.vms = vms
         self.lab = lab
         self.state = state
-        self.daemon = LabDaemon(lab, state, wanted=daemon, word="incus-vm" if vms else "incus")
+        self.daemon = LabDaemon(lab, state, wanted=daemon, word=self.word)
         self._image = image
 
     @property
@@ -73,19 +65,16 @@ class IncusProvider(Provider):
         for program, package in NEEDED:
             if shutil.which(program, path=path) is None:
                 missing.append(Missing(f"no {program}", sudo(f"apt-get install {package}"), (package,)))
-        if self.vms and not missing:
-            missing = vmneeds.lacking(vmneeds.look(None if self.private else self.api.socket))
+        missing = missing or self._lacking_for_machines()
         return missing or ([] if self.private else ground.taken(self.lab, topology))
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`."""
-        self._image = image_of((disk_of if self.vms else root_of)(topology, report))
+        self._image = image_of(self._root(topology, report))
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`."""
-        self.daemon.begin()
-        if self.vms:
-            vmneeds.insist(self.api.socket, private=bool(self.private))
+        self._begin()
         ground.lay(self.api, topology, self._image, self.private)
         there = {i["name"]: i["status"] for i in self.api.get("/1.0/instances", query_recursion=1)}
         nodes = [topology.node(name) for name in names]
@@ -132,9 +121,9 @@ class IncusProvider(Provider):
         ground.clear(self.api, self.lab)
 
     def snapshot(self, name: str) -> None:
-        """See `Provider.snapshot`; of disks only, so VMs have theirs written first."""
+        """See `Provider.snapshot`; of disks only, so machines have theirs written first."""
         machines = self._all()
-        on_each([each for each in machines if isinstance(each, IncusVm)], lambda m: m.flush())
+        on_each(machines, lambda m: m.flush())
         try:
             on_each(machines, lambda m: m.pause())
             snapshots.take(self.api, machines, name)
@@ -178,17 +167,31 @@ class IncusProvider(Provider):
     @property
     def platform(self) -> Platform:
         """See `Provider.platform`."""
-        if self.vms:
-            return Platform(Substrate.VM, cgroup=2)
         v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         return Platform(Substrate.CONTAINER, cgroup=2 if v2 else 1)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         """See `Provider.capabilities`."""
-        if self.vms:
-            return frozenset(Capability)
         return frozenset({Capability.SNAPSHOT, Capability.PAUSE, Capability.POWER_CUT})
+
+    # -- what another kind of machine has otherwise -----------------------------------------------
+
+    def _lacking_for_machines(self) -> list[Missing]:
+        """What this host lacks for such machines, beyond a daemon."""
+        return []
+
+    def _begin(self) -> None:
+        """Have a daemon that can run such machines."""
+        self.daemon.begin()
+
+    def _root(self, topology: Topology, report: Callable[[str], None]) -> Path:
+        """What they are made of, from the cache; see `prepare`."""
+        return root_of(topology, report)
+
+    def _wish(self, topology: Topology, node: Node, fingerprint: str) -> Json:
+        """What the daemon is asked for one of them."""
+        return instance_of(topology, node, fingerprint, self.platform.cgroup)
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -208,16 +211,11 @@ class IncusProvider(Provider):
     def _create_instance(self, topology: Topology, node: Node) -> None:
         if self._image is None:
             raise LabError("this lab was attached to without an image and cannot create machines")
-        image = self._image.fingerprint
-        if self.vms:
-            wish = vm_of(topology, node, image, SIZE_GIB)
-        else:
-            wish = instance_of(topology, node, image, self.platform.cgroup)
-        # The first VM's disk is written whole into the pool; the others wait for it and share it.
-        self.api.do("POST", "/1.0/instances", wish, timeout=600 if self.vms else 120, **placement(node))
+        wish = self._wish(topology, node, self._image.fingerprint)
+        self.api.do("POST", "/1.0/instances", wish, timeout=self.creation_timeout, **placement(node))
 
     def _machine(self, node: Node) -> IncusMachine:
-        return IncusVm(node, self.api) if self.vms else IncusMachine(node, self.api)
+        return self.kind(node, self.api)
 
     def _all(self) -> list[IncusMachine]:
         found = self.api.get("/1.0/instances", query_recursion=1)
