@@ -201,8 +201,7 @@ class Bringup:
                 self._finish(future.result())
 
     def _is_ready(self, stage: Stage, asked: Collection[str]) -> bool:
-        more = stage.after if self.lab.provider.is_slow else stage.fast_after
-        before = (*stage.needs, *(name for name in more if name in asked))
+        before = awaited_by(stage, asked, slow=self.lab.provider.is_slow)
         return all(name in self.outcomes for name in before)
 
     def _attempt(self, stage: Stage) -> Outcome:
@@ -251,6 +250,15 @@ def ancestors(stages: Mapping[str, Stage], names: Iterable[str]) -> frozenset[st
             found.add(name)
             left += stages[name].needs
     return frozenset(found)
+
+
+def awaited_by(stage: Stage, asked: Collection[str], *, slow: bool | None) -> tuple[str, ...]:
+    """The stages that must have ended before this one begins, on machines that are slow or not.  Pure.
+
+    Those that it needs, where it is not known whether they are.
+    """
+    more = {True: stage.after, False: stage.fast_after, None: ()}[slow]
+    return (*stage.needs, *(name for name in more if name in asked))
 
 
 def machines_for(topology: Topology, stages: Iterable[Stage]) -> list[str]:

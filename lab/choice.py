@@ -7,7 +7,7 @@ from enum import StrEnum
 from lab.errors import ConfigError
 from lab.mistakes import nearest
 from lab.providers.base import Provider
-from lab.providers.incus import IncusProvider
+from lab.providers.incus import IncusProvider, IncusVmProvider
 from lab.providers.vagrant.libvirt.daemon import running_socket
 from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
 from lab.providers.vagrant.plan import Project
@@ -48,7 +48,8 @@ def provider_of(word: str, name: str) -> Provider:
     kind, _, which = settled(word).partition(":")
     state = StateFolder(state_root() / name)
     if kind != "vagrant":
-        return IncusProvider(name, state.path, daemon=which or "auto", vms=kind == "incus-vm")
+        incus = IncusVmProvider if kind == "incus-vm" else IncusProvider
+        return incus(name, state.path, daemon=which or "auto")
     if which == "virtualbox":
         return VagrantProvider(name, state.path, VirtualBox(state.path / "vagrant/vagrant.log"))
     if owns_libvirt(state):

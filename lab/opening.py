@@ -95,7 +95,7 @@ def remove_lab(name: str, *, word: str = "auto", force: bool = False) -> bool:
     with state.locked():
         if not force:
             insist_unused(state.path, f"thwlab --name {name} down --force")
-        provider = provider_of(_word(state, word), name)
+        provider = provider_of(made_with(state, word), name)
         there = state.path.exists() or provider.is_there()
         if there:
             provider.destroy()
@@ -105,8 +105,11 @@ def remove_lab(name: str, *, word: str = "auto", force: bool = False) -> bool:
     return there
 
 
-def _word(state: StateFolder, word: str) -> str:
-    """The provider the lab was made with; a state file that cannot be read is no reason to leave a lab."""
+def made_with(state: StateFolder, word: str) -> str:
+    """The provider the lab was made with, or ``word`` where there is none.
+
+    A state file that cannot be read is no reason to leave a lab.
+    """
     try:
         intent = state.intent()
     except LabError:

@@ -9,14 +9,15 @@ from typing import TypeVar
 
 import click
 
-from lab.bringup import Bringup, Stage, ancestors, machines_for
+from lab.bringup import Bringup, Stage, ancestors, awaited_by, machines_for
+from lab.choice import provider_of
 from lab.cli import INTERRUPTED, words
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import Progress, progress_for
 from lab.cli.session import Session, no_such
 from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
-from lab.opening import open_lab, remove_lab
+from lab.opening import made_with, open_lab, remove_lab
 from lab.providers.base import Snapshot
 from lab.settings import asked
 from lab.stages import stages_for
@@ -25,6 +26,7 @@ from lab.users import insist_unused
 T = TypeVar("T")
 pass_session = click.make_pass_decorator(Session, ensure=True)
 force = click.option("--force", is_flag=True, help="Also while a pytest run works with the lab.")
+UNMEASURED = "some stages come after others too, by how slow the machines are: measured when they are new"
 SNAPSHOT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -49,7 +51,7 @@ def up(session: Session, until: str | None, dry_run: bool, grow: bool) -> None:
     """Bring a lab up, or the rest of one; what runs already is left alone."""
     stages = chosen(stages_for(session.topology), until)
     if dry_run:
-        click.echo("\n".join(would_do(session, stages)))
+        click.echo("\n".join(would_do(session, stages, slow=_is_slow(session))))
         return
     try:
         _bring_up(session, stages, grow=grow)
@@ -105,8 +107,15 @@ def chosen(stages: Sequence[Stage], until: str | None) -> list[Stage]:
     return [stage for stage in stages if stage.name in wanted]
 
 
-def would_do(session: Session, stages: Sequence[Stage]) -> list[str]:
-    """What `up` would do, a line each.  Pure."""
+def _is_slow(session: Session) -> bool | None:
+    """Whether the lab's machines are slow; None where nobody has measured them yet."""
+    word = session.provider
+    provider = provider_of(made_with(session.state, word) if word == "auto" else word, session.name)
+    return provider.is_slow if provider.is_measured else None
+
+
+def would_do(session: Session, stages: Sequence[Stage], *, slow: bool | None) -> list[str]:
+    """What `up` would do, a line each; `slow` is None if that is not known of the machines.  Pure."""
     topology = session.topology
     there = machines_for(topology, stages)
     nodes = [node for node in topology.nodes if node.name in there]
@@ -114,13 +123,16 @@ def would_do(session: Session, stages: Sequence[Stage]) -> list[str]:
     machines = [
         f"  {node.name:14} {node.address!s:{width}}  {', '.join(sorted(node.roles))}" for node in nodes
     ]
-    steps = [f"  {stage.name:14} {stage.truth}{_after(stage)}" for stage in stages]
+    names = [stage.name for stage in stages]
+    before = {stage.name: awaited_by(stage, names, slow=slow) for stage in stages}
+    steps = [f"  {stage.name:14} {stage.truth}{_after(before[stage.name])}" for stage in stages]
     title = f"lab {topology.name}: Kubernetes {topology.versions.kubernetes}, provider {session.provider}"
-    return [title, "machines:", *machines, "stages:", *steps, "nothing was done (--dry-run)"]
+    more = [UNMEASURED] if slow is None else []
+    return [title, "machines:", *machines, "stages:", *steps, *more, "nothing was done (--dry-run)"]
 
 
-def _after(stage: Stage) -> str:
-    return f" (after {', '.join(stage.needs)})" if stage.needs else ""
+def _after(stages: Sequence[str]) -> str:
+    return f" (after {', '.join(stages)})" if stages else ""
 
 
 def left_behind(session: Session) -> str:

@@ -111,6 +111,11 @@ class Provider(ABC):
         return 1.0
 
     @property
+    def is_measured(self) -> bool:
+        """Whether `slowness` is known already; else it is once there are machines."""
+        return True
+
+    @property
     def is_slow(self) -> bool:
         """Whether starting everything at once would starve what is in the middle of an election."""
         return self.slowness >= SLOW

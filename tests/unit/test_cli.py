@@ -17,6 +17,7 @@ from fixed import fixed_credentials, guide_topology
 
 from lab import opening
 from lab.bringup import Blocked, Outcome, StageFailed
+from lab.choice import provider_of
 from lab.cli import health, lifecycle, look, outside
 from lab.cli.app import FAMILIES, HOME, cli
 from lab.cli.failures import exit_code, is_told, told
@@ -31,6 +32,7 @@ from lab.machine import Result as Ran
 from lab.opening import state_of
 from lab.plan import DEFAULT, load_plan
 from lab.providers.base import Snapshot
+from lab.providers.vagrant import speed
 from lab.wait import NotYet
 
 pytestmark = pytest.mark.usefixtures("no_real_lab")
@@ -213,6 +215,48 @@ def test_a_dry_run_starts_nothing() -> None:
     assert result.exit_code == 0
     assert "nothing was done" in result.output
     assert "apiserver" not in result.output
+
+
+def waits(output: str) -> dict[str, list[str]]:
+    """By the stage, those that it comes after."""
+    table = output.partition("stages:")[2]
+    lines = [line.strip().removesuffix(")").partition(" (after ") for line in table.splitlines()]
+    return {told.split()[0]: after.split(", ") for told, _, after in lines if after}
+
+
+def test_a_dry_run_tells_what_a_stage_comes_after_where_machines_are_known_to_be_fast() -> None:
+    kubelet = ["runtime", "access", "controllers", "load-balancer"]
+    whole = thwlab("up", "--dry-run", "--provider", "incus").output
+    assert waits(whole)["kubelet"] == [*kubelet, "control-plane"]
+    assert waits(whole)["hosts"] == ["programs"]
+    assert "measured" not in whole
+    part = thwlab("up", "--dry-run", "--provider", "incus", "--until", "kubelet").output
+    assert waits(part)["kubelet"] == kubelet, "nobody asked for its leaders"
+
+
+@pytest.mark.parametrize(
+    ("guest", "hosts", "kubelet_waits"),
+    [(0.01, ["programs"], True), (0.15, ["programs", "etcd"], False), (None, ["programs"], False)],
+    ids=["fast", "slow", "not measured"],
+)
+def test_of_machines_that_are_measured_when_they_are_new_it_tells_what_is_known(
+    guest: float | None, hosts: list[str], kubelet_waits: bool
+) -> None:
+    word = "vagrant:virtualbox"
+    folder = provider_of(word, "clitest").project.folder  # type: ignore[attr-defined]
+    if guest is not None:
+        folder.mkdir(parents=True)
+        speed.write(speed.Speed(guest, host=0.01), folder / "speed.json")
+    output = thwlab("up", "--dry-run", "--provider", word).output
+    assert waits(output)["hosts"] == hosts
+    assert ("control-plane" in waits(output)["kubelet"]) is kubelet_waits
+    assert ("measured when they are new" in output) is (guest is None)
+
+
+def test_a_dry_run_without_a_provider_is_of_the_one_the_lab_was_made_with() -> None:
+    state_of("clitest").intend("vagrant:virtualbox", "digest", {}, {})
+    assert "measured when they are new" in thwlab("up", "--dry-run").output
+    assert "measured" not in thwlab("up", "--dry-run", "--provider", "incus").output
 
 
 def test_the_machines_of_every_table_can_be_asked_for_like_a_stage() -> None:

@@ -19,7 +19,7 @@ from lab.machine import Machine
 from lab.providers import enclosed
 from lab.providers.base import Capability, Gone
 from lab.providers.incus import daemon as daemon_module
-from lab.providers.incus import description
+from lab.providers.incus import description, ground, labdaemon
 from lab.providers.incus import provider as module
 from lab.providers.incus.daemon import PrivateDaemon
 from lab.providers.incus.image import Image
@@ -424,18 +424,18 @@ def test_a_subnet_in_use_is_refused_with_a_free_one(
     provider: IncusProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.shutil, "which", lambda *_, **__: "/bin/x")
-    monkeypatch.setattr(module, "networks_of_host", lambda: {"virbr0": IPv4Network("192.168.100.0/22")})
+    monkeypatch.setattr(ground, "networks_of_host", lambda: {"virbr0": IPv4Network("192.168.100.0/22")})
     (missing,) = provider.preflight(guide_topology())
     assert missing.what == "192.168.100.0/24 overlaps 192.168.100.0/22 of virbr0"
     assert "192.168.0.0/24" in missing.remedy
     own = {description.bridge_of("thw"): IPv4Network("192.168.100.0/24")}
-    monkeypatch.setattr(module, "networks_of_host", lambda: own)
+    monkeypatch.setattr(ground, "networks_of_host", lambda: own)
     assert provider.preflight(guide_topology()) == []
 
 
 def test_everything_that_is_missing_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.shutil, "which", lambda *_, **__: None)
-    monkeypatch.setattr(module, "running_socket", lambda: None)
+    monkeypatch.setattr(labdaemon, "running_socket", lambda: None)
     missing = IncusProvider("thw", tmp_path / "state", image=None).preflight(guide_topology())
     assert [each.what for each in missing] == ["no Incus or LXD", "no ip", "no nsenter", "no mkfs.btrfs"]
     assert all(each.remedy for each in missing)
@@ -444,7 +444,7 @@ def test_everything_that_is_missing_is_told_at_once(tmp_path: Path, monkeypatch:
 def test_a_daemon_that_was_asked_for_and_is_not_there_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "running_socket", lambda: None)
+    monkeypatch.setattr(labdaemon, "running_socket", lambda: None)
     with pytest.raises(LabError, match=r"no running Incus or LXD[\s\S]*incus:private"):
         _ = IncusProvider("thw", tmp_path / "state", image=None, daemon="running").private
 
@@ -454,7 +454,7 @@ def test_without_any_daemon_there_is_no_lab_and_none_can_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     """To look and to remove must work there too: the daemon may have been uninstalled since."""
-    monkeypatch.setattr(module, "running_socket", lambda: None)
+    monkeypatch.setattr(labdaemon, "running_socket", lambda: None)
     monkeypatch.setattr("lab.providers.incus.daemon.shutil.which", lambda *_, **__: None)
     provider = IncusProvider("thw", tmp_path / "state", image=None, daemon=word)
     assert provider.states() == {}
@@ -472,7 +472,7 @@ def test_a_lab_of_a_running_daemon_that_is_off_is_not_taken_for_removed(
 ) -> None:
     provider.create(guide_topology(), ["k8s-lb"])
     empty.socket.unlink()
-    monkeypatch.setattr(module, "running_socket", lambda: None)
+    monkeypatch.setattr(labdaemon, "running_socket", lambda: None)
     again = IncusProvider("thw", tmp_path / "state", image=None)
     assert not again.ends_with_boot, "its machines are there when the daemon is"
     for act in (again.is_there, again.states, again.destroy):
@@ -636,16 +636,16 @@ def test_a_user_is_told_to_join_the_group_of_a_running_daemon_or_to_become_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.shutil, "which", lambda *_, **__: "/bin/x")
-    monkeypatch.setattr(module, "installed_program", lambda: "lxd")
-    monkeypatch.setattr(module, "running_socket", lambda: None)
+    monkeypatch.setattr(labdaemon, "installed_program", lambda: "lxd")
+    monkeypatch.setattr(labdaemon, "running_socket", lambda: None)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("getpass.getuser", lambda: "ann")
     monkeypatch.setattr("sys.argv", ["/usr/bin/thwlab", "--name", "two", "up"])
     provider = IncusProvider("thw", tmp_path / "state")
-    monkeypatch.setattr(module, "closed_socket", lambda: None)
+    monkeypatch.setattr(labdaemon, "closed_socket", lambda: None)
     (missing,) = provider.preflight(guide_topology())
     assert missing.remedy == 'sudo -E env "PATH=$PATH" /usr/bin/thwlab --name two up'
-    monkeypatch.setattr(module, "closed_socket", lambda: tmp_path)
+    monkeypatch.setattr(labdaemon, "closed_socket", lambda: tmp_path)
     (missing,) = provider.preflight(guide_topology())
     assert missing.remedy.startswith("sudo usermod -aG ")
 

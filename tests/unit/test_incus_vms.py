@@ -23,9 +23,9 @@ from lab.providers.incus import description, ending, vmneeds
 from lab.providers.incus import provider as module
 from lab.providers.incus.image import Image
 from lab.providers.incus.machine import IncusMachine
-from lab.providers.incus.provider import IncusProvider
 from lab.providers.incus.vm import IncusVm
 from lab.providers.incus.vmneeds import Look
+from lab.providers.incus.vmprovider import IncusVmProvider
 from lab.providers.vagrant.libvirt.kvm import Kvm
 
 INSTANCES = "/1.0/instances"
@@ -58,13 +58,13 @@ def drivers(names: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def provider(daemon: Daemon, tmp_path: Path) -> IncusProvider:
+def provider(daemon: Daemon, tmp_path: Path) -> IncusVmProvider:
     (tmp_path / "disk.qcow2").write_bytes(b"disk")
     image = Image(b"metadata", tmp_path / "disk.qcow2", "f00")
-    return IncusProvider("thw", tmp_path / "state", image=image, daemon="running", vms=True)
+    return IncusVmProvider("thw", tmp_path / "state", image=image, daemon="running")
 
 
-def vm(provider: IncusProvider, daemon: Daemon, status: str = "Running") -> IncusVm:
+def vm(provider: IncusVmProvider, daemon: Daemon, status: str = "Running") -> IncusVm:
     plan = guide_topology()
     made = description.vm_of(plan, plan.node(NAME), "f00", 8)
     daemon.replies[f"GET {INSTANCES}/{NAME}"] = ok({**made, "status": status})
@@ -101,15 +101,15 @@ def test_a_vm_has_the_same_network_file_and_interface_as_a_container() -> None:
     assert description.node_of(made).address == plan.node(NAME).address
 
 
-def test_the_image_is_uploaded_as_that_of_a_vm(provider: IncusProvider, daemon: Daemon) -> None:
-    provider._ground(guide_topology())
+def test_the_image_is_uploaded_as_that_of_a_vm(provider: IncusVmProvider, daemon: Daemon) -> None:
+    provider.create(guide_topology(), [])
     (body,) = [each.body for each in daemon.asked if f"{each.method} {each.path}" == "POST /1.0/images"]
     assert b'name="rootfs.img"; filename="disk.qcow2"' in body
     assert b'name="rootfs"' not in body
 
 
 def test_vms_are_created_and_started(
-    provider: IncusProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    provider: IncusVmProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     awaited: list[IncusMachine] = []
     monkeypatch.setattr(IncusVm, "await_boot", lambda machine: awaited.append(machine))
@@ -120,7 +120,7 @@ def test_vms_are_created_and_started(
     assert [type(machine) for machine in awaited] == [IncusVm]
 
 
-def test_a_daemon_without_vms_is_left_as_it_was(provider: IncusProvider, daemon: Daemon) -> None:
+def test_a_daemon_without_vms_is_left_as_it_was(provider: IncusVmProvider, daemon: Daemon) -> None:
     daemon.replies["GET /1.0"] = drivers("lxc")
     daemon.replies["GET /1.0/warnings"] = ok([WARNING])
     with pytest.raises(LabError, match=r"runs no VMs[\s\S]*vhost_vsock kernel module not loaded"):
@@ -132,20 +132,20 @@ def test_a_daemon_without_vms_is_left_as_it_was(provider: IncusProvider, daemon:
 
 
 def test_its_power_is_cut_by_one_request_for_its_kernel_ends_with_it(
-    provider: IncusProvider, daemon: Daemon
+    provider: IncusVmProvider, daemon: Daemon
 ) -> None:
     machine = vm(provider, daemon)
     machine.pull_plug()
     assert [(body["action"], body["force"]) for body in changes(daemon)] == [("stop", True)]
 
 
-def test_the_power_of_what_is_off_is_not_cut(provider: IncusProvider, daemon: Daemon) -> None:
+def test_the_power_of_what_is_off_is_not_cut(provider: IncusVmProvider, daemon: Daemon) -> None:
     vm(provider, daemon, "Stopped").pull_plug()
     assert changes(daemon) == []
 
 
 def test_after_a_pause_its_clock_is_set(
-    provider: IncusProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    provider: IncusVmProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[str, ...]] = []
     monkeypatch.setattr(IncusMachine, "run", lambda _, *argv, **__: told.append(argv) or Result(0))
@@ -158,7 +158,7 @@ def test_after_a_pause_its_clock_is_set(
 
 
 def test_a_snapshot_has_what_its_guests_believed_to_have_written(
-    provider: IncusProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    provider: IncusVmProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
     monkeypatch.setattr(IncusMachine, "run", lambda _, *argv, **__: steps.append(argv[0]) or Result(0))
@@ -174,25 +174,25 @@ def test_a_snapshot_has_what_its_guests_believed_to_have_written(
 # -- its last words ---------------------------------------------------------------------------------
 
 
-def test_its_last_words_are_its_consoles(provider: IncusProvider, daemon: Daemon) -> None:
+def test_its_last_words_are_its_consoles(provider: IncusVmProvider, daemon: Daemon) -> None:
     machine = vm(provider, daemon)
     daemon.replies[f"GET {INSTANCES}/{NAME}/console"] = b"Linux 6.1\r\n\r\nno share named config\r\n"
     assert machine.last_words() == "Linux 6.1\nno share named config"
 
 
-def test_where_no_console_is_kept_they_are_qemus(provider: IncusProvider, daemon: Daemon) -> None:
+def test_where_no_console_is_kept_they_are_qemus(provider: IncusVmProvider, daemon: Daemon) -> None:
     machine = vm(provider, daemon)
     daemon.replies[f"GET {INSTANCES}/{NAME}/console"] = refused(400, "only of containers")
     daemon.replies[f"GET {INSTANCES}/{NAME}/logs/qemu.log"] = b"qemu: cannot allocate memory\n"
     assert machine.last_words() == "qemu: cannot allocate memory"
 
 
-def test_where_nothing_was_kept_one_is_told_how_to_see_it(provider: IncusProvider, daemon: Daemon) -> None:
+def test_where_nothing_was_kept_one_is_told_how_to_see_it(provider: IncusVmProvider, daemon: Daemon) -> None:
     assert f"console {NAME} --project thwlab-thw" in vm(provider, daemon).last_words()
 
 
 def test_an_agent_that_never_answers_is_told_with_the_console_and_has_more_time_than_a_container(
-    provider: IncusProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    provider: IncusVmProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert IncusVm.boot_timeout > IncusMachine.boot_timeout
     machine = vm(provider, daemon)
@@ -278,7 +278,7 @@ def test_a_private_lxd_needs_the_package_of_its_agent(
 
 
 def test_up_refuses_before_anything_is_made_in_doctors_words(
-    provider: IncusProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    provider: IncusVmProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.shutil, "which", lambda *_, **__: "/bin/x")
     monkeypatch.setattr(vmneeds, "tried_kvm", lambda: Kvm(False, "a guest did not count"))

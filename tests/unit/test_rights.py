@@ -97,7 +97,7 @@ def test_who_lacks_root_types_the_same_again(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["thwlab", "--name", "brk", "--config", "my.yaml", "up"])
     for name, value in (("running_socket", None), ("closed_socket", None), ("installed_program", "incusd")):
-        monkeypatch.setattr(f"lab.providers.incus.provider.{name}", lambda value=value: value)
+        monkeypatch.setattr(f"lab.providers.incus.labdaemon.{name}", lambda value=value: value)
     missing = kind("brk", tmp_path).preflight(load_topology())
     assert [each.remedy for each in missing if "root" in each.what] == [
         'sudo -E env "PATH=$PATH" thwlab --name brk --config my.yaml up'

@@ -180,10 +180,10 @@ def test_slowness_is_how_many_times_longer_the_guest_took(
     make: Maker, guest: float, slowness: float, slow: bool
 ) -> None:
     made = make()
-    assert (made.slowness, made.is_slow) == (1.0, False), "nothing was measured yet"
+    assert (made.slowness, made.is_slow, made.is_measured) == (1.0, False, False), "nothing was measured yet"
     made.project.folder.mkdir(parents=True)
     speed.write(speed.Speed(guest, host=0.01), made.project.folder / "speed.json")
-    assert (made.slowness, made.is_slow) == (slowness, slow)
+    assert (made.slowness, made.is_slow, made.is_measured) == (slowness, slow, True)
 
 
 def test_what_machines_run_on_is_asked_once_however_many_stages_begin_at_once(

@@ -37,7 +37,7 @@ class IncusVm(IncusMachine):
             raise LabError(f"{error}\nits console ends with:\n{self.last_words()}") from error
 
     def flush(self) -> None:
-        """Have everything on its disk that it believes to have written."""
+        """See `IncusMachine.flush`; what its own kernel holds back no snapshot of its disk has."""
         self.check("sync", timeout=120)
 
     def last_words(self) -> str:

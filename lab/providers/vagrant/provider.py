@@ -171,6 +171,11 @@ class VagrantProvider(Provider):
         return found.slowness if found else 1.0
 
     @property
+    def is_measured(self) -> bool:
+        """See `Provider.is_measured`."""
+        return speed.read(self._speed) is not None
+
+    @property
     def platform(self) -> Platform:
         """See `Provider.platform`; the cgroup version is the guest's, asked once."""
         with self._asking:  # stages that begin at once would each ask
