@@ -240,7 +240,6 @@ def shrink(session: Session, folder: Path, between: str | None) -> None:
 
     Runs parts of its plan on the running lab until none can be left out, and the result three times more.
     Only what that run broke counts: with fewer faults others may break, that expect one which is left out.
-    Nor does a try that is invalid count, whatever it broke.
     Exit code 0 if it broke each of these times.
     """
     scenario, judgement = rejudged(folder, Known(session.topology))
@@ -255,8 +254,7 @@ def shrink(session: Session, folder: Path, between: str | None) -> None:
             place = target / f"try-{len(list(target.glob('try-*'))) + 1:02}"
             series = Series(cluster, place, _policy(session, between), click.echo)
             series.run([(scenario, tried)])
-            valid = [each.judgement for each in series.done if not each.judgement.invalid]
-            return any(guilty & broken_in(judgement) for judgement in valid)
+            return any(guilty & broken_in(each.judgement) for each in series.done)
 
         found = Shrinker(breaks).shrunk(plan)
     (target / "plan.json").write_text(found.plan.to_json())
