@@ -75,7 +75,7 @@ def test_a_run_that_somebody_ended_leaves_all_that_others_do_and_is_unknown(
     assert document["verdict"] == "invalid" or document["verdict"] == "unknown"
     assert any("was cut short" in why for why in document["reasons"])
     assert rejudged(folder, KNOWN)[1] == judgement
-    assert told[-2] == "  made: unknown, run invalid"
+    assert "  made: unknown, run invalid" in told
 
 
 def test_one_that_was_ended_before_anything_was_asked_is_told_too(

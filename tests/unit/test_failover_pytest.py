@@ -15,8 +15,10 @@ from stored_runs import TEXT
 from lab.debts import debts, owe
 from lab.failover.performing import CutShort, Performed
 from lab.faults import healing
+from lab.history import History
 from lab.invariants.finding import Verdict
 from lab.opening import state_of
+from lab.report import as_json
 from lab.scenario.judging import Judgement
 
 REAL = Path(__file__).parents[1] / "failover"
@@ -32,10 +34,7 @@ VERDICTS = {
 
 def performed(name: str, folder: Path) -> Performed:
     verdict, invalid = VERDICTS[name]
-    document: Any = {
-        "scenario": name, "about": "", "verdict": "held", "sentence": "", "reasons": [], "why": [],
-        "findings": [], "decisive": None,
-    }  # fmt: skip
+    document = as_json(History({}, {}, {}), (), {"scenario": name})
     return Performed(Judgement(name, (), verdict, (), invalid), folder, document)
 
 

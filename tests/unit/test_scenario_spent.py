@@ -12,9 +12,10 @@ from lab.errors import ClusterError
 from lab.failover import series as series_module
 from lab.failover.performing import CutShort, Performed
 from lab.failover.series import Series, overview
-from lab.history import Recorder
+from lab.history import History, Recorder
 from lab.invariants.finding import Verdict
 from lab.providers.base import Capability
+from lab.report import as_json
 from lab.scenario import between, running
 from lab.scenario.between import Between, Policy
 from lab.scenario.breaking import Unavailable
@@ -126,10 +127,7 @@ def cluster(*, can: bool = False) -> Any:
 
 
 def done(folder: Path, *, steady: bool) -> Performed:
-    document: Any = {
-        "scenario": "one", "about": "", "verdict": "held", "sentence": "", "reasons": [], "why": [],
-        "findings": [], "decisive": None,
-    }  # fmt: skip
+    document = as_json(History({}, {}, {}), (), {"scenario": "one"})
     spent = Spent({"phases": 60.0, "set-up": 9.0})
     return Performed(Judgement("one", (), Verdict.HELD, (), ()), folder, document, steady, spent)
 
