@@ -1,8 +1,9 @@
 """What each stage does on machines and in the cluster; which stages there are is in `stages`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Network
+from typing import Any
 
 from lab.addons.base import apply, await_ready
 from lab.addons.catalogue import access, chosen
@@ -178,22 +179,24 @@ def _check_api(lab: Laboratory) -> None:
 def _await_leaders(lab: Laboratory) -> None:
     """Raises `WaitExpired` with who leads instead, and what the controllers say of themselves."""
     try:
-        wait_until("controllers and schedulers to have leaders", lambda: _check_leaders(lab), timeout=60)
+        wait_until("controllers and schedulers to have leaders", lambda: check_leaders(lab), timeout=60)
     except WaitExpired as error:
         words = last_words(_components(CONTROLLERS, lab), _early(lab))
         raise WaitExpired(error.what, error.seconds, "; ".join([error.last, *words])) from error
 
 
-def _check_leaders(lab: Laboratory) -> None:
-    """A holder is named HOST_UUID; one of no master of the plan is a stranger, and then nobody works."""
+def check_leaders(lab: Laboratory) -> dict[str, Mapping[str, Any]]:
+    """The leases of the controllers, each with a holder that is a master's; else `NotYet`.
+
+    A holder is named HOST_UUID; one of no master of the plan is a stranger, and then nobody works.
+    """
     masters = {node.name for node in lab.topology.of(Role.CONTROL_PLANE)}
-    held = {
-        lease["metadata"]["name"]: lease["spec"].get("holderIdentity") or "nobody"
-        for lease in lab.api(_first_master(lab)).items(LEASES)
-    }
-    holders = {kind.name: held.get(kind.name, "nobody") for kind in CONTROLLERS}
+    there = {lease["metadata"]["name"]: lease["spec"] for lease in lab.api(_first_master(lab)).items(LEASES)}
+    leases = {kind.name: there.get(kind.name, {}) for kind in CONTROLLERS}
+    holders = {name: lease.get("holderIdentity") or "nobody" for name, lease in leases.items()}
     if strange := [_strange(what, who) for what, who in holders.items() if who.split("_")[0] not in masters]:
         raise NotYet("; ".join(strange))
+    return leases
 
 
 def _strange(what: str, who: str) -> str:

@@ -8,7 +8,8 @@ from lab.errors import LabError
 from lab.session import LabSession
 
 PLUGIN = "lab.plugin"
-ALONE = ("disruptive", "defects", "failover")
+HEALS = "failover"  # such a test begins with healing whatever is broken on purpose
+ALONE = ("disruptive", "defects", HEALS)
 
 
 class Guard:
@@ -20,7 +21,7 @@ class Guard:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Before any fixture: nothing begins on a lab that is known to be gone, or out of turn."""
+        """Before any fixture: nothing begins on a lab that is gone, out of turn, or broken on purpose."""
         if not self._uses_lab(item):
             return
         if self._session.gone is not None:
@@ -28,6 +29,8 @@ class Guard:
         try:
             alone = any(item.get_closest_marker(mark) for mark in ALONE)
             self._session.turns.take(item.nodeid, alone=alone)
+            if not item.get_closest_marker(HEALS):
+                self._session.insist_sound()
         except LabError as error:
             pytest.fail(str(error), pytrace=False)
 

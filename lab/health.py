@@ -1,12 +1,13 @@
 """Whether a cluster serves, asked of every component itself.  Repairs nothing, as a bring-up would."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from ipaddress import IPv4Network
 from typing import Any, TypeVar
 
+from lab.acts import check_leaders
 from lab.cluster import Cluster
 from lab.components.base import Component
 from lab.components.catalogue import components, pod_network
@@ -117,6 +118,29 @@ def _seconds(instant: str) -> float:
     return datetime.fromisoformat(instant).timestamp()
 
 
+def await_leaders(cluster: Cluster, timeout: float = SERVE_SECONDS) -> None:
+    """Controller-manager and scheduler are led by a master each, which has renewed its lease in time."""
+    insist("controllers and schedulers to be led", partial(_check_leaders, cluster), timeout)
+
+
+def _check_leaders(cluster: Cluster) -> None:
+    leases = answered(lambda: check_leaders(cluster.lab))
+    if late := [why for name, lease in leases.items() if (why := _not_renewed(cluster, name, lease))]:
+        raise NotYet("; ".join(late))
+
+
+def _not_renewed(cluster: Cluster, name: str, lease: Mapping[str, Any]) -> str:
+    """By the clock of the machine that holds it, for that one wrote the time; nothing where it is good."""
+    holder, lasts = lease["holderIdentity"], lease["leaseDurationSeconds"]
+    clock = cluster.lab.machine(holder.split("_")[0]).run("date", "+%s.%N", timeout=10)
+    if not clock.ok:
+        return f"{name}: {holder} leads, and its machine does not tell the time"
+    ago = float(clock.stdout) - _seconds(lease["renewTime"])
+    if abs(ago) <= lasts:
+        return ""
+    return f"{name}: {holder} renewed its lease last {ago:.0f} s ago, and it is good for {lasts} s"
+
+
 def await_apiservers(cluster: Cluster, timeout: float = SERVE_SECONDS) -> None:
     """/readyz of each apiserver, and through the address that users have."""
     for name in [*(node.name for node in cluster.topology.of(Role.CONTROL_PLANE)), None]:
@@ -174,11 +198,12 @@ def await_dns(cluster: Cluster, timeout: float = 60) -> None:
 
 
 def await_whole(cluster: Cluster, timeout: float = SERVE_SECONDS) -> None:
-    """All of it serves: units everywhere, etcd, apiservers, nodes, DNS."""
+    """All of it serves: units everywhere, etcd, apiservers, who leads controllers, nodes, DNS."""
     on_each(list(cluster.machines.values()), lambda machine: await_units(cluster, machine, timeout))
     await_etcd(cluster, timeout)
     await_apiservers(cluster, timeout)
     await_api_addresses(cluster, timeout)
+    await_leaders(cluster, timeout)
     await_nodes(cluster)
     await_dns(cluster, timeout)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from lab.artifacts.building import sweep
 from lab.artifacts.cache import Cache
 from lab.choice import is_stale, kept_for, provider_of, same_kind, settled
+from lab.debts import insist_none
 from lab.errors import LabError
 from lab.growth import hindrances
 from lab.laboratory import Laboratory
@@ -36,11 +37,13 @@ def open_lab(
 
     ``asked`` are the settings that named the plan, kept for those who come later without them.
     With ``grow`` it may run with a plan to which this one only adds machines and roles.  Writes down the
-    intent; creates no machine.
+    intent; creates no machine.  Raises `Quarantined` where something is broken on purpose: a bring-up would
+    put right what somebody measures, or take for sound what is not.
     """
     state = state_of(topology.name)
     word = _word_for(state, word)
     _refuse_another(state, topology, grow=grow)
+    insist_none(state)
     provider = provider_of(word, topology.name)
     missing = provider.preflight(topology)
     if missing:

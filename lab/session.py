@@ -10,6 +10,7 @@ from pathlib import Path
 from lab.bringup import Bringup, Outcome, Stage, mark, remark
 from lab.cluster import Cluster
 from lab.collect import collect
+from lab.debts import Quarantined, insist_none
 from lab.disks import why_unwritable
 from lab.errors import ConfigError, LabError, flat
 from lab.heartbeat import Heartbeat
@@ -102,7 +103,8 @@ class LabSession:
     def lab(self) -> Laboratory:
         """The lab, opened: attached to if it runs, else about to be created.
 
-        A failure to open it is kept: it is the answer to every later question.
+        A failure to open it is kept: it is the answer to every later question.  Not so a quarantine, which
+        lasts until somebody heals the lab.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -110,6 +112,8 @@ class LabSession:
             self._heartbeat.started("programs and image")
             try:
                 self._opened = self._open()
+            except Quarantined:
+                raise
             except Exception as error:
                 self._refusal = error
                 raise
@@ -158,6 +162,11 @@ class LabSession:
             if self.gone is not None:
                 self.tell(str(self.gone))
         return self.gone
+
+    def insist_sound(self) -> None:
+        """Raise `Quarantined` if, since the lab was opened, something was broken on purpose and is still."""
+        if self._opened:
+            insist_none(self._opened.state)
 
     def outcomes(self) -> Mapping[str, Outcome]:
         """How each stage of this run went, here or in the processes that `hear` told of."""

@@ -7,8 +7,8 @@ import click
 from lab.cli.options import LabCommand, examples
 from lab.cli.session import Session
 from lab.cluster import Cluster
+from lab.debts import debts
 from lab.faults.healing import heal_all, heal_due
-from lab.faults.undo import debts
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 

@@ -15,6 +15,7 @@ from lab.cli import INTERRUPTED, words
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import Progress, progress_for
 from lab.cli.session import Session, no_such
+from lab.debts import debts, insist_none
 from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
 from lab.opening import made_with, open_lab, remove_lab
@@ -205,6 +206,7 @@ def _take(session: Session, name: str) -> None:
         raise click.BadParameter(f"{name!r}: at most 40 of a-z, 0-9 and '-'", param_hint="NAME")
     with session.state.locked():
         provider = session.attached().provider
+        insist_none(session.state)  # else whoever comes back to it comes back to the damage
         if name in [each.name for each in provider.snapshots()]:
             ways = f"`thwlab{session.flags} snapshot --delete {name}` removes it"
             raise click.BadParameter(f"there is a snapshot {name!r} already; {ways}", param_hint="NAME")
@@ -244,6 +246,8 @@ def restore(session: Session, snapshot_name: str, force: bool) -> None:
         f"lab {session.name} is back at {snapshot_name}, and what it runs is only starting; "
         f"`thwlab{session.flags} up` waits until all of it serves"
     )
+    for debt in debts(session.state.path):  # it may lie beside the machines, where no snapshot reaches
+        click.echo(f"first: `thwlab{session.flags} heal --all` makes sure that nothing is left of {debt}")
 
 
 def listed(snapshots: Sequence[Snapshot], machines: Collection[str]) -> list[str]:

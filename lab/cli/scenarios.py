@@ -21,6 +21,7 @@ from lab.ownership import make_folder, point
 from lab.scenario.between import Policy
 from lab.scenario.breaking import hindrance
 from lab.scenario.composing import composed
+from lab.scenario.fitness import heal_left
 from lab.scenario.forms import seconds
 from lab.scenario.judging import Judgement, Status, broken_in
 from lab.scenario.known import Known
@@ -129,9 +130,12 @@ def _loaded(files: Sequence[Path], known: Known) -> list[Scenario]:
 
 
 def _possible(session: Session, pool: Sequence[Scenario]) -> list[Scenario]:
-    """Those of which the running lab can do every fault; the others are named."""
-    with closing(session.attached()) as lab:
-        cluster = Cluster(lab)
+    """Those of which the running lab can do every fault; the others are named.
+
+    Who leads, and what a machine can do, is asked of a lab on which nothing is broken any more.
+    """
+    with _alone(session, "thwlab run --random") as cluster:
+        heal_left(cluster, click.echo)
         why = {each.name: hindrance(cluster, each.faults) for each in pool}
     if left_out := [name for name, reason in why.items() if reason]:
         click.echo(f"left out, for this lab cannot do them: {', '.join(left_out)}")
@@ -167,10 +171,13 @@ def _tell_differences(recorded: Plan, series: Series) -> None:
 def _performed(session: Session, todo: Todo, between: str | None) -> tuple[Series, Status]:
     """Run them all on the running lab."""
     folder = _run_folder(session)
-    with _alone(session, folder) as cluster:
+    with _alone(session, str(folder)) as cluster:
         series = Series(cluster, folder, _policy(session, between), click.echo)
-        status = series.run(todo)
-    click.echo("\n".join(["", *series.summary()]))
+        try:
+            status = series.run(todo)
+        finally:  # also what a run that was cut short came to
+            if series.done or series.skipped:
+                click.echo("\n".join(["", *series.summary()]))
     return series, status
 
 
@@ -179,10 +186,10 @@ def _policy(session: Session, between: str | None) -> Policy:
 
 
 @contextmanager
-def _alone(session: Session, folder: Path) -> Iterator[Cluster]:
+def _alone(session: Session, doing: str) -> Iterator[Cluster]:
     """The running lab for nobody else: who begins a run heals whatever he finds broken on purpose."""
     with closing(session.attached()) as lab:
-        turns, sign = Turns(lab.state, click.echo), Sign(lab.state.path, str(folder))
+        turns, sign = Turns(lab.state, click.echo), Sign(lab.state.path, doing)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is broken is healed on the way out
         try:
             turns.take("thwlab run", alone=True)
@@ -241,7 +248,7 @@ def shrink(session: Session, folder: Path, between: str | None) -> None:
     target = _run_folder(session)
     plan = from_file(folder / "plan.json")
     guilty = broken_in(judgement)
-    with _alone(session, target) as cluster:
+    with _alone(session, str(target)) as cluster:
 
         def breaks(tried: Plan) -> bool:
             place = target / f"try-{len(list(target.glob('try-*'))) + 1:02}"

@@ -1,10 +1,11 @@
 """How a lab is: asked of every machine at once, each with a deadline, so that a dead one costs seconds."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from lab.components.catalogue import components
+from lab.debts import debts
 from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
 from lab.machine import Machine, Platform, Substrate, on_each
@@ -41,14 +42,16 @@ class LabStatus:
     api: str
     certificates: list[tuple[str, float]]
     others: list[str]
+    owed: list[str] = field(default_factory=list)  # what is broken on purpose and not healed
 
     @property
     def healthy(self) -> bool:
-        """Whether machines were created, each of them runs, and every unit that was installed is active."""
+        """Whether machines run, what was installed is active, and nothing is broken on purpose."""
         units = {state for machine in self.machines for state in machine.units.values()}
         states = {machine.state for machine in self.machines}
         run = "running" in states and states <= {"running", "not created"}
-        return run and units <= {"active", "not installed"} and self.api in ("ok", NOT_ASKED)
+        whole = run and not self.owed
+        return whole and units <= {"active", "not installed"} and self.api in ("ok", NOT_ASKED)
 
 
 NOT_ASKED = "not installed yet"
@@ -71,6 +74,7 @@ def examine(lab: Laboratory) -> LabStatus:
         _api(lab) if served else NOT_ASKED,
         expiring(lab.state.path / "pki", ENDS_SOON),
         [other.name for other in labs() if other.name != lab.topology.name],
+        [debt.story for debt in debts(lab.state.path)],
     )
 
 
@@ -128,6 +132,7 @@ def render(seen: LabStatus, flags: str = "") -> list[str]:
         rows.append(f"  {machine.name:14} {machine.address:16} {machine.state}")
         rows += [f"      {unit:32} {state}" for unit, state in sorted(machine.units.items())]
     rows.append(f"API: {seen.api}")
+    rows += [f"quarantined: {each}; `thwlab{flags} heal --all` undoes it" for each in seen.owed]
     rows += [f"{what}: `thwlab{flags} up` {cure}" for what, cure in _cures(seen)]
     rows += [f"certificate {name} {_days(left)}" for name, left in seen.certificates]
     if seen.others:

@@ -15,6 +15,7 @@ from lab.wait import NotYet
 FOLDER = DATA.rpartition("/")[0]
 FILLER = f"{FOLDER}/thwlab-filler"
 LIMIT = 4096 * 7  # bytes; a bound that nobody else would set
+FULL = ("No space left on device", "Disk quota exceeded")  # of a file system, and of a bound
 PROBES = 20  # synchronous writes, one after the other
 
 
@@ -60,7 +61,10 @@ class DiskFull(ShellFault):
                 raise LabError(f"{machine.name}: a write to {FOLDER} did not end within {COMMAND:.0f} s")
             if tried.ok:
                 raise NotYet(f"{machine.name}: there is still room in {FOLDER}")
-            return f"{machine.name}: {tried.stderr.strip().splitlines()[-1]}"
+            said = tried.stderr.strip()
+            if not any(sign in said for sign in FULL):
+                raise NotYet(f"{machine.name}: {said or tried.status}, which is no want of room")
+            return f"{machine.name}: {said.splitlines()[-1]}"
 
         return self.on_victims(cluster, told)
 
@@ -189,7 +193,7 @@ dd if=/dev/zero of={filler} bs=512 oflag=append conv=notrunc 2>/dev/null
 sync {filler}
 """
 _TRY = """\
-dd if=/dev/zero of="$1/thwlab-try" bs=64k count=4 conv=fsync 2>"/run/thwlab-try"
+LC_ALL=C dd if=/dev/zero of="$1/thwlab-try" bs=64k count=4 conv=fsync 2>"/run/thwlab-try"
 ended=$?
 grep -v records "/run/thwlab-try" >&2
 rm -f "$1/thwlab-try" "/run/thwlab-try"

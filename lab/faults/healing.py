@@ -1,15 +1,17 @@
 """Paying debts: a fault built again from its record, healed, and proven healed."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from lab.cluster import Cluster
+from lab.debts import Debt, debts, read
 from lab.errors import ClusterError, LabError, WaitExpired, flat
 from lab.faults.base import Fault, rebuilt
 from lab.faults.catalogue import FAULTS
-from lab.faults.undo import Debt, debts, read
 from lab.machine import Machine, on_each
+from lab.opening import reopened, state_of
 from lab.wait import NotYet, wait_until
 
 WITHIN = 90.0  # seconds for what was hit to serve again
@@ -85,6 +87,15 @@ def _pay(cluster: Cluster, owed: Sequence[Debt], within: float = WITHIN) -> list
     if failures:
         raise BaseExceptionGroup("not everything is healed", failures)
     return done
+
+
+def heal_lab(name: str) -> list[str]:
+    """Pay every debt of the lab of that name, if there is one that owes any; what was healed."""
+    state = state_of(name)
+    if not debts(state.path):
+        return []
+    with closing(reopened(name)) as lab:
+        return heal_all(Cluster(lab), state.path)
 
 
 def heal_file(cluster: Cluster, path: Path) -> None:

@@ -13,9 +13,9 @@ from contextlib import closing
 from pathlib import Path
 
 from lab.cluster import Cluster
+from lab.debts import Debt, read
 from lab.errors import LabError, flat
 from lab.faults.healing import WITHIN, heal_file
-from lab.faults.undo import Debt, read
 from lab.opening import reopened
 from lab.wait import NotYet, wait_until
 

@@ -65,6 +65,11 @@ class Finding:
         """The same number, and no verdict."""
         return replace(self, verdict=Verdict.NOT_JUDGED)
 
+    def unknown(self, why: str) -> "Finding":
+        """The same number, which proves nothing."""
+        text = f"{why}; until then {self.verdict}" + (f", {self.text}" if self.text else "")
+        return replace(self, verdict=Verdict.UNKNOWN, text=text)
+
     def line(self) -> str:
         """The finding in one line, for a terminal."""
         bound = self.bound.replace("-", " ")

@@ -13,6 +13,7 @@ from lab.report.page import write_html
 from lab.scenario.facts import AFTER, BEFORE
 from lab.scenario.judging import Judgement, told
 from lab.scenario.loading import Scenario
+from lab.scenario.spent import Spent
 from lab.topology import Profile
 
 HTML, JSON = "report.html", "report.json"
@@ -79,6 +80,7 @@ def _run(last: Mapping[str, Record], known: Record) -> dict[str, Any]:
         "seed": last.get("scenario", {}).get("seed"),
         "profile": _profile(known),
         **{name: host.get(name) for name in _LAB},
+        "time": Spent(dict(spent)).told if (spent := mapping(known, "spent")) else None,
     }
     return {name: value for name, value in told.items() if value not in (None, "")}
 

@@ -1,12 +1,15 @@
 """How one scenario is kept from inheriting the damage of another: by proof, or by a snapshot."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lab.cluster import Cluster
-from lab.errors import ClusterError, LabError
+from lab.errors import ClusterError, LabError, flat
 from lab.probes.fresh import insist_fresh_pods
 from lab.providers.base import Capability
+from lab.scenario.fitness import heal_left, make_fit
+from lab.scenario.spent import RESTORE, Spent
 from lab.scenario.steadiness import insist_steady
 
 SNAPSHOT = "thwlab-between"
@@ -32,6 +35,8 @@ class Between:
 
     cluster: Cluster
     policy: Policy
+    tell: Callable[[str], None] = lambda _: None
+    spent: Spent = field(default_factory=Spent)
     _is_proven: bool = False
 
     def taken(self) -> bool:
@@ -39,44 +44,59 @@ class Between:
         proven, self._is_proven = self._is_proven, False
         return proven
 
+    def unused(self) -> None:
+        """Nothing was done to the lab after all, so what was proven of it is so still."""
+        self._is_proven = True
+
     def begin(self) -> None:
-        """Keep what one can come back to; the lab must be whole."""
-        insist_whole(self.cluster)
+        """Keep what one can come back to; `NotFit` unless the lab is whole once what was left is healed."""
+        with self.spent.on("proof"):
+            make_fit(self.cluster, self.tell, insist_whole)
         self._is_proven = True
         if self.policy is Policy.VERIFY or not self._can():
             return
-        self.cluster.lab.provider.forget_snapshot(SNAPSHOT)
-        self.cluster.lab.provider.snapshot(SNAPSHOT)
+        with self.spent.on("snapshot"):
+            self.cluster.lab.provider.forget_snapshot(SNAPSHOT)
+            self.cluster.lab.provider.snapshot(SNAPSHOT)
 
-    def after(self, *, destroyed: bool) -> str:
+    def after(self, *, destroyed: bool, steady: bool = False) -> str:
         """Have a whole lab for the next one; why it was taken back, or nothing.
 
-        ``destroyed`` says that the scenario took data away on purpose.  Raises `LabError` or `ClusterError`
+        ``destroyed`` says that the scenario took data away on purpose, ``steady`` that its run has just seen
+        all serve and agree, which is then not asked again.  Raises `LabError` or `ClusterError`
         if the lab is not whole and there is nothing to go back to.
         """
-        back = self._whole_again(destroyed=destroyed)
+        back = self._whole_again(destroyed=destroyed, steady=steady)
         self._is_proven = True
         return back
 
-    def _whole_again(self, *, destroyed: bool) -> str:
+    def _whole_again(self, *, destroyed: bool, steady: bool) -> str:
         why = "the scenario destroys data" if destroyed else ""
         if self.policy is Policy.RESTORE:
             why = why or "as asked"
+        if self.policy is Policy.VERIFY or not self._can():
+            self._prove(steady=steady)
+            return ""
         try:
             if not why:
-                insist_whole(self.cluster)
+                self._prove(steady=steady)
                 return ""
         except (ClusterError, LabError, BaseExceptionGroup) as error:
-            if self.policy is Policy.VERIFY or not self._can():
-                raise
-            why = str(error).splitlines()[0]
-        if self.policy is Policy.VERIFY or not self._can():
-            insist_whole(self.cluster)
-            return ""
-        self.cluster.lab.close()
-        self.cluster.lab.provider.restore(SNAPSHOT)
-        insist_whole(self.cluster)
+            why = flat(error).partition("\n")[0]
+        with self.spent.on(RESTORE):
+            self.cluster.lab.close()
+            self.cluster.lab.provider.restore(SNAPSHOT)
+            self._insist()
         return why
+
+    def _prove(self, *, steady: bool) -> None:
+        with self.spent.on("proof"):
+            self._insist(insist_fresh_pods if steady else insist_whole)
+
+    def _insist(self, prove: Callable[[Cluster], None] | None = None) -> None:
+        """What is broken on purpose may hide from all that is asked, so debts come first."""
+        heal_left(self.cluster, self.tell)
+        (prove or insist_whole)(self.cluster)
 
     def end(self) -> None:
         """Nothing is left of it."""

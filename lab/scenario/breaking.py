@@ -6,12 +6,12 @@ from functools import cached_property, partial
 from typing import Any
 
 from lab.cluster import Cluster
+from lab.debts import Debt, owe, shorten
 from lab.errors import LabError, WaitExpired, flat
 from lab.faults.base import Fault
 from lab.faults.catalogue import FAULTS
 from lab.faults.healing import FAILURES, arm, heal
 from lab.faults.targets import resolve
-from lab.faults.undo import Debt, owe
 from lab.faults.watchdog import guard
 from lab.history import Injection, Recorder, Still
 from lab.scenario.course import Doing
@@ -97,6 +97,8 @@ class Breaking:
         self._write(begun=self.begun, unit=str(self.doing.values.get("unit", "")))
         self.tell(f"  {fault.word} {self._values()}on {self.doing.on}, now {', '.join(fault.machines)}")
         fault.inject(self.cluster)
+        if fault.takes and fault.lasts:  # what it was given for doing it is no part of its hold
+            self.debt = shorten(self.debt, self.doing.hold)
         self._prove()
         return dict.fromkeys(fault.machines, fault.word) if fault.silences else {}
 

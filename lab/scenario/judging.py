@@ -15,6 +15,8 @@ from lab.linearizability import Action, Operation, Outcome, judge, register
 from lab.scenario.loading import Scenario
 from lab.topology import Profile
 
+CUT_SHORT = "cut-short"  # the fact that says why a run has no end
+
 
 class Status(IntEnum):
     """What every command that judges ends with; 2 is bad input."""
@@ -53,9 +55,15 @@ def broken_in(judgement: Judgement) -> frozenset[str]:
 
 
 def judged(records: Sequence[Mapping[str, Any]], scenario: Scenario) -> Judgement:
-    """Judge a run by its records.  Pure."""
+    """Judge a run by its records.  Pure.
+
+    Of one that was cut short nothing is known: answers were on their way, and what had to break had not had
+    its time.
+    """
     seen = told(records)
     findings = tuple(invariant.judge(seen) for invariant in scenario.judged)
+    if seen.facts.get(CUT_SHORT):
+        findings = tuple(each.unknown("the run was cut short") for each in findings)
     profile = Profile(seen.facts.get("plan", {}).get("profile", Profile.HARDENED))
     verdict, why = verdict_of(findings, scenario.expect.get(profile, ()))
     invalid = tuple(reasons(seen, scenario.judged, _planned(records, scenario)))

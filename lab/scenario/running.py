@@ -21,18 +21,17 @@ from lab.probes.watching import Watch, await_answers
 from lab.scenario.breaking import Breaking, insist_possible
 from lab.scenario.course import FAULT, PHASES, Course
 from lab.scenario.facts import record_lab, record_logs
+from lab.scenario.fitness import make_fit
 from lab.scenario.healings import Healings
 from lab.scenario.holding import LATELY, Holding
 from lab.scenario.ledger import clear, reckon
+from lab.scenario.spent import PHASES as IN_PHASES
+from lab.scenario.spent import Spent
 from lab.scenario.steadiness import insist_steady
 from lab.wait import dwell
 
 Tell = Callable[[str], None]
 MARGIN = 300.0  # seconds that a prober on a machine may live longer than the run is meant to last
-
-
-class NotFit(LabError):
-    """The lab was not whole before anything was done to it, so nothing was."""
 
 
 @dataclass
@@ -48,6 +47,8 @@ class Run:
     lost: dict[str, str] = field(default_factory=dict)
     moments: list[float] = field(default_factory=list)
     broken: list[Breaking] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
+    steady: bool = False  # it was seen to serve again after the run, and all members agreed
 
     def go(self) -> None:
         """All of it.  Whatever happens, every fault is healed and every prober ended before it returns.
@@ -55,20 +56,25 @@ class Run:
         Raises `NotFit` or `Unavailable` before anything was broken; what comes up later is written down as
         trouble.
         """
-        self._whole_before()
-        for doing in self.course.doings:
-            insist_possible(self.cluster, doing)
-        record_lab(self.cluster, self.recorder)
-        self.holding.listen().result()  # before a machine's end takes its journal along
+        with self.spent.on("proof"):
+            self._whole_before()
+        with self.spent.on("set-up"):
+            for doing in self.course.doings:
+                insist_possible(self.cluster, doing)
+            record_lab(self.cluster, self.recorder)
+            self.holding.listen().result()  # before a machine's end takes its journal along
         try:
             with self._watched() as watch:
                 for phase in PHASES:
                     self._phase(phase, watch)
         except (LabError, ClusterError, BaseExceptionGroup) as error:
             self.trouble(flat(error))
-        self._whole_after()
-        record_logs(self.cluster, self.recorder, self.moments)
-        self.holding.record([each.injection for each in self.broken if each.told])
+        with self.spent.on("proof"):
+            self._whole_after()
+        with self.spent.on("reading back"):
+            self._reckon()
+            record_logs(self.cluster, self.recorder, self.moments)
+            self.holding.record([each.injection for each in self.broken if each.told])
 
     @cached_property
     def holding(self) -> Holding:
@@ -88,23 +94,17 @@ class Run:
     # -- before and after ----------------------------------------------------------------------------------
 
     def _whole_before(self) -> None:
-        for done in heal_all(self.cluster, self.cluster.lab.state.path):
-            self.tell(f"  healed what an earlier run left: {done}")
-        if self.proven:
-            return
-        try:
-            insist_steady(self.cluster)
-        except (LabError, ClusterError, BaseExceptionGroup) as error:
-            raise NotFit(
-                f"the lab is not whole, so it is not broken any further: {flat(error)}",
-                remedy="thwlab up puts right what it can; thwlab status shows the rest",
-            ) from error
+        make_fit(self.cluster, self.tell, _as_it_is if self.proven else insist_steady)
 
     def _whole_after(self) -> None:
         try:
             insist_steady(self.cluster)
         except (LabError, ClusterError, BaseExceptionGroup) as error:
             self.trouble(f"the lab is not whole after the run: {flat(error)}")
+        else:
+            self.steady = True
+
+    def _reckon(self) -> None:
         try:
             reckon(self.cluster, self.recorder)
         except (LabError, ClusterError, BaseExceptionGroup) as error:
@@ -114,8 +114,9 @@ class Run:
 
     @contextmanager
     def _watched(self) -> Iterator[Watch]:
-        served = workload.ensure(self.cluster)
-        clear(self.cluster)
+        with self.spent.on("set-up"):
+            served = workload.ensure(self.cluster)
+            clear(self.cluster)
         watch = Watch(
             self.cluster,
             served,
@@ -131,14 +132,19 @@ class Run:
             wanted = spared(wanted)
         self.tell(f"  {len(wanted)} probes")
         try:
-            watch.begin(wanted)
-            await_answers(watch)
+            with self.spent.on("set-up"):
+                watch.begin(wanted)
+                await_answers(watch)
             yield watch
         finally:
-            try:
-                self._heal()
-            finally:
-                watch.end(lost=self.lost)
+            with self.spent.on("ending probes"):
+                self._end(watch)
+
+    def _end(self, watch: Watch) -> None:
+        try:
+            self._heal()
+        finally:
+            watch.end(lost=self.lost)
 
     def _heal(self) -> None:
         try:
@@ -148,12 +154,15 @@ class Run:
         self.clocks.silenced.clear()  # also what was called off
 
     def _phase(self, phase: str, watch: Watch) -> None:
-        begin = self.recorder.now()
-        self.tell(f"  {phase}: {self.course.phases[phase]:.0f} s")
-        if phase == FAULT:
-            self._break(begin, watch)
-        left = begin + self.course.phases[phase] - self.recorder.now()
-        dwell(left, watch.check)
+        begin, planned = self.recorder.now(), self.course.phases[phase]
+        self.tell(f"  {phase}: {planned:.0f} s")
+        try:
+            if phase == FAULT:
+                self._break(begin, watch)
+            dwell(begin + planned - self.recorder.now(), watch.check)
+        finally:
+            took = self.recorder.now() - begin
+            self.spent.add({IN_PHASES: min(took, planned), "phases too long": max(0.0, took - planned)})
         self.recorder.write("phase", phase=phase, begin=round(begin, 4), end=round(self.recorder.now(), 4))
 
     def _break(self, begin: float, watch: Watch) -> None:
@@ -203,6 +212,10 @@ class Run:
         with suppress(*FAILURES, ValueError):  # the comparison in the end sees what has moved
             pause = began + breaking.begun, began + breaking.resumed
             self.clocks.stood_still(breaking.fault.machines, *pause)
+
+
+def _as_it_is(_: Cluster) -> None:
+    """Somebody has just looked."""
 
 
 def _silenced(breaking: Breaking) -> tuple[str, ...]:

@@ -6,16 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support_killed import LASTING, ONCE, allowance, text_of
+from support_left import left_behind
 from support_made import scenario
 
 from lab.cluster import Cluster
-from lab.faults.catalogue import FAULTS
-from lab.faults.undo import FOLDER, debts
+from lab.debts import debts
 from lab.scenario.between import Between
 from lab.scenario.breaking import hindrance
 from lab.scenario.steadiness import insist_steady
@@ -24,88 +26,74 @@ from lab.wait import NotYet, wait_until
 
 pytestmark = pytest.mark.failover
 
-HOLD, LATER = 15.0, 10.0  # seconds: of the fault, and after it
-BOOT, BOOTS = 60.0, 120.0  # seconds more for a machine that must boot, and for all of them at once
-STARTS = 30.0  # seconds more where members are started, and waited for, one after the other
-BEGINS, STEADY = 240.0, 180.0  # seconds: until it is in force, and for the lab to serve afterwards
-# Every kind of fault that lasts: its words, and what its healing may take besides.
-KINDS: Mapping[str, tuple[str, float]] = {
-    "kill-and-hold": ("unit: kube-scheduler, on: k8s-master1", 0.0),
-    "terminate": ("unit: kube-proxy, on: k8s-worker1", 0.0),
-    "stop": ("unit: kube-controller-manager, on: k8s-master2", 0.0),
-    "freeze": ("on: k8s-worker2", 0.0),
-    "power-cut": ("on: k8s-worker2", BOOT),
-    "crash": ("on: k8s-worker1", BOOT),
-    "cold-start": ("on: all", BOOTS),
-    "silent": ("on: k8s-master2", 0.0),
-    "reject": ("on: k8s-master1, ports: [6443]", 0.0),
-    "one-way": ("on: k8s-worker1, direction: out", 0.0),
-    "partition": ("shape: one, on: 'etcd:follower', ports: [2380]", 0.0),
-    "interface-down": ("on: k8s-worker1", BOOT),
-    "delay": ("on: 'etcd:follower', latency: 50ms", 0.0),
-    "loss": ("on: 'etcd:follower', percent: 20%", 0.0),
-    "bandwidth": ("on: 'etcd:leader', rate: 4000B/s", 0.0),
-    "disk-full": ("on: 'etcd:follower'", 0.0),
-    "disk-slow": ("on: 'etcd:follower', writes: 10/s", 0.0),
-    "starve": ("unit: etcd, on: 'etcd:follower', percent: 5%", 0.0),
-    "clock-step": ("on: k8s-master1, step: 5m", 0.0),
-    "certificate-expired": ("unit: etcd, on: 'etcd:follower'", 0.0),
-    "foreign-ca": ("unit: kubelet, on: k8s-worker1", 0.0),
-    "token-revoked": ("on: control-plane", 0.0),
-    "quorum-lost": ("on: 'etcd:majority'", 0.0),
-    "member-wiped": ("on: 'etcd:follower'", STARTS),
-    "space-alarm": ("on: 'etcd:all'", STARTS),
-}
+BEGINS, STEADY, HEALS = 240.0, 180.0, 120.0  # seconds: until it begins, to serve afterwards, for a command
+Said = dict[str, Any]
 
 
-def text_of(kind: str) -> str:
-    """A scenario with this one fault."""
-    destroys = "destroys-data: true\n" if FAULTS[kind].destroys_data else ""
-    return (
-        f"name: killed-{kind}\nabout: The harness dies in the middle of it.\n"
-        "phases: {steady: 10s, fault: 20s, recovery: 10s}\n"
-        f"faults:\n  - {{fault: {kind}, {KINDS[kind][0]}, for: {HOLD:.0f}s}}\n"
-        f"probes: [api]\ninvariants: []\n{destroys}"
-    )
-
-
-def test_every_kind_that_lasts_is_tried() -> None:
-    assert set(KINDS) == {word for word, kind in FAULTS.items() if kind.lasts}
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LASTING)
 def test_a_fault_does_not_outlive_whoever_began_it(
     kind: str, lab: Cluster, lab_session: LabSession, between: Between, tmp_path: Path
 ) -> None:
     """Healed at most ten seconds after its hold plus a boot, and a second healing finds nothing."""
+    killed(kind, lab, lab_session, tmp_path, lambda told: "in_force" in told)
+    insist_nothing_left(lab, lab_session)
+
+
+@pytest.mark.parametrize("kind", ONCE)
+def test_a_fault_without_duration_leaves_nothing(
+    kind: str, lab: Cluster, lab_session: LabSession, between: Between, tmp_path: Path
+) -> None:
+    """Killed while it is being done."""
+    killed(kind, lab, lab_session, tmp_path, lambda told: "begun" in told)
+    insist_nothing_left(lab, lab_session)
+
+
+def killed(
+    kind: str, lab: Cluster, session: LabSession, folder: Path, far_enough: Callable[[Said], bool]
+) -> None:
+    """Kill a run as soon as its fault is so far, and wait until nothing is owed any more."""
     made = scenario(lab, text_of(kind))
     if reason := hindrance(lab, made.faults):
         pytest.skip(f"this machine cannot do it: {reason}")
-    file = tmp_path / f"killed-{kind}.yaml"
+    file = folder / f"killed-{kind}.yaml"
     file.write_text(text_of(kind))
-    flags = [word.replace("--lab-", "--") for word in lab_session.arguments()]
-    argv = [sys.executable, "-m", "lab.cli", *flags, "run", str(file), "--between", "verify"]
-    environment = {**os.environ, "LAB_ARTIFACTS": str(tmp_path / "artifacts")}
+    environment = {**os.environ, "LAB_ARTIFACTS": str(folder / "artifacts")}
     state = lab.lab.state.path
-    with (tmp_path / "said").open("wb") as said:
+    with (folder / "said").open("wb") as said:
+        argv = [*thwlab(session), "run", str(file), "--between", "verify"]
         process = subprocess.Popen(argv, stdout=said, stderr=said, env=environment)
     try:
-        in_force = partial(_check_in_force, tmp_path, process)
-        wait_until(f"{kind} to be in force", in_force, timeout=BEGINS, every=0.1)
+        begun = partial(_check, folder, process, far_enough)
+        wait_until(f"{kind} to be so far", begun, timeout=BEGINS, every=0.02)
         began = time.monotonic()
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    allowance = FAULTS[kind].takes + HOLD + LATER + KINDS[kind][1]
-    wait_until(f"{kind} to be healed by nobody", partial(_check_paid, state), timeout=allowance, every=0.1)
-    lab_session.tell(f"  {kind}: healed {time.monotonic() - began:.1f} s after it was seen in force")
+    wait_until(
+        f"{kind} to be healed by nobody", partial(_check_paid, state), timeout=allowance(kind), every=0.1
+    )
+    session.tell(f"  {kind}: healed {time.monotonic() - began:.1f} s after the harness was killed")
+
+
+def insist_nothing_left(lab: Cluster, session: LabSession) -> None:
+    """The command finds nothing, the machines hold nothing, and all of it serves."""
+    told = subprocess.run(
+        [*thwlab(session), "heal", "--all"], capture_output=True, text=True, timeout=HEALS, check=False
+    )
+    assert (told.returncode, "nothing is broken on purpose" in told.stdout) == (0, True), told
     insist_steady(lab, STEADY)
-    assert not list((state / FOLDER).glob("*.json"))
+    assert not left_behind(lab), "a fault left something on a machine"
 
 
-def _check_in_force(folder: Path, process: subprocess.Popen[bytes]) -> None:
+def thwlab(session: LabSession) -> list[str]:
+    """The command, for this very lab."""
+    flags = [word.replace("--lab-", "--") for word in session.arguments()]
+    return [sys.executable, "-m", "lab.cli", *flags]
+
+
+def _check(folder: Path, process: subprocess.Popen[bytes], far_enough: Callable[[Said], bool]) -> None:
     found = [json.loads(line) for path in folder.glob("artifacts/*/*/records.jsonl") for line in _lines(path)]
-    if any(each.get("in_force") for each in found if each["kind"] == "injection"):
+    if any(far_enough(each) for each in found if each["kind"] == "injection"):
         return
     said = (folder / "said").read_text(errors="replace")[-500:]
     assert process.poll() is None, f"the run ended before: {said}"

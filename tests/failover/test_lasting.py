@@ -34,7 +34,7 @@ invariants: []
     performed = perform(lab, made, plan_of(made, seed), folder, lab_session.tell, proven=between.taken())
     told = history(read(folder / "records.jsonl")).injections[0]
     early = [why for why in performed.judgement.invalid if "no longer in force" in why]
-    between.after(destroyed=False)
+    between.after(destroyed=False, steady=performed.steady)
     if not ends:
         assert (told.still, early) == ("yes", []), told.seen
         return

@@ -8,7 +8,7 @@ import pytest
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
-from lab.failover.performing import perform
+from lab.failover.performing import CutShort, Performed, perform
 from lab.scenario.between import Between
 from lab.scenario.breaking import Unavailable
 from lab.scenario.judging import Judgement, Status
@@ -32,29 +32,35 @@ def test_scenario(
     """Held is a pass; broken is a failure; unknown, or a run that proves nothing, is an error."""
     folder = series.folder / f"{scenario.name}-{number}"
     record_property("seed", seed)
+    proven = between.taken()
     try:
         plan = plan_of(scenario, seed)
-        performed = perform(lab, scenario, plan, folder, lab_session.tell, proven=between.taken())
+        performed = perform(lab, scenario, plan, folder, lab_session.tell, proven=proven)
+    except CutShort as cut:
+        series.add(cut.performed)
+        raise
     except Unavailable as why:
+        if proven:
+            between.unused()
         series.skipped[scenario.name] = str(why)
         pytest.skip(f"this machine cannot do it: {why}")
-    series.done.append(performed)
+    series.add(performed)
     for finding in performed.judgement.findings:
         record_property(finding.invariant, finding.value)
     try:
         insist(performed.judgement, folder)
     except (ClusterError, LabError) as verdict:
         try:
-            whole_again(between, scenario, lab_session)
+            whole_again(between, scenario, lab_session, performed)
         except (ClusterError, LabError, BaseExceptionGroup) as error:
             verdict.add_note(f"and the lab is not whole afterwards: {flat(error)}")
         raise
-    whole_again(between, scenario, lab_session)
+    whole_again(between, scenario, lab_session, performed)
 
 
-def whole_again(between: Between, scenario: Scenario, lab_session: LabSession) -> None:
+def whole_again(between: Between, scenario: Scenario, lab_session: LabSession, done: Performed) -> None:
     """A steady state for whoever comes next."""
-    if back := between.after(destroyed=scenario.destroys_data):
+    if back := between.after(destroyed=scenario.destroys_data, steady=done.steady):
         lab_session.tell(f"  the lab went back to where it was: {back}")
 
 

@@ -1,15 +1,28 @@
 """The commands that break and judge, as far as they need no lab: plans, mistakes, stored runs, debts."""
 
 import json
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from fixed import guide_topology
 from stored_runs import TEXT, stored
 
+from lab.cli import scenarios
 from lab.cli.app import cli
-from lab.faults.undo import owe
+from lab.cli.session import Session
+from lab.debts import owe
+from lab.failover.performing import CutShort, Performed
+from lab.invariants.finding import Finding, Unit, Verdict
+from lab.scenario.between import Policy
+from lab.scenario.judging import Judgement, Status
+from lab.scenario.known import Known
+from lab.scenario.loading import load
+from lab.scenario.plan import Plan, from_file, plan_of
 from lab.state import StateFolder
 
 ROOT = Path(__file__).parents[2]
@@ -137,3 +150,116 @@ def test_what_is_broken_on_purpose_is_told_and_nothing_else(tmp_path: Path) -> N
     told = thwlab("heal")
     assert told.exit_code == 3
     assert "there is no lab scenarios" in told.output
+
+
+# -- on a lab that runs ------------------------------------------------------------------------------------
+
+
+class Series:
+    """In the place of the real one: what each plan comes to, `how` says."""
+
+    how: Callable[[Plan], Judgement]
+    cut = False
+    ran: list[tuple[int, ...]]
+
+    def __init__(self, _: Any, folder: Path, policy: Policy, tell: Any) -> None:
+        self.folder, self.done, self.skipped = folder, [], {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def run(self, todo: list[tuple[Any, Plan]]) -> Status:
+        for _, plan in todo:
+            self.ran.append(tuple(step.number for step in plan.steps))
+            self.done.append(Performed(type(self).how(plan), self.folder, {}))
+            if self.cut:
+                raise CutShort(self.done[-1])
+        return Status.HELD
+
+    def summary(self) -> Iterator[str]:
+        yield from (f"{each.judgement.scenario}: {each.judgement.word}" for each in self.done)
+
+
+@pytest.fixture
+def attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Series]]:
+    """A lab that runs, on which `Series` only says that it did something."""
+    before = signal.getsignal(signal.SIGTERM)
+    state = StateFolder(tmp_path / "state/scenarios")
+    state.path.mkdir(parents=True)
+    lab = SimpleNamespace(state=state, topology=guide_topology(), close=lambda: None)
+    monkeypatch.setattr(Session, "attached", lambda _: lab)
+    monkeypatch.setattr(scenarios, "Series", Series)
+    Series.cut, Series.ran = False, []
+    yield Series
+    signal.signal(signal.SIGTERM, before)
+
+
+def judged(*broken: str) -> Judgement:
+    found = [Finding(name, Verdict.BROKEN, 0.5, 0.99, Unit.SHARE, None, "", "at-least") for name in broken]
+    verdict = Verdict.BROKEN if broken else Verdict.HELD
+    return Judgement("made", tuple(found), verdict, (), ())
+
+
+def test_a_run_that_is_interrupted_tells_what_it_came_to_until_then(
+    tmp_path: Path, attached: type[Series]
+) -> None:
+    attached.how, attached.cut = lambda _: judged(), True
+    told = thwlab("run", written(tmp_path, GOOD), "--repeat", "2")
+    assert told.exit_code == 130, told.output
+    assert told.output.count("made: held") == 1
+    assert "interrupted" in told.output
+
+
+def test_sigterm_is_an_interrupt_while_something_is_broken(tmp_path: Path, attached: type[Series]) -> None:
+    def how(_: Plan) -> Judgement:
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        return judged()
+
+    attached.how = how
+    assert thwlab("run", written(tmp_path, GOOD)).exit_code == 0
+
+
+def test_faults_at_random_are_chosen_for_a_lab_on_which_nothing_is_broken(
+    attached: type[Series], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who leads is not known of one that is broken, and what is left out would be left out for that."""
+    done: list[str] = []
+    monkeypatch.setattr(scenarios, "heal_left", lambda *_: done.append("heal"))
+    monkeypatch.setattr(scenarios, "hindrance", lambda *_: done.append("asked") or "")
+    attached.how = lambda _: judged()
+    assert thwlab("run", "--random", "10m", "--seed", "7").exit_code == 0
+    assert done[:2] == ["heal", "asked"]
+    assert done.count("heal") == 1
+
+
+GUILTY = "availability of api during fault"
+SIX = "".join(f"  - {{fault: kill, unit: etcd, on: k8s-master1, at: {number}s}}\n" for number in range(6))
+
+
+@pytest.fixture
+def six(tmp_path: Path) -> Path:
+    """A broken run of six faults, of which the fourth is guilty."""
+    file = written(tmp_path, TEXT.replace("faults: []", f"faults:\n{SIX}"))
+    folder = stored(tmp_path / "run", 50)
+    (folder / "plan.json").write_text(plan_of(load(file, Known(guide_topology())), "1").to_json())
+    return folder
+
+
+def test_six_faults_come_down_to_the_guilty_one(six: Path, tmp_path: Path, attached: type[Series]) -> None:
+    """What breaks without it is another invariant, which that run did not break."""
+
+    def how(plan: Plan) -> Judgement:
+        return judged(GUILTY if any(step.number == 4 for step in plan.steps) else "lost-writes")
+
+    attached.how = how
+    told = thwlab("shrink", six)
+    assert told.exit_code == 0, told.output
+    assert "broken 3 of 3 times more" in told.output
+    assert attached.ran[-3:] == [(4,)] * 3
+    (found,) = (tmp_path / "artifacts").glob("2*/plan.json")
+    assert [step.number for step in from_file(found).steps] == [4]
+
+
+def test_what_does_not_break_each_time_is_not_sure(six: Path, attached: type[Series]) -> None:
+    attached.how = lambda plan: judged(GUILTY) if len(attached.ran) < 6 else judged()
+    told = thwlab("shrink", six)
+    assert told.exit_code == 3, told.output
+    assert "of 3 times more" in told.output

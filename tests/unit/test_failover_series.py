@@ -12,6 +12,7 @@ from lab.failover.series import Series
 from lab.invariants.finding import Verdict
 from lab.scenario.between import Policy
 from lab.scenario.judging import Judgement, Status
+from lab.scenario.spent import Spent
 
 
 class Unwhole:
@@ -20,12 +21,16 @@ class Unwhole:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
+    spent = Spent()
+
     def begin(self) -> None: ...
+
+    def unused(self) -> None: ...
 
     def taken(self) -> bool:
         return True
 
-    def after(self, *, destroyed: bool) -> str:
+    def after(self, *, destroyed: bool, steady: bool) -> str:
         raise self.error
 
 
@@ -37,7 +42,7 @@ def test_a_lab_that_is_not_whole_afterwards_hides_no_verdict_and_is_none_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, verdict: Verdict, status: Status
 ) -> None:
     judgement = Judgement("one", (), verdict, (), ())
-    done = SimpleNamespace(judgement=judgement, folder=tmp_path)
+    done = SimpleNamespace(judgement=judgement, folder=tmp_path, steady=True, spent=Spent())
     runs: list[str] = []
 
     def perform(_: Any, scenario: Any, *__: Any, **___: Any) -> Any:

@@ -75,6 +75,27 @@ def test_one_machine_has_no_room_and_the_other_does_not_notice(shared: Any) -> N
     fault.heal(shared)
 
 
+@pytest.mark.parametrize(
+    ("said", "bites"),
+    [
+        ("dd: error writing '/x': No space left on device", True),
+        ("dd: closing output file '/x': Disk quota exceeded", True),
+        ("dd: failed to open '/x': Read-only file system", False),
+        ("dd: failed to open '/x': No such file or directory", False),
+        ("", False),
+    ],
+)
+def test_only_want_of_room_is_evidence_of_a_full_disk(tmp_path: Path, said: str, bites: bool) -> None:
+    """A write that fails for any other reason says nothing about room."""
+    machine = sandboxes(tmp_path, NAME, programs={"dd": f'echo "{said}" >&2; exit 1'})[NAME]
+    cluster, fault = cluster_of({NAME: machine}), DiskFull((NAME,))
+    if bites:
+        assert said in fault.in_force(cluster)
+    else:
+        with pytest.raises(NotYet, match="no want of room"):
+            fault.in_force(cluster)
+
+
 @pytest.mark.skipif(not can_mount, reason="needs root and btrfs-progs")
 def test_quotas_of_others_are_left_alone(shared: Any, tmp_path: Path) -> None:
     fault, pool = DiskFull((NAME,)), tmp_path / "pool"

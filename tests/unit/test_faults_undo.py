@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from lab import debts as undo
 from lab.errors import LabError
-from lab.faults import healing, undo
+from lab.faults import healing
 from lab.faults.base import Fault, Script, rebuilt
 from lab.faults.catalogue import FAULTS
 from lab.faults.process import KillAndHold
@@ -91,6 +92,22 @@ def test_a_debt_is_due_after_its_time_and_after_the_next_boot(tmp_path: Path) ->
     later = undo.owe(tmp_path, {"fault": "x", "machines": []}, 60)
     assert not later.due_for()
     assert undo.Debt(later.path, later.record, later.due, "another boot", "1 1").due_for()
+
+
+def test_a_debt_is_due_sooner_once_it_is_done_and_never_later(tmp_path: Path) -> None:
+    """Else who watches would wait for what doing it might have taken, beside the hold."""
+    debt = undo.owe(tmp_path, {"fault": "x", "machines": []}, 75)
+    assert undo.shorten(debt, 100).due == debt.due
+    sooner = undo.shorten(debt, 15)
+    assert sooner.due < debt.due - 55
+    assert undo.debts(tmp_path) == [sooner]
+
+
+def test_a_debt_that_was_paid_meanwhile_stays_paid(tmp_path: Path) -> None:
+    debt = undo.owe(tmp_path, {"fault": "x", "machines": []}, 75)
+    debt.pay()
+    undo.shorten(debt, 15)
+    assert undo.debts(tmp_path) == []
 
 
 def test_healing_pays_and_stops_the_victims_timers(tmp_path: Path, spell: type[Spell]) -> None:

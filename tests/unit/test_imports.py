@@ -16,7 +16,7 @@ ORDER = (
     "machine carrying",
     "providers",
     "http kubeapi components addons furnishing",
-    "state laboratory bringup",
+    "state debts laboratory bringup",
     "joining",
     "acts",
     "stages choice opening",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from fault_machines import cluster_of, every_sandbox_ends, sandboxes  # noqa: F401
 
+from lab.debts import debts, owe
 from lab.errors import LabError
 from lab.faults.base import Fault
 from lab.faults.catalogue import FAULTS
@@ -18,7 +19,6 @@ from lab.faults.disk import DiskSlow
 from lab.faults.machine import PowerCut
 from lab.faults.process import Kill, KillAndHold, Stop
 from lab.faults.shell import age_of
-from lab.faults.undo import owe
 from lab.history import Recorder, Still, history, read
 from lab.scenario import breaking as breaking_module
 from lab.scenario import lasting
@@ -181,6 +181,20 @@ def test_where_setting_a_timer_takes_long_it_begins_as_much_earlier(
     finally:
         stretch(1.0)
     assert armed == [20.0 + later]
+
+
+def test_what_a_fault_was_given_to_be_done_is_no_part_of_its_hold(
+    lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its harness dies the watchdog heals it after the hold, as it does any other."""
+    monkeypatch.setattr(breaking_module, "arm", lambda *_: None)
+    monkeypatch.setattr(breaking_module, "guard", lambda *_: None)
+    monkeypatch.setattr(KillAndHold, "takes", 60.0)
+    lab.lab.state = SimpleNamespace(path=tmp_path)
+    doing = Doing("kill-and-hold", ONE, hold=20.0, values={"unit": "etcd"})
+    Breaking(lab, doing, 1, Recorder(tmp_path / "records.jsonl"), print).begin()
+    (debt,) = debts(tmp_path)
+    assert 0 < debt.due - time.monotonic() <= 20.0
 
 
 def test_the_age_of_a_process_is_since_it_began(lab: Any) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from lab.errors import LabError
-from lab.history import Recorder
-from lab.scenario import running
+from lab.errors import ClusterError, LabError
+from lab.history import Recorder, read
+from lab.scenario import fitness, running
 from lab.scenario.course import FAULT, Course, Doing
+from lab.scenario.fitness import NotFit
 from lab.scenario.running import Run
 
 
@@ -123,3 +124,51 @@ def test_a_machine_is_silenced_until_its_healing_is_over(run: Any, victim: str) 
         run(Doing("freeze", victim, hold=0.1))
     assert f"no clock of {victim}" in Written.told
     assert Written.silenced == []
+
+
+def enough(*_: Any) -> None:
+    raise LookupError("so far and no further")
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done to a lab before its run, of which k8s-lb is sick until it is healed."""
+    done: list[str] = []
+
+    def steady(_: Any) -> None:
+        done.append("look")
+        raise ClusterError("k8s-lb: etcd is failed")
+
+    monkeypatch.setattr(fitness, "heal_all", lambda *_: done.append("heal") or ["stop on k8s-lb"])
+    monkeypatch.setattr(running, "insist_steady", steady)
+    monkeypatch.setattr(running, "insist_possible", lambda *_: done.append("possible"))
+    monkeypatch.setattr(running, "record_lab", enough)
+    return done
+
+
+def before(tmp_path: Path, told: list[str], *, proven: bool) -> Run:
+    cluster: Any = SimpleNamespace(lab=SimpleNamespace(state=SimpleNamespace(path=tmp_path)))
+    recorder = Recorder(tmp_path / "records.jsonl")
+    return Run(
+        cluster, Course("x", {FAULT: 1.0}, (Doing("kill", "one"),)), recorder, tmp_path, told.append, proven
+    )
+
+
+def test_a_lab_that_is_not_whole_is_not_faulted_and_the_run_says_why(
+    tmp_path: Path, looks: list[str]
+) -> None:
+    told: list[str] = []
+    run = before(tmp_path, told, proven=False)
+    with pytest.raises(NotFit, match="so it is not broken any further: k8s-lb: etcd is failed"):
+        run.go()
+    assert looks == ["heal", "look"]
+    assert told == ["  healed what an earlier run left: stop on k8s-lb"]
+    assert [each["kind"] for each in read(run.recorder.path)] == ["run"]
+
+
+def test_what_somebody_has_just_proven_is_not_proven_again_but_debts_are_paid(
+    tmp_path: Path, looks: list[str]
+) -> None:
+    with pytest.raises(LookupError, match="so far"):
+        before(tmp_path, [], proven=True).go()
+    assert looks == ["heal", "possible"]

@@ -1,17 +1,26 @@
-"""What was broken and by when it must be whole again: one file for each fault, written before the damage."""
+"""What was broken and by when it must be whole again: one file for each fault, written before the damage.
+
+A lab that owes one is quarantined: nobody but those who heal or remove it may use it.
+"""
 
 import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lab.state import boot_id
+from lab.errors import LabError
+from lab.state import StateFolder, boot_id
 
 FOLDER = "undo"
 PREFIX = "thwlab-heal"
+REMEDY = "thwlab heal --all; where that does not help, thwlab down, then thwlab up"
+
+
+class Quarantined(LabError):
+    """Something is broken that we broke, so nothing seen on this lab would mean anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,19 @@ class Debt:
         """What its timers and files are called on the victims."""
         return f"{PREFIX}-{self.path.stem}"
 
+    @property
+    def story(self) -> str:
+        """What it is, since when, and whether whoever did it is still there."""
+        pid = self.owner.partition(" ")[0]
+        who = "which is at work" if self.owner_lives() else "which is gone"
+        return f"{self} since {self._since()}, by process {pid}, {who}"
+
+    def _since(self) -> str:
+        if self.boot != boot_id():
+            return "before this host's last boot"
+        ago = time.monotonic() - int(self.path.stem.rpartition("-")[2]) / 1e9
+        return f"{time.strftime('%H:%M:%S', time.localtime(time.time() - ago))} ({ago:.0f} s ago)"
+
     def due_for(self, seconds: float = 0.0) -> bool:
         """Whether it should have been healed so many seconds ago."""
         return self.boot != boot_id() or time.monotonic() >= self.due + seconds
@@ -58,20 +80,36 @@ def owe(state: Path, record: dict[str, Any], seconds: float) -> Debt:
     folder = state / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
-    debt = Debt(path, record, time.monotonic() + seconds, boot_id(), _process(os.getpid()))
-    part = path.with_suffix(".part")
+    return _written(Debt(path, record, time.monotonic() + seconds, boot_id(), _process(os.getpid())))
+
+
+def shorten(debt: Debt, seconds: float) -> Debt:
+    """The same debt, due after so many seconds from now if that is sooner; one that was paid stays so."""
+    due = min(debt.due, time.monotonic() + seconds)
+    return _written(replace(debt, due=due)) if debt.is_owed() else debt
+
+
+def _written(debt: Debt) -> Debt:
+    part = debt.path.with_suffix(".part")
     with part.open("w") as stream:
-        told = {"record": record, "due": debt.due, "boot": debt.boot, "owner": debt.owner}
+        told = {"record": debt.record, "due": debt.due, "boot": debt.boot, "owner": debt.owner}
         json.dump(told, stream)
         stream.flush()
         os.fsync(stream.fileno())
-    part.replace(path)
+    part.replace(debt.path)
     return debt
 
 
 def debts(state: Path) -> list[Debt]:
     """Everything that nobody has healed yet, oldest first."""
     return sorted(_read(state), key=lambda debt: int(debt.path.stem.rpartition("-")[2]))
+
+
+def insist_none(state: StateFolder) -> None:
+    """Raise `Quarantined` with everything that the lab owes; harmless where there is no lab."""
+    if owed := debts(state.path):
+        what = f"lab {state.name} is quarantined, for it is broken on purpose and not healed:"
+        raise Quarantined("\n  - ".join([what, *(debt.story for debt in owed)]), remedy=REMEDY)
 
 
 def read(path: Path) -> Debt:
