@@ -627,6 +627,23 @@ def test_preflight_says_everything_that_is_missing(
         assert [each.what for each in provider.preflight(topology)] == ["no ssh", "no vagrant"]
 
 
+@pytest.mark.usefixtures("around")
+def test_a_libvirtd_that_does_not_answer_is_said_before_anything_is_made(
+    make: Maker, world: World, topology: Topology
+) -> None:
+    """As where `vagrant:libvirt:running` was asked for and none runs."""
+    provider = make()
+    world.fail("virsh -q", "error: failed to connect to the hypervisor")
+    missing = provider.preflight(topology)
+    if provider.hypervisor.name == "virtualbox":
+        assert missing == []
+        return
+    (missed,) = missing
+    assert missed.what.startswith("libvirtd: `virsh -q -c qemu:///system list --all")
+    assert "sudo systemctl start libvirtd" in missed.remedy
+    assert "--provider vagrant:libvirt:private" in missed.remedy
+
+
 def test_up_refuses_what_is_in_the_way_of_its_vms(
     make: Maker, world: World, topology: Topology, tmp_path: Path, around: dict[str, IPv4Network]
 ) -> None:
