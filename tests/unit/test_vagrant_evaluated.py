@@ -19,7 +19,7 @@ from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
 from lab.providers.vagrant.libvirt.kvm import Kvm
 from lab.providers.vagrant.libvirt.private import MORE
 from lab.providers.vagrant.libvirt.settings import WRAPPER
-from lab.providers.vagrant.plan import Project, vagrantfile
+from lab.providers.vagrant.plan import DEFAULT_BOX, Project, vagrantfile
 
 EVALUATE = Path(__file__).parent / "golden" / "vagrant" / "evaluate.rb"
 RUBY, VAGRANT = shutil.which("ruby"), shutil.which("vagrant")
@@ -74,7 +74,7 @@ def test_it_has_the_machines_of_the_plan_and_no_mistake(virtualbox: Mapping[str,
         name: name for name in virtualbox
     }
     assert [each["problems"] for each in virtualbox.values()] == [{}] * len(virtualbox)
-    assert {each["box"] for each in virtualbox.values()} == {"debian/bookworm64"}
+    assert {each["box"] for each in virtualbox.values()} == {DEFAULT_BOX}
 
 
 def test_each_has_its_size_and_is_a_linked_clone(virtualbox: Mapping[str, dict[str, Any]]) -> None:
@@ -123,6 +123,16 @@ def test_libvirt_gets_the_same_machines(tmp_path: Path) -> None:
         settings = found[node.name]["provider"]
         assert (settings["memory"], settings["cpus"]) == (node.memory_mib, node.cpus)
         assert (settings["default_prefix"], settings["clock_offset"]) == ("thw-", "utc")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libvirt is Linux'")
+def test_a_network_for_ssh_that_was_there_before_does_not_go_with_the_harness_vms(tmp_path: Path) -> None:
+    """By itself vagrant-libvirt removes it with the last VM, whoever made it."""
+    if not has_libvirt():
+        pytest.skip("vagrant-libvirt is not installed")
+    for env, keeps in (({}, False), ({"LAB_PREFIX": "thwlab_thw_"}, True)):
+        found = evaluated(tmp_path / str(keeps), "libvirt", **env)
+        assert {each["provider"]["management_network_keep"] for each in found.values()} == {keeps}
 
 
 def has_libvirt() -> bool:

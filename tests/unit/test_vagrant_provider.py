@@ -404,6 +404,22 @@ def test_down_finds_disks_and_networks_without_a_vm_by_the_labs_own_names(
     assert not of_libvirt(tmp_path).is_there()
 
 
+@pytest.mark.parametrize("before", [{}, {"vagrant-libvirt": "inactive"}])
+def test_down_leaves_a_libvirtd_as_it_found_it(
+    tmp_path: Path, world: World, topology: Topology, clock: list[str], before: dict[str, str]
+) -> None:
+    """The network for SSH and the box's disk were left, for Vagrant never removes them."""
+    theirs = {"their vm": new_vm("poweroff")}
+    world.change(unused=True, vms=theirs, nets_of_libvirt=before, volumes={"their disk.img": "fast"})
+    of_libvirt(tmp_path).create(topology, NAMES)
+    assert len(world.load()["volumes"]) == len(NAMES) + 2
+    assert world.load()["nets_of_libvirt"]["vagrant-libvirt"] == "active"
+    of_libvirt(tmp_path).destroy()
+    facts = world.load()
+    assert (facts["vms"], facts["nets_of_libvirt"]) == (theirs, before)
+    assert facts["volumes"] == {"their disk.img": "fast"}
+
+
 def test_down_removes_the_network_though_vagrant_fails(
     tmp_path: Path, world: World, topology: Topology, clock: list[str]
 ) -> None:
