@@ -88,9 +88,9 @@ class Libvirtd:
         self.says("vol-delete", f"thwlab_{lab}_a.img", "--pool", POOL)
 
 
-@pytest.fixture
-def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirtd]:
-    """A daemon of nobody's, and somebody's pool, volume, network and VM in it."""
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirtd]:
+    """A libvirtd of nobody's."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("libvirtd", "virsh", "unshare", "setpriv"))):
         pytest.skip("root and libvirtd are needed")
     folder = Path("/tmp") / f"thwlab-test-{os.getpid()}"  # its socket's path must be short
@@ -103,36 +103,51 @@ def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirtd]:
         running = subprocess.Popen(argv, env=private, stdout=log, stderr=log)
     uri = f"test+unix:///default?socket={folder}/libvirt/libvirt-sock"
     made = Libvirtd(uri, tmp_path_factory.mktemp("of"))
-    held: subprocess.Popen[bytes] | None = None
-
-    def answers() -> None:
-        try:
-            made.says("version")
-        except subprocess.CalledProcessError as error:
-            raise NotYet(error.stderr) from error
-
     try:
-        wait_until("libvirtd to answer", answers, timeout=30, every=0.1)
-        # The test driver forgets everything when its last client leaves.
-        shell = ["virsh", "-q", "-c", made.uri]
-        held = subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        wait_until("a client to stay", lambda: holds(made), timeout=30, every=0.1)
+        wait_until("libvirtd to answer", lambda: check_answers(made), timeout=30, every=0.1)
         yield made
     finally:
-        for process in (held, running):
-            if process is not None:
-                process.terminate()
-                process.wait(timeout=20)
+        running.terminate()
+        running.wait(timeout=20)
         shutil.rmtree(folder)
 
 
-def holds(made: Libvirtd) -> None:
+@pytest.fixture
+def libvirtd(daemon: Libvirtd) -> Iterator[Libvirtd]:
+    """The daemon with somebody's pool, volume, network and VM in it, and nothing of another test's.
+
+    libvirt's test driver remembers only as long as it has a client.
+    """
+    shell = ["virsh", "-q", "-c", daemon.uri]
+    held = subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        wait_until("a client to stay", lambda: check_remembers(daemon), timeout=30, every=0.1)
+        daemon.volume("mine", "my disk.img")
+        daemon.network("mine", 77)
+        daemon.domain("my vm", "/mine/my disk.img", "mine")
+        yield daemon
+    finally:
+        held.terminate()
+        held.wait(timeout=20)
+        wait_until("libvirtd to forget", lambda: check_forgot(daemon), timeout=30, every=0.1)
+
+
+def check_answers(made: Libvirtd) -> None:
+    try:
+        made.says("version")
+    except subprocess.CalledProcessError as error:
+        raise NotYet(error.stderr) from error
+
+
+def check_remembers(made: Libvirtd) -> None:
     if "mine" not in made.says("pool-list", "--all", "--name"):
         made.pool("mine")
         raise NotYet("the pool was made just now")
-    made.volume("mine", "my disk.img")
-    made.network("mine", 77)
-    made.domain("my vm", "/mine/my disk.img", "mine")
+
+
+def check_forgot(made: Libvirtd) -> None:
+    if "mine" in made.says("pool-list", "--all", "--name"):
+        raise NotYet("it remembers the pool")
 
 
 @pytest.fixture
@@ -195,6 +210,25 @@ def test_of_two_labs_the_last_takes_it_along(libvirtd: Libvirtd, lab: Labs) -> N
         libvirtd.loses(name)
         shared.remove_brought(lab(name), libvirtd.virsh)
         shutil.rmtree(lab(name).folder)
+    assert libvirtd.listing() == before
+
+
+def test_what_another_lab_found_there_is_left_to_it_though_nothing_of_it_shows_yet(
+    libvirtd: Libvirtd, lab: Labs
+) -> None:
+    """Its Vagrant may just have found the box's disk, and lay its own over it next."""
+    before = libvirtd.listing()
+    shared.note(lab("one"), libvirtd.virsh)
+    libvirtd.brings("one")
+    shared.note(lab("two"), libvirtd.virsh)
+    libvirtd.loses("one")
+    brought = libvirtd.listing()
+    assert f"volume {POOL}/{IMAGE}" in shared.remove_brought(lab("one"), libvirtd.virsh)
+    assert libvirtd.listing() == brought
+    shutil.rmtree(lab("one").folder)
+    libvirtd.brings("two")
+    libvirtd.loses("two")
+    assert shared.remove_brought(lab("two"), libvirtd.virsh) == []
     assert libvirtd.listing() == before
 
 
