@@ -18,6 +18,8 @@ from lab.state import Intent, StateFolder, boot_id, state_root
 
 DAEMONS = ("auto", "running", "private", "incusd", "lxd")
 HYPERVISORS = ("virtualbox", "libvirt")
+LIBVIRT = "vagrant:libvirt"  # whichever libvirtd there is; these two say whose
+LIBVIRT_PRIVATE, LIBVIRT_RUNNING = f"{LIBVIRT}:private", f"{LIBVIRT}:running"
 
 
 class Made(StrEnum):
@@ -36,23 +38,25 @@ WORDS = (
     *(f"incus-vm:{each}" for each in DAEMONS[1:]),
     "vagrant",
     *(f"vagrant:{each}" for each in HYPERVISORS),
+    LIBVIRT_PRIVATE,
+    LIBVIRT_RUNNING,
 )
 
 
 def provider_of(word: str, name: str) -> Provider:
     """The provider by one of `WORDS`, for the lab of this name.  Touches nothing.
 
-    `auto` is `incus`, containers; `incus-vm` are VMs of the same daemons.  `vagrant:libvirt` is the libvirtd
-    that runs and may be used, else one of the lab's own.
+    `auto` is `incus`, containers; `incus-vm` are VMs of the same daemons.
     """
-    kind, _, which = settled(word).partition(":")
     state = StateFolder(state_root() / name)
+    word = decided(word, state)
+    kind, _, which = word.partition(":")
     if kind != "vagrant":
         incus = IncusVmProvider if kind == "incus-vm" else IncusProvider
         return incus(name, state.path, daemon=which or "auto")
     if which == "virtualbox":
         return VagrantProvider(name, state.path, VirtualBox(state.path / "vagrant/vagrant.log"))
-    if owns_libvirt(state):
+    if word == LIBVIRT_PRIVATE:
         return PrivateLibvirtProvider(name, state.path)
     return VagrantProvider(name, state.path, Virsh(state.path / "vagrant/vagrant.log"))
 
@@ -61,7 +65,7 @@ def kept_for(state: StateFolder) -> str:
     """The provider's word, by what a lab's folder has of it; empty if nothing."""
     project = Project(state.name, state.path / "vagrant", "")
     if (state.path / "libvirt").exists():
-        return "vagrant:libvirt"
+        return LIBVIRT_PRIVATE
     made = {path.name for path in project.data.glob("machines/*/*")}
     return next((f"vagrant:{each}" for each in HYPERVISORS if each in made), "")
 
@@ -71,6 +75,17 @@ def settled(word: str) -> str:
     if problem := mistake_in(word):
         raise ConfigError("--lab-provider", [problem])
     return f"vagrant:{_preferred()}" if word == "vagrant" else word
+
+
+def decided(word: str, state: StateFolder) -> str:
+    """`settled`; and `vagrant:libvirt` is the libvirtd that runs and may be used, else one of the lab's own.
+
+    A lab keeps to the one it was begun with: a package may start a libvirtd at any time.
+    """
+    word = settled(word)
+    if word != LIBVIRT:
+        return word
+    return LIBVIRT_PRIVATE if owns_libvirt(state) else LIBVIRT_RUNNING
 
 
 def mistake_in(word: str) -> str:
@@ -99,6 +114,11 @@ def is_vagrants(word: str) -> bool:
     return settled(word).startswith("vagrant")
 
 
+def hypervisor_of(word: str) -> str:
+    """Vagrant's name for the hypervisor of one of its words; empty for others."""
+    return settled(word).split(":")[1] if is_vagrants(word) else ""
+
+
 def made_of(word: str) -> Made:
     """What has to be built for its machines."""
     if is_vagrants(word):
@@ -107,8 +127,9 @@ def made_of(word: str) -> Made:
 
 
 def same_kind(word: str, other: str) -> bool:
-    """Whether two words name the same kind of machines.  Pure but for what `vagrant` alone means here."""
-    return _kind(settled(word)) == _kind(settled(other))
+    """Whether two words may name the same machines.  Pure but for what `vagrant` alone means here."""
+    kinds = {_kind(settled(word)), _kind(settled(other))}
+    return len(kinds) == 1 or kinds in ({LIBVIRT, LIBVIRT_PRIVATE}, {LIBVIRT, LIBVIRT_RUNNING})
 
 
 def is_stale(state: StateFolder, intent: Intent) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab.artifacts.building import sweep
 from lab.artifacts.cache import Cache
-from lab.choice import is_stale, kept_for, provider_of, same_kind, settled
+from lab.choice import decided, is_stale, kept_for, provider_of, same_kind
 from lab.debts import insist_none
 from lab.errors import LabError
 from lab.growth import hindrances
@@ -124,10 +124,10 @@ def _word_for(state: StateFolder, word: str) -> str:
     """The provider of the lab that runs, where none was named; `LabError` where another was."""
     intent = state.intent()
     if intent is None:
-        return settled(word)
-    if word != "auto" and not same_kind(word, intent.provider):
+        return decided(word, state)
+    if word != "auto" and not same_kind(word, made := decided(intent.provider, state)):
         raise LabError(
-            f"lab {state.name} runs with provider {intent.provider}, not {word}",
+            f"lab {state.name} runs with provider {made}, not {word}",
             remedy="thwlab down removes that lab; or give yours another name (--lab-name)",
         )
     return intent.provider

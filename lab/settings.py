@@ -27,6 +27,7 @@ OF_VAGRANTFILE = (
 )
 FOLDERS = (STATE, CACHE)
 BOX = ("THWLAB_BOX", "THWLAB_BOX_VERSION", "THWLAB_BOX_URL", "THWLAB_BOX_SHA256")
+OF_VMS = (*BOX, "THWLAB_NAT")
 INHERITED = (  # written by us, or our Makefile, for what we start
     "THWLAB_TURNS",
     "THWLAB_COMMAND",
@@ -187,7 +188,7 @@ def _strange(env: Mapping[str, str]) -> list[str]:
 
 
 def _nearly_ours(env: Mapping[str, str]) -> list[str]:
-    known = [name.removeprefix(OURS) for name in (*FOLDERS, *BOX, *INHERITED)]
+    known = [name.removeprefix(OURS) for name in (*FOLDERS, *OF_VMS, *INHERITED)]
     given = sorted(name.removeprefix(OURS) for name in env if name.startswith(OURS))
     meant = {name: nearest(name, known, likeness=LIKENESS) for name in given if name not in known}
     return [

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from lab.choice import LIBVIRT_PRIVATE, decided
 from lab.cli.failures import LAB_FAILED
 from lab.cli.options import LabCommand, examples
 from lab.cli.session import Session
@@ -65,7 +66,11 @@ def _repaired(session: Session, findings: list[Finding], yes: bool) -> list[Find
     _insist_on_consent(yes, repair.commands)
     log = state_root() / "doctor.log"
     click.echo(f"installing; the output is in {log}")
+    before = decided(session.provider, session.state)
     carry_out(repair.commands, log)
+    if (after := decided(session.provider, session.state)) != before:
+        click.echo(f"{session.provider} would have been {before}; with what was installed it is {after} now,")
+        click.echo(f"for a libvirtd runs here now: --provider {LIBVIRT_PRIVATE} is one of the lab's own")
     return examine(session)
 
 

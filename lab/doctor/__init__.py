@@ -7,7 +7,7 @@ Reading order: `facts` (a host as data), `gather` (the only part that looks), `f
 
 from collections.abc import Sequence
 
-from lab.choice import Made, made_of, settled
+from lab.choice import Made, hypervisor_of, made_of
 from lab.doctor import daemonvms, hypervisors, kernel, programs, surroundings, vmhost
 from lab.doctor.facts import Facts
 from lab.doctor.finding import Check, Finding, Verdict
@@ -37,7 +37,7 @@ def examine(topology: Topology, provider: str = "auto") -> list[Finding]:
         return daemonvms.diagnose(facts, topology)
     if not facts.vms:
         return diagnose(facts, topology)
-    host = vmhost.gather(settled(provider).partition(":")[2], private=facts.private)
+    host = vmhost.gather(hypervisor_of(provider), private=facts.private)
     about = [check(facts, topology) for check in (*surroundings.VM_CHECKS, *programs.VM_CHECKS)]
     return [*about, *hypervisors.diagnose(host, topology)]
 

@@ -18,7 +18,7 @@ from lab.artifacts.fetch import fetch
 from lab.artifacts.network import Proxy
 from lab.artifacts.rootfs import root_key
 from lab.artifacts.vmdisk import disk_in, disk_key
-from lab.choice import Made, is_stale, is_vagrants, made_of, owns_libvirt, settled
+from lab.choice import LIBVIRT_PRIVATE, Made, decided, is_stale, is_vagrants, made_of
 from lab.disks import MIB, nearest, why_unwritable
 from lab.doctor import proc
 from lab.doctor.facts import Disk, Facts
@@ -47,13 +47,12 @@ def gather(
     env = os.environ if environ is None else environ
     facts = _of_kernel(root, platform.system())
     codename, family = proc.os_release(_read(root / "etc/os-release"))
-    word = settled(provider)
+    word = decided(provider, StateFolder(state_root() / topology.name))
     vms = is_vagrants(word)
     cached = image_is_cached(topology, codename, made_of(word))
     daemon, closed = running_socket(), closed_socket()
     if vms:
-        own = word == "vagrant:libvirt" and owns_libvirt(StateFolder(state_root() / topology.name))
-        daemon, closed = (None if own else Path(word)), None
+        daemon, closed = (None if word == LIBVIRT_PRIVATE else Path(word)), None
     checkout = Path(__file__).parents[2]
     status = checkout.stat()
     return replace(

@@ -109,6 +109,12 @@ def check_plugin(host: VmHost, _: Topology) -> Finding:
     )
 
 
+def check_answers(host: VmHost, topology: Topology) -> Finding:
+    """A libvirtd that runs already has to answer this user."""
+    said = "answers" if host.kind == "libvirt" and not host.private else "not needed"
+    return _told(obstacles.of_silence(host, topology)) or good("libvirtd's answer", said)
+
+
 def check_host_only(host: VmHost, topology: Topology) -> Finding:
     """VirtualBox makes a network for the lab only in the ranges that a file of root's allows."""
     found = obstacles.of_host_only(host, topology)
@@ -253,6 +259,7 @@ CHECKS: tuple[Check, ...] = (
     check_box,
     check_pair,
     check_plugin,
+    check_answers,
     check_modules,
     check_host_only,
     check_kvm,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from lab.choice import LIBVIRT_PRIVATE, Made, made_of
 from lab.doctor import can_host, proc
 from lab.doctor.gather import image_is_cached
 from lab.errors import ConfigError
@@ -23,7 +24,7 @@ from lab.results import LEFT_OUT
 from lab.settings import Effective, plan_of, resolve
 from lab.topology import Topology
 
-PROVIDER = "vagrant:libvirt"
+PROVIDER = LIBVIRT_PRIVATE
 ALL_OF_CI, ENOUGH = 90, 55  # minutes: what CI grants, and after how many none of this is begun
 BEGAN, WARMTH = "THWLAB_BEGAN", "THWLAB_WARMTH"  # the Makefile's: seconds since 1970, and `--caches` then
 WARM, COLD = "warm", "cold"
@@ -95,9 +96,10 @@ def minutes_since(began: str, now: float) -> float:
 
 
 def caches_of(topology: Topology) -> str:
-    """Whether a lab of this plan needs nothing fetched or built: `WARM` or `COLD`."""
+    """Whether neither the lab of this plan nor its VMs need anything fetched or built: `WARM` or `COLD`."""
     codename, _ = _release()
-    return WARM if image_is_cached(topology, codename) else COLD
+    made = (Made.ROOT, made_of(PROVIDER))
+    return WARM if all(image_is_cached(topology, codename, each) for each in made) else COLD
 
 
 def record(decision: Decision, settings: Mapping[str, Effective]) -> None:

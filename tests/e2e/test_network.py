@@ -5,14 +5,15 @@ import re
 from collections.abc import Mapping
 
 import pytest
+from support_interfaces import astray, first_pod, ways
 from support_pod_manifests import ACCOUNT
 from support_pods import Pod, PodSet, ask, http, insist, seen, shell
 
 from lab.cluster import Cluster
 from lab.components.catalogue import pod_network
 from lab.health import pod_cidrs
-from lab.machine import on_each
-from lab.topology import Cni, Profile
+from lab.machine import Machine, on_each
+from lab.topology import Cni, Profile, Role
 from lab.wait import NotYet
 
 pytestmark = pytest.mark.e2e
@@ -206,6 +207,26 @@ def test_every_machine_has_a_route_to_every_pod_range(lab_network: Cluster) -> N
             and (route := f"{cidr} via {lab_network.topology.node(node).address}") not in routes
         ],
         "systemctl status thwlab-routes",
+    )
+
+
+def test_pods_of_other_nodes_are_reached_by_the_planned_interface(lab_network: Cluster) -> None:
+    """On every machine that has ways of its own to pods: with flannel that is the workers."""
+    overlay = lab_network.topology.cni is Cni.FLANNEL
+    machines = lab_network.of(Role.WORKER) if overlay else [*lab_network.machines.values()]
+    nodes = lab_network.api().items("/api/v1/nodes")
+    pods = {each["metadata"]["name"]: first_pod(each["spec"]["podCIDR"]) for each in nodes}
+
+    def wrong(machine: Machine) -> list[str]:
+        others = {
+            pods[name]: lab_network.topology.node(name) for name in sorted(pods.keys() - {machine.name})
+        }
+        return astray(machine.node, others, ways(machine, list(others)), overlay=overlay)
+
+    found = on_each(machines, wrong)
+    insist(
+        [each for complaints in found.values() for each in complaints],
+        "`ip route get POD` there; with flannel its flags --iface and --public-ip",
     )
 
 

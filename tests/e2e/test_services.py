@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
+from support_interfaces import proxys_addresses
 from support_pods import PodSet, Run, ask, ask_in_order, http, insist, seen, shell
 
 from lab.cluster import Cluster
@@ -213,6 +214,19 @@ def addresses(machine: Machine) -> set[str]:
 
 def test_every_kube_proxy_has_the_name_of_its_node(lab_network: Cluster) -> None:
     insist(misnamed(lab_network), "set hostnameOverride to the name that `kubectl get nodes` shows")
+
+
+def test_every_kube_proxy_takes_the_planned_address_for_its_nodes(lab_network: Cluster) -> None:
+    """Not that of the interface with the default route, which VirtualBox gives every machine alike."""
+    found = on_each(lab_network.of(Role.WORKER), proxys_addresses)
+    insist(
+        [
+            f"{worker}: kube-proxy said it has {said or 'no address'}, not {planned}"
+            for worker, said in found.items()
+            if said != (planned := [str(lab_network.topology.node(worker).address)])
+        ],
+        "`kubectl get node -o wide`, for it takes the Node's InternalIP; `journalctl -u kube-proxy` there",
+    )
 
 
 def test_every_kube_proxy_says_that_its_node_may_get_traffic(lab_network: Cluster) -> None:

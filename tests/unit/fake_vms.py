@@ -29,6 +29,7 @@ INTERFACES = """\
  -       network   lab0              virtio   52:54:00:aa:00:02
 
 """
+BOX_IMAGE = "debian-VAGRANTSLASH-bookworm64_vagrant_box_image_12.1_box.img"
 VIRSH_STATES = {"start": "running", "resume": "running", "suspend": "paused", "destroy": "poweroff"}
 
 
@@ -183,7 +184,11 @@ def _make_beside(facts: dict[str, Any], prefix: str, name: str) -> None:
     if f"{prefix}{name}.img" in volumes:
         raise Refusal("Volume for domain is already created. Please run 'vagrant destroy' first.")
     volumes[f"{prefix}{name}.img"] = "default"
-    facts.setdefault("nets_of_libvirt", {})[f"{prefix}net"] = "active"
+    nets = facts.setdefault("nets_of_libvirt", {})
+    nets[f"{prefix}net"] = "active"
+    if facts.get("unused"):  # nobody used Vagrant here before
+        volumes[BOX_IMAGE] = "default"
+        nets["vagrant-libvirt"] = "active"
 
 
 def _delete_volume(facts: dict[str, Any], words: list[str]) -> str:
@@ -220,6 +225,9 @@ def _list_volumes(facts: dict[str, Any], words: list[str]) -> str:
 
 
 BESIDE = {
+    "dumpxml": lambda facts, words: f"<domain><name>{words[0]}</name></domain>\n",
+    "vol-path": lambda facts, words: f"/var/lib/libvirt/images/{words[0]}\n",
+    "vol-dumpxml": lambda facts, words: f"<volume><name>{words[0]}</name></volume>\n",
     "pool-list": lambda facts, _: "".join(
         f"{pool:20}\n" for pool in sorted({"default", *facts.get("volumes", {}).values()})
     ),
@@ -240,6 +248,8 @@ def _row(number: int, name: str, state: str, *, tells_saved: bool) -> str:
 
 def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     words = argv[argv.index("-c") + 2 :]
+    if words[0] == "list" and "--name" in words:
+        return "\n".join(facts["vms"]) + "\n\n"
     if words[0] == "list":
         listed = enumerate(facts["vms"].items(), 1)
         told = "--managed-save" in words

@@ -69,6 +69,62 @@ def test_a_libvirtd_of_ones_own_is_only_for_who_has_none(
     assert isinstance(provider_of("vagrant:libvirt", "thw"), PrivateLibvirtProvider), "it was begun with one"
 
 
+def test_a_word_says_whose_libvirtd_it_is_whatever_runs(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's package starts one, and the lab's own was asked for all the same."""
+    for runs in (False, True):
+        if runs:
+            running(monkeypatch)
+        assert isinstance(provider_of("vagrant:libvirt:private", "thw"), PrivateLibvirtProvider)
+        theirs = provider_of("vagrant:libvirt:running", "thw")
+        assert isinstance(theirs, VagrantProvider)
+        assert not isinstance(theirs, PrivateLibvirtProvider)
+        assert theirs.hypervisor.network is None
+
+
+def test_a_lab_keeps_to_the_libvirtd_it_was_begun_with(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert choice.decided("vagrant:libvirt", state) == "vagrant:libvirt:private"
+    running(monkeypatch)
+    assert choice.decided("vagrant:libvirt", state) == "vagrant:libvirt:running"
+    assert choice.decided("vagrant:libvirt:private", state) == "vagrant:libvirt:private"
+    assert choice.decided("vagrant", state) == "vagrant:libvirt:running"
+    assert choice.decided("incus:private", state) == "incus:private"
+
+
+@pytest.mark.parametrize(
+    ("made", "asked"),
+    [
+        ("vagrant:libvirt:private", "vagrant:libvirt:running"),
+        ("vagrant:libvirt:running", "vagrant:libvirt:private"),
+        ("vagrant:libvirt", "vagrant:libvirt:running"),
+    ],
+)
+def test_a_lab_in_another_libvirtd_is_not_taken_for_the_one_asked_for(
+    state: StateFolder, made: str, asked: str
+) -> None:
+    state.intend(made, load_topology().digest())
+    with pytest.raises(LabError, match=f"runs with provider vagrant:libvirt:.*, not {asked}"):
+        open_lab(load_topology(), asked, lambda _: None)
+
+
+def test_what_is_written_down_says_whose_libvirtd_it_was(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package may start one before the next command comes."""
+    monkeypatch.setattr(PrivateLibvirtProvider, "preflight", lambda *_: [])
+    monkeypatch.setattr(PrivateLibvirtProvider, "prepare", lambda *_: None)
+    open_lab(load_topology(), "vagrant:libvirt", lambda _: None)
+    intent = state.intent()
+    assert intent is not None
+    assert intent.provider == "vagrant:libvirt:private"
+    running(monkeypatch)
+    lab = open_lab(load_topology(), "vagrant:libvirt", lambda _: None)
+    assert isinstance(lab.provider, PrivateLibvirtProvider)
+
+
 def test_vagrant_alone_is_what_vagrant_would_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settled("vagrant") == "vagrant:libvirt"
     program = tmp_path / "VBoxManage"
@@ -88,6 +144,10 @@ def test_kinds_of_machines() -> None:
     assert same_kind("auto", "incus:private")
     assert same_kind("vagrant", "vagrant:libvirt")
     assert not same_kind("vagrant:virtualbox", "vagrant:libvirt")
+    assert same_kind("vagrant:libvirt:private", "vagrant:libvirt")
+    assert same_kind("vagrant:libvirt", "vagrant:libvirt:running")
+    assert not same_kind("vagrant:libvirt:private", "vagrant:libvirt:running")
+    assert not same_kind("vagrant:libvirt:private", "vagrant:virtualbox")
     assert not same_kind("incus", "vagrant:libvirt")
     assert same_kind("incus-vm", "incus-vm:private")
     assert not same_kind("incus", "incus-vm")
@@ -102,6 +162,7 @@ def test_kinds_of_machines() -> None:
         ("incus-vm", Made.DISK),
         ("incus-vm:private", Made.DISK),
         ("vagrant:libvirt", Made.BOX),
+        ("vagrant:libvirt:private", Made.BOX),
     ],
 )
 def test_what_is_built_for_a_words_machines(word: str, made: Made) -> None:
@@ -122,6 +183,8 @@ def test_vms_of_a_daemon_are_asked_for_by_a_word_of_their_own() -> None:
     [
         ("incus:private", False, True),
         ("vagrant:libvirt", False, True),
+        ("vagrant:libvirt:private", True, True),
+        ("vagrant:libvirt:running", False, False),
         ("vagrant:libvirt", True, False),
         ("vagrant:virtualbox", False, False),
     ],
@@ -168,7 +231,7 @@ def test_vms_of_a_running_libvirtd_that_is_off_are_not_taken_for_a_daemons_of_th
 @pytest.mark.parametrize(
     ("made", "word"),
     [
-        ("libvirt/etc", "vagrant:libvirt"),
+        ("libvirt/etc", "vagrant:libvirt:private"),
         ("vagrant/dot/machines/k8s-lb/libvirt", "vagrant:libvirt"),
         ("vagrant/dot/machines/k8s-lb/virtualbox", "vagrant:virtualbox"),
         ("incus", ""),

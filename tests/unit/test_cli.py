@@ -679,6 +679,34 @@ def test_doctor_installs_nothing_where_nobody_can_be_asked(monkeypatch: pytest.M
     assert "nothing was installed" in result.output
 
 
+def test_doctor_says_that_a_package_made_another_libvirtd_of_the_word(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lacking = Finding("libvirtd", Verdict.MISSING, "no", "n", "r", ("libvirt-daemon-system",))
+    found, runs = [lacking], [None]
+    monkeypatch.setattr(health, "examine", lambda _: found)
+    monkeypatch.setattr("lab.doctor.facts.Facts.debian", True)
+    monkeypatch.setattr("lab.choice.running_socket", lambda: runs[0])
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+
+    def installed(*_: object) -> None:
+        runs[0] = tmp_path
+        found.clear()
+
+    monkeypatch.setattr(health, "carry_out", installed)
+    for word in ("vagrant:libvirt:private", "incus"):
+        runs[0], found[:] = None, [lacking]
+        assert (
+            "--provider vagrant:libvirt:private is"
+            not in thwlab("--provider", word, "doctor", "--fix", "--yes").output
+        )
+    runs[0], found[:] = None, [lacking]
+    said = thwlab("--provider", "vagrant:libvirt", "doctor", "--fix", "--yes").output
+    assert "vagrant:libvirt would have been vagrant:libvirt:private" in said
+    assert "it is vagrant:libvirt:running now" in said
+    assert "--provider vagrant:libvirt:private is one of the lab's own" in said
+
+
 def test_ci_or_yes_goes_ahead() -> None:
     assert health.goes_ahead(False, {"CI": "true"})
     assert health.goes_ahead(True, {})

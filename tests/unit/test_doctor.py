@@ -1,14 +1,13 @@
 import gzip
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 from fixed import guide_topology
 
-from lab import doctor
+from lab import choice, doctor
 from lab.doctor import (
     CHECKS,
     Facts,
@@ -350,12 +349,31 @@ def test_the_word_decides_what_is_looked_at(tmp_path: Path, monkeypatch: pytest.
         return VmHost(kind, private=private)
 
     monkeypatch.setattr(doctor.vmhost, "gather", host)
-    monkeypatch.setattr(import_module("lab.doctor.gather"), "owns_libvirt", lambda _: True)
+    monkeypatch.setattr(choice, "running_socket", lambda: None)
     names = {each.what for each in doctor.examine(guide_topology(), "vagrant:libvirt")}
     assert {"libvirtd", "vagrant", "vagrant-libvirt"} <= names
     assert "vagrant" not in {each.what for each in doctor.examine(guide_topology(), "incus:private")}
     doctor.examine(guide_topology(), "vagrant:virtualbox")
     assert asked == [("libvirt", True), ("virtualbox", False)]
+
+
+def test_whose_libvirtd_the_word_says_is_whose_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether one runs or not."""
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path))
+    asked: list[bool] = []
+
+    def host(kind: str, *, private: bool) -> VmHost:
+        asked.append(private)
+        return VmHost(kind, private=private)
+
+    monkeypatch.setattr(doctor.vmhost, "gather", host)
+    for socket in (None, tmp_path):
+        monkeypatch.setattr(choice, "running_socket", lambda said=socket: said)
+        for word in ("vagrant:libvirt:private", "vagrant:libvirt:running", "vagrant:libvirt"):
+            doctor.examine(guide_topology(), word)
+    assert asked == [True, False, True, True, False, False]
 
 
 def test_a_folder_that_cannot_be_written_is_no_good_disk(

@@ -53,6 +53,12 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         "kernel 4.4, systemd 229, cgroup v1",
         "name a Debian 12",
     ),
+    "a libvirtd that does not answer": (
+        hypervisors.check_answers,
+        replace(KVM, silence="`virsh list` exited 1 after 0.0s"),
+        "`virsh list` exited 1",
+        "--provider vagrant:libvirt:private",
+    ),
     "no VirtualBox": (
         hypervisors.check_pair,
         replace(VBOX, virtualbox=None),
@@ -221,6 +227,7 @@ def test_every_check_is_tried_on_something_broken() -> None:
 def test_what_up_refuses_by_is_what_the_doctor_says() -> None:
     """Each of these is an obstacle to `up` in the doctor's words, or to none of both."""
     judged = (
+        hypervisors.check_answers,
         hypervisors.check_host_only,
         hypervisors.check_others,
         hypervisors.check_nat,
@@ -458,6 +465,8 @@ def test_a_host_without_any_of_it_is_gathered_too(tmp_path: Path, monkeypatch: p
         assert (host.vagrant, host.virtualbox, host.networks_conf) == (None, None, None)
         assert (dict(host.vms), dict(host.labs), host.plugins) == ({}, {}, frozenset())
         assert (host.kvm, host.virtualisation, host.memory_mib) == ("", None, None)
+        told = hypervisors.check_answers(host, PLAN)
+        assert (told.verdict is Verdict.MISSING) is (kind == "libvirt")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from lab.errors import ConfigError
 from lab.providers.commands import MARK
+from lab.providers.vagrant.libvirt.private import NAT
 from lab.settings import BOX, SETTINGS, Effective, keep_policy, resolve
 from lab.turns import INHERITED
 
@@ -107,6 +108,11 @@ def test_words_versions_and_names_are_told_together() -> None:
     assert len(caught.value.problems) == 8
 
 
+def test_a_variable_of_the_vms_that_is_nearly_one_is_told() -> None:
+    with pytest.raises(ConfigError, match="THWLAB_NATT is not known; did you mean THWLAB_NAT"):
+        resolve({}, {}, {"THWLAB_NATT": "1"})
+
+
 @pytest.mark.parametrize("run", ["r1", "ci-123-1", "2026.11.26_a", ".hidden", ""])
 def test_a_plain_name_may_name_a_run(run: str) -> None:
     assert resolve({"run": run}, {}, {})["run"].value == run
@@ -117,7 +123,7 @@ def test_variables_of_the_vagrantfiles_and_of_others_are_left_alone() -> None:
     boxes = {*re.findall(r'"(THWLAB_[A-Z0-9_]+)"', VAGRANTFILES[0].read_text())}
     assert {"LAB_BOOT_TIMEOUT", "LAB_PREFIX"} <= said
     assert boxes == set(BOX)
-    theirs = dict.fromkeys((*(said - {"LAB_CONFIG"}), *boxes, "THWLAB_GOLDEN", "THWLAB_DEFECT"), "/x")
+    theirs = dict.fromkeys((*(said - {"LAB_CONFIG"}), *boxes, NAT, "THWLAB_GOLDEN", "THWLAB_DEFECT"), "/x")
     assert resolve({}, {}, {**theirs, INHERITED: "x", MARK: "x"})["name"].value == ""
     noted_by_make = {"THWLAB_BEGAN": "1", "THWLAB_WARMTH": "cold"}
     assert resolve({}, {}, noted_by_make)["name"].value == ""

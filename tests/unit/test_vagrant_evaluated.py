@@ -19,7 +19,7 @@ from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
 from lab.providers.vagrant.libvirt.kvm import Kvm
 from lab.providers.vagrant.libvirt.private import MORE
 from lab.providers.vagrant.libvirt.settings import WRAPPER
-from lab.providers.vagrant.plan import Project, vagrantfile
+from lab.providers.vagrant.plan import DEFAULT_BOX, Project, vagrantfile
 
 EVALUATE = Path(__file__).parent / "golden" / "vagrant" / "evaluate.rb"
 RUBY, VAGRANT = shutil.which("ruby"), shutil.which("vagrant")
@@ -74,7 +74,7 @@ def test_it_has_the_machines_of_the_plan_and_no_mistake(virtualbox: Mapping[str,
         name: name for name in virtualbox
     }
     assert [each["problems"] for each in virtualbox.values()] == [{}] * len(virtualbox)
-    assert {each["box"] for each in virtualbox.values()} == {"debian/bookworm64"}
+    assert {each["box"] for each in virtualbox.values()} == {DEFAULT_BOX}
 
 
 def test_each_has_its_size_and_is_a_linked_clone(virtualbox: Mapping[str, dict[str, Any]]) -> None:
@@ -125,6 +125,16 @@ def test_libvirt_gets_the_same_machines(tmp_path: Path) -> None:
         assert (settings["default_prefix"], settings["clock_offset"]) == ("thw-", "utc")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="libvirt is Linux'")
+def test_a_network_for_ssh_that_was_there_before_does_not_go_with_the_harness_vms(tmp_path: Path) -> None:
+    """By itself vagrant-libvirt removes it with the last VM, whoever made it."""
+    if not has_libvirt():
+        pytest.skip("vagrant-libvirt is not installed")
+    for env, keeps in (({}, False), ({"LAB_PREFIX": "thwlab_thw_"}, True)):
+        found = evaluated(tmp_path / str(keeps), "libvirt", **env)
+        assert {each["provider"]["management_network_keep"] for each in found.values()} == {keeps}
+
+
 def has_libvirt() -> bool:
     tried = subprocess.run(
         [str(RUBY), "-e", "gem 'vagrant-libvirt'"],
@@ -156,3 +166,32 @@ def test_a_libvirtd_of_the_labs_own_boots_our_box_by_its_kernel_and_others_by_th
         assert (settings["uri"], settings["disk_driver_opts"]) == (daemon.uri, {"cache": "unsafe"})
         kernel = settings["kernel"]
         assert not kernel if plain else kernel.endswith("/vmlinuz")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libvirt is Linux'")
+@pytest.mark.parametrize("nat", [False, True])
+def test_with_nat_the_first_interface_of_every_vm_leads_out_and_the_labs_own_is_the_third(
+    tmp_path: Path, nat: bool
+) -> None:
+    if not has_libvirt():
+        pytest.skip("vagrant-libvirt is not installed")
+    daemon = PrivateLibvirtd("thw", tmp_path / "libvirt", nat=nat)
+    daemon.directory.mkdir()
+    daemon.key.with_suffix(".pub").write_text("ecdsa x")
+    daemon.vms.write_text(json.dumps(daemon._told(BuiltBox(Path("/cache/0123")), Kvm(False, "none"))))
+    found = evaluated(tmp_path, "libvirt", LAB_VAGRANTFILE_MORE=str(MORE), LAB_VMS=str(daemon.vms))
+    macs = set()
+    for node in PLAN.nodes:
+        settings = found[node.name]["provider"]
+        interface = "eth2" if nat else "eth1"
+        assert f" ip={node.address}:::255.255.255.0::{interface}:none " in settings["cmd_line"]
+        assert (" thwlab.nat " in settings["cmd_line"]) is nat
+        words = [each["value"] for each in settings["qemu_args"]]
+        if not nat:
+            assert words == []
+            continue
+        assert words[:3] == ["-netdev", "user,id=nat,net=10.0.2.0/24", "-device"]
+        assert words[3].startswith("virtio-net-pci,netdev=nat,")
+        assert words[3].endswith(",bus=pci.0,addr=0x1.0x4"), "before all that libvirt places"
+        macs.add(words[3].split(",")[2])
+    assert len(macs) == (len(PLAN.nodes) if nat else 0)

@@ -15,7 +15,7 @@ import pytest
 from stand_in import StandIn, on_path
 
 from lab.artifacts.box import SHARED, BuiltBox
-from lab.errors import LabError
+from lab.errors import ConfigError, LabError
 from lab.plan import load_topology
 from lab.providers.vagrant.adapter import Adapter
 from lab.providers.vagrant.libvirt import kvm, private
@@ -277,6 +277,42 @@ def test_a_file_that_was_cut_off_keeps_nobody_from_removing_the_lab(tmp_path: Pa
     for text in ("", '{"plain": tr'):
         daemon.vms.write_text(text)
         assert daemon.plain == ""
+
+
+def test_nat_is_asked_for_once_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: PrivateLibvirtProvider
+) -> None:
+    """Its variable is of the shell that brought the lab up."""
+    assert not provider.hypervisor.daemon.nat
+    monkeypatch.setenv("THWLAB_NAT", "1")
+    asked = PrivateLibvirtProvider("thw", tmp_path / "thw").hypervisor.daemon
+    assert asked.nat
+    asked.directory.mkdir(parents=True)
+    (asked.directory / "key.pub").write_text("ecdsa x")
+    asked.vms.write_text(json.dumps(asked._told(BuiltBox(tmp_path / "0123"), Kvm(False, "why"))))
+    monkeypatch.delenv("THWLAB_NAT")
+    assert PrivateLibvirtProvider("thw", tmp_path / "thw").hypervisor.daemon.nat
+
+
+def test_nat_is_refused_where_the_vms_could_not_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: PrivateLibvirtProvider
+) -> None:
+    without = provider.hypervisor.daemon
+    without.directory.mkdir(parents=True)
+    (without.directory / "key.pub").write_text("ecdsa x")
+    without.vms.write_text(json.dumps(without._told(BuiltBox(tmp_path / "0123"), Kvm(False, "why"))))
+    monkeypatch.setenv("THWLAB_NAT", "1")
+
+    def said(lab: str) -> str:
+        missing = PrivateLibvirtProvider(lab, tmp_path / lab).preflight(load_topology(name=lab))
+        return "; ".join(f"{each.what}: {each.remedy}" for each in missing)
+
+    assert "the VMs of lab thw were made without: thwlab --name thw down" in said("thw")
+    monkeypatch.setenv("THWLAB_BOX", "plain/debian")
+    assert "VMs of plain/debian cannot be told" in said("other")
+    monkeypatch.setenv("THWLAB_NAT", "yes")
+    with pytest.raises(ConfigError, match="'yes' is neither 1 nor 0"):
+        PrivateLibvirtProvider("thw", tmp_path / "thw")
 
 
 def test_its_machines_are_gone_with_this_hosts_boot(provider: PrivateLibvirtProvider) -> None:

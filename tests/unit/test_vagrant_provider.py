@@ -404,6 +404,22 @@ def test_down_finds_disks_and_networks_without_a_vm_by_the_labs_own_names(
     assert not of_libvirt(tmp_path).is_there()
 
 
+@pytest.mark.parametrize("before", [{}, {"vagrant-libvirt": "inactive"}])
+def test_down_leaves_a_libvirtd_as_it_found_it(
+    tmp_path: Path, world: World, topology: Topology, clock: list[str], before: dict[str, str]
+) -> None:
+    """The network for SSH and the box's disk were left, for Vagrant never removes them."""
+    theirs = {"their vm": new_vm("poweroff")}
+    world.change(unused=True, vms=theirs, nets_of_libvirt=before, volumes={"their disk.img": "fast"})
+    of_libvirt(tmp_path).create(topology, NAMES)
+    assert len(world.load()["volumes"]) == len(NAMES) + 2
+    assert world.load()["nets_of_libvirt"]["vagrant-libvirt"] == "active"
+    of_libvirt(tmp_path).destroy()
+    facts = world.load()
+    assert (facts["vms"], facts["nets_of_libvirt"]) == (theirs, before)
+    assert facts["volumes"] == {"their disk.img": "fast"}
+
+
 def test_down_removes_the_network_though_vagrant_fails(
     tmp_path: Path, world: World, topology: Topology, clock: list[str]
 ) -> None:
@@ -625,6 +641,23 @@ def test_preflight_says_everything_that_is_missing(
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
         assert [each.what for each in provider.preflight(topology)] == ["no ssh", "no vagrant"]
+
+
+@pytest.mark.usefixtures("around")
+def test_a_libvirtd_that_does_not_answer_is_said_before_anything_is_made(
+    make: Maker, world: World, topology: Topology
+) -> None:
+    """As where `vagrant:libvirt:running` was asked for and none runs."""
+    provider = make()
+    world.fail("virsh -q", "error: failed to connect to the hypervisor")
+    missing = provider.preflight(topology)
+    if provider.hypervisor.name == "virtualbox":
+        assert missing == []
+        return
+    (missed,) = missing
+    assert missed.what.startswith("libvirtd: `virsh -q -c qemu:///system list --all")
+    assert "sudo systemctl start libvirtd" in missed.remedy
+    assert "--provider vagrant:libvirt:private" in missed.remedy
 
 
 def test_up_refuses_what_is_in_the_way_of_its_vms(

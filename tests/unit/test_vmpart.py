@@ -3,11 +3,13 @@
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from fixed import guide_topology
 
+from lab.choice import Made
 from lab.doctor import vmpart
 from lab.doctor.vmpart import Choice, caches_of, decide, minutes_since, obstacle_in
 from lab.errors import ConfigError
@@ -78,6 +80,13 @@ def test_caches_without_an_image_are_cold(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert caches_of(guide_topology()) == "warm"
 
 
+@pytest.mark.parametrize("there", [{Made.ROOT}, {Made.BOX}, {Made.ROOT, Made.BOX}])
+def test_caches_are_warm_only_with_the_vms_box_too(there: set[Made], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The containers' root alone was looked at: a box that had to be built was no excuse."""
+    monkeypatch.setattr(vmpart, "image_is_cached", lambda _, __, made=Made.ROOT: made in there)
+    assert caches_of(guide_topology()) == ("warm" if len(there) == 2 else "cold")
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 
@@ -139,8 +148,19 @@ echo "$(basename "$0") $* $told" >>"$LOG"
 case "$*" in
   "-m lab.doctor.vmpart --caches") echo cold;;
   "-m lab.doctor.vmpart") exit "$DECISION";;
-  *test_nodes.py*) exec sleep "$LASTS";;
+  "doctor --fix") case "$LAB_PROVIDER" in vagrant*) exec sleep "$INSTALLS";; esac;;
+  *test_nodes.py*) exec python3 -c "$TESTS";;
 esac
+"""
+
+# As pytest: asked to end, it removes the lab.
+TESTS = """
+import os, signal, sys, time
+def remove(*_):
+    time.sleep(float(os.environ["REMOVES"]))
+    sys.exit(2)
+signal.signal(signal.SIGINT, remove)
+time.sleep(float(os.environ["LASTS"]))
 """
 
 
@@ -159,14 +179,21 @@ def venv(tmp_path: Path) -> Path:
 
 
 def make(
-    venv: Path, *words: str, decision: int = 0, lasts: float = 0, **has: str
+    venv: Path,
+    *words: str,
+    decision: int = 0,
+    lasts: float = 0,
+    removes: float = 0,
+    installs: float = 0,
+    **has: str,
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """`make` with these words, in an environment that ``has`` these besides, and what it ran."""
     log = venv.parent / "log"
     clean = {
         k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "LAB_", "THWLAB_", "MFLAGS", "VM"))
     }
-    told = {"CI": "true", "LOG": str(log), "DECISION": str(decision), "LASTS": str(lasts), "LAB_RUN": "r1"}
+    told = {"CI": "true", "LOG": str(log), "DECISION": str(decision), "LAB_RUN": "r1", "TESTS": TESTS}
+    told |= {"LASTS": str(lasts), "REMOVES": str(removes), "INSTALLS": str(installs)}
     done = subprocess.run(
         ["make", "-C", str(ROOT), f"VENV={venv}", *words],
         env={**clean, **told, **has}, capture_output=True, text=True, timeout=60, check=False,
@@ -216,11 +243,11 @@ def test_with_vm_yes_it_comes_last_and_knows_what_was_noted_before(venv: Path) -
     assert ran.index(caches) < next(i for i, line in enumerate(ran) if line.startswith("thwlab doctor --fix"))
     assert "warmth=cold" in decides
     assert decides.rpartition("began=")[2].isdigit()
-    assert host.startswith("thwlab doctor --fix provider=vagrant:libvirt")
+    assert host.startswith("thwlab doctor --fix provider=vagrant:libvirt:private ")
     assert ran[-1] == vms
     for file in ("test_etcd.py", "test_control_plane.py", "test_nodes.py", "test_coredns.py::"):
         assert f"tests/e2e/{file}" in vms
-    assert "provider=vagrant:libvirt run=r1-vm " in vms
+    assert "provider=vagrant:libvirt:private run=r1-vm " in vms
     assert "--junitxml=artifacts/r1-vm/" in vms
 
 
@@ -236,6 +263,26 @@ def test_its_limit_ends_it_and_that_is_red(venv: Path) -> None:
     assert done.returncode == 2
     assert "ended after 0.3 s" in done.stderr
     assert make(venv, "e2e-vm", "VM_LIMIT=20")[0].returncode == 0
+
+
+@pytest.mark.parametrize(
+    "has",
+    [{"lasts": 60, "removes": 60}, {"installs": 4}, {"lasts": 60, "installs": 2, "removes": 60}],
+    ids=["a removal that hangs", "packages alone", "both"],
+)
+def test_the_limit_has_packages_and_removal_in_it(venv: Path, has: dict[str, float]) -> None:
+    began = time.monotonic()
+    done, _ = make(venv, "e2e-vm", "VM_LIMIT=3", **has)
+    assert done.returncode == 2
+    assert "ended after 3 s" in done.stderr
+    assert "thwlab --provider vagrant:libvirt:private down" in done.stderr
+    assert time.monotonic() - began < 20, "it was not killed at its limit"
+
+
+def test_who_is_asked_to_end_has_time_to_remove_the_lab(venv: Path) -> None:
+    done, _ = make(venv, "e2e-vm", "VM_LIMIT=8", lasts=60, removes=0.5)
+    assert "ended after 8 s" in done.stderr
+    assert "Error 124" in done.stderr, "it was killed, not asked"
 
 
 def test_a_word_that_is_neither_yes_nor_no_is_a_mistake(venv: Path) -> None:

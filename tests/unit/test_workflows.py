@@ -1,5 +1,6 @@
 """CI runs what the README says, by actions that cannot change, with no right that it does not need."""
 
+import json
 import re
 import subprocess
 import sys
@@ -137,14 +138,43 @@ def test_leftovers_are_swept_before_the_lab_is_made(path: Path) -> None:
     assert ran.index(".venv/bin/thwlab down") < ran.index("make e2e")
 
 
+def matrices() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The jobs of one choice by hand, and every night's, as GitHub's `format` and `fromJSON` make them."""
+    told = workflow(NIGHTLY)["jobs"]["e2e"]["strategy"]["matrix"]["include"]
+    chosen, nightly = re.findall(r"'(\[.*?\])'", told)
+    return json.loads(chosen.replace("{{", "{").replace("}}", "}")), json.loads(nightly)
+
+
 def test_every_night_has_these_machines_and_versions() -> None:
-    matrix = workflow(NIGHTLY)["jobs"]["e2e"]["strategy"]["matrix"]["include"]
-    asked = [(each["provider"], each["versions"]) for each in matrix]
-    private = [("incus:private", version) for version in ("1.37", "1.36", "1.35")]
-    assert asked == [*private, ("vagrant:libvirt", "1.37")]
+    chosen, nightly = matrices()
+    asked = [(each["provider"], each["versions"]) for each in nightly]
+    versions = ("1.37", "1.36", "1.35")
+    assert asked == [
+        (kind, each) for kind in ("incus:private", "vagrant:libvirt:private") for each in versions
+    ]
     assert {provider for provider, _ in asked} <= set(WORDS)
     assert {version for _, version in asked} <= set(rows())
-    assert not [each for each in matrix if each["e2e-minutes"] > each["minutes"] - 57]  # of the other steps
+    late = [each for each in (*chosen, *nightly) if each["e2e-minutes"] > each["minutes"] - 57]
+    assert not late, "of the other steps"
+
+
+def test_every_kind_of_machines_may_be_chosen_by_hand() -> None:
+    inputs = workflow(NIGHTLY)[ON]["workflow_dispatch"]["inputs"]
+    machines, versions = (inputs[name]["options"] for name in ("provider", "versions"))
+    assert machines[0] == inputs["provider"]["default"] == "", "every night's"
+    assert set(machines[1:]) <= set(WORDS)
+    kinds = {
+        "incus:private",
+        "incus:running",
+        "incus-vm:private",
+        "vagrant:libvirt:running",
+        "vagrant:virtualbox",
+    }
+    assert kinds <= set(machines)
+    assert {each["provider"] for each in matrices()[1]} <= set(machines)
+    assert versions == list(rows())
+    (one,) = matrices()[0]
+    assert (one["provider"], one["versions"]) == ("{0}", "{1}")
 
 
 def test_forks_do_not_start_what_is_root_on_the_runner() -> None:

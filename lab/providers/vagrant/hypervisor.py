@@ -112,6 +112,14 @@ class Hypervisor(ABC):
         """Remove one of `belongings` that no VM uses."""
         raise NotImplementedError(f"{self.name} keeps nothing without a VM, nor {belonging.name}")
 
+    def shared(self, box: str) -> list[str]:
+        """What Vagrant makes for all VMs of this box and never removes, in the order in which it may go."""
+        return []
+
+    def remove_shared(self, thing: str) -> bool:
+        """Remove one of `shared` that nobody uses; whether it is gone."""
+        raise NotImplementedError(f"{self.name} shares nothing, nor {thing}")
+
     def begin(self) -> None:
         """Have running whatever the VMs need beside Vagrant; harmless when it runs."""
         return

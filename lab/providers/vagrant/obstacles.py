@@ -42,6 +42,7 @@ class Around:
     virtualbox: Version | None = None
     networks_conf: str | None = None
     vms: Mapping[str, str] = field(default_factory=dict)
+    silence: str = ""  # why the hypervisor did not tell of its VMs
     labs: Mapping[str, IPv4Network] = field(default_factory=dict)
     networks: tuple[tuple[str, IPv4Network], ...] = ()
 
@@ -61,7 +62,7 @@ def look(hypervisor: Hypervisor, labs: Path, *, private: bool, root: Path = ROOT
 
     ``private`` VMs have a network of their own, that nothing of this host's can be in.
     """
-    nothing: Mapping[str, str] = {}
+    vms, silence = ({}, "") if private else _vms(hypervisor)
     version = hypervisor.version if isinstance(hypervisor, VirtualBox) else None
     return Around(
         hypervisor.name,
@@ -69,7 +70,8 @@ def look(hypervisor: Hypervisor, labs: Path, *, private: bool, root: Path = ROOT
         system=platform.system(),
         virtualbox=numbers(answer_or(version, "")) if version else None,
         networks_conf=text_of(root / NETWORKS_CONF.lstrip("/")),
-        vms=nothing if private else answer_or(hypervisor.states, nothing),
+        vms=vms,
+        silence=silence,
         labs=networks_of_labs(labs),
         networks=() if private else tuple(networks_of_host().items()),
     )
@@ -88,6 +90,17 @@ def of_host_only(around: Around, topology: Topology) -> Obstacle | None:
     remedy = f"sudo mkdir -p /etc/vbox && echo '{line}' | sudo tee -a {NETWORKS_CONF}"
     found = f"allowed: {', '.join(map(str, allowed)) or 'none'}"
     return Obstacle("host-only network", found, f"the line `{line}` in {NETWORKS_CONF}", remedy)
+
+
+def of_silence(around: Around, _: Topology) -> Obstacle | None:
+    """A libvirtd that this user may ask; what is wrong with VirtualBox its modules and version tell."""
+    if around.kind != "libvirt" or not around.silence:
+        return None
+    remedy = (
+        "sudo systemctl start libvirtd, and for whom it does not answer: sudo usermod -aG libvirt $USER; "
+        "or one of the lab's own, as root: --provider vagrant:libvirt:private"
+    )
+    return Obstacle("libvirtd", around.silence, "one that runs and that you may use", remedy)
 
 
 def of_others(around: Around, topology: Topology) -> Obstacle | None:
@@ -158,7 +171,7 @@ def of_subnet(around: Around, topology: Topology) -> Obstacle | None:
     return Obstacle("subnet", ", ".join(taken), f"{wanted} free", "another `network: cidr` in the plan")
 
 
-LOOKED_FOR = (of_host_only, of_others, of_nat, of_subnet)
+LOOKED_FOR = (of_silence, of_host_only, of_others, of_nat, of_subnet)
 
 
 def obstacles(around: Around, topology: Topology) -> list[Obstacle]:
@@ -206,6 +219,14 @@ def text_of(path: Path) -> str | None:
         return path.read_text(errors="replace")
     except OSError:
         return None
+
+
+def _vms(hypervisor: Hypervisor) -> tuple[Mapping[str, str], str]:
+    """All VMs with their states, or why nobody knows them."""
+    try:
+        return hypervisor.states(), ""
+    except LabError as error:
+        return {}, str(error).splitlines()[0]
 
 
 def _insists(around: Around) -> bool:

@@ -12,6 +12,7 @@ from lab.errors import LabError
 from lab.topology import Topology
 
 PREFIX = "thwlab_"  # neither a lab's name nor a machine's has "_": no lab's VMs begin like another's
+DEFAULT_BOX = "debian/bookworm64"  # the Vagrantfile's
 UNSAID = IPv4Network("192.168.100.0/24")  # the Vagrantfile's own, of a plan that names no network
 
 
@@ -81,6 +82,16 @@ class Project:
     def networks_before(self) -> Path:
         """The hypervisor's networks that were there before the lab."""
         return self.folder / "networks-before"
+
+    @property
+    def shared_before(self) -> Path:
+        """The box, and what the hypervisor had for all before the lab; see `shared`."""
+        return self.folder / f"before-{self.provider}"
+
+    def box_name(self) -> str:
+        """The box as Vagrant will call it: this lab's, the user's, or the Vagrantfile's own."""
+        named = self.box.name or os.environ.get("THWLAB_BOX", "")
+        return named or DEFAULT_BOX
 
     def gateway(self) -> IPv4Address:
         """This host's address in the lab's network, as Vagrant chooses it."""

@@ -1,5 +1,6 @@
 """The provider `vagrant`: VMs that Vagrant makes and their hypervisor switches; the contract, little else."""
 
+import logging
 import shlex
 import shutil
 import threading
@@ -12,7 +13,7 @@ from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.providers.commands import ENVIRONMENT
 from lab.providers.reaching import Forwarders
-from lab.providers.vagrant import networks, obstacles, programs, snapshots, speed, strays
+from lab.providers.vagrant import networks, obstacles, programs, shared, snapshots, speed, strays
 from lab.providers.vagrant.adapter import UP, Adapter
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
@@ -21,6 +22,8 @@ from lab.providers.vagrant.machine import VagrantMachine
 from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.removal import Removal
 from lab.topology import Node, Topology
+
+log = logging.getLogger(__name__)
 
 
 class VagrantProvider(Provider):
@@ -82,6 +85,7 @@ class VagrantProvider(Provider):
         self.project.write_plan(topology)
         self.hypervisor.begin()
         networks.note(self.project, self.hypervisor)
+        shared.note(self.project, self.hypervisor)
         there = self._inventory.domains()
         new = [name for name in names if not self._inventory.is_whole(name, there)]
         self._removal.of_halves(new, there)
@@ -117,6 +121,8 @@ class VagrantProvider(Provider):
         if self.hypervisor.is_there():
             self._removal.of_all()
             networks.remove_brought(self.project, self.hypervisor)
+            if left := shared.remove_brought(self.project, self.hypervisor):
+                log.info("%s: in use, left", ", ".join(left))
         self.hypervisor.end()
         if self.project.folder.exists():
             shutil.rmtree(self.project.folder)

@@ -24,7 +24,9 @@ WORDS = {"shut off": STOPPED, "crashed": STOPPED, "pmsuspended": PAUSED}
 ROW = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$", re.MULTILINE)
 MAC = re.compile(r"\b((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE)
 SNAPSHOT_ROW = re.compile(r"^\s*(\S+)\s+(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\s+\S+", re.MULTILINE)
-VOLUME = re.compile(r"^ (\S+) +/", re.MULTILINE)
+VOLUME = re.compile(r"^ (\S.*?) +/", re.MULTILINE)
+# What vagrant-libvirt makes for all: storage_pool_name and management_network_name, as they are unsaid.
+POOL, NETWORK = "default", "vagrant-libvirt"
 DISK = "vda"  # the machine's own; others are shared and stay
 
 
@@ -101,9 +103,9 @@ class Virsh(Hypervisor):
 
     def belongings(self, prefix: str) -> list[Belonging]:
         """See `Hypervisor.belongings`: volumes of every pool that is active, and networks."""
-        pools = self._virsh("pool-list", "--name").split()
+        pools = self._names("pool-list")
         disks = [Belonging(name, pool) for pool in pools for name in VOLUME.findall(self._volumes(pool))]
-        networks = [Belonging(name) for name in self._virsh("net-list", "--all", "--name").split()]
+        networks = [Belonging(name) for name in self._names("net-list", "--all")]
         return [each for each in (*disks, *networks) if each.name.startswith(prefix)]
 
     def remove_belonging(self, belonging: Belonging) -> None:
@@ -111,12 +113,38 @@ class Virsh(Hypervisor):
         if belonging.is_disk:
             self._virsh("vol-delete", belonging.name, "--pool", belonging.place, timeout=ACT)
             return
-        if belonging.name in self._virsh("net-list", "--name").split():
+        if belonging.name in self._names("net-list"):
             self._virsh("net-destroy", belonging.name, timeout=ACT)
-        if (
-            belonging.name in self._virsh("net-list", "--all", "--name").split()
-        ):  # else it lasted while it ran
+        if belonging.name in self._names("net-list", "--all"):  # else it lasted while it ran
             self._virsh("net-undefine", belonging.name, timeout=ACT)
+
+    def shared(self, box: str) -> list[str]:
+        """See `Hypervisor.shared`; a network that was there and did not run goes back to that."""
+        image = f"{box.replace('/', '-VAGRANTSLASH-')}_vagrant_box_image_"
+        volumes = [f"volume {each.place}/{each.name}" for each in self.belongings(image) if each.is_disk]
+        asked = {
+            f"pool {POOL}": (POOL, "pool-list", "--all"),
+            f"running {NETWORK}": (NETWORK, "net-list"),
+            f"network {NETWORK}": (NETWORK, "net-list", "--all"),
+        }
+        there = [thing for thing, (name, *words) in asked.items() if name in self._names(*words)]
+        return [*volumes, *there]
+
+    def remove_shared(self, thing: str) -> bool:
+        """See `Hypervisor.remove_shared`."""
+        kind, _, name = thing.partition(" ")
+        if kind == "volume":
+            pool, _, volume = name.partition("/")
+            return self._remove_volume(Belonging(volume, pool))
+        if kind == "pool":
+            return self._remove_pool(name)
+        if f"network={name}" in self._of_domains():
+            return False
+        if kind == "running":
+            self._virsh("net-destroy", name, timeout=ACT)
+        else:
+            self.remove_belonging(Belonging(name))
+        return True
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """See `Hypervisor.inside`."""
@@ -126,6 +154,36 @@ class Virsh(Hypervisor):
     def network(self) -> Path | None:
         """See `Hypervisor.network`."""
         return self._network
+
+    def _remove_volume(self, volume: Belonging) -> bool:
+        path = self._virsh("vol-path", volume.name, "--pool", volume.place).strip()
+        pools = self._names("pool-list")
+        others = [(name, pool) for pool in pools for name in VOLUME.findall(self._volumes(pool))]
+        others.remove((volume.name, volume.place))
+        layers = (self._virsh("vol-dumpxml", name, "--pool", pool) for name, pool in others)
+        if path in self._of_domains() or any(f"<path>{path}</path>" in each for each in layers):
+            return False
+        self.remove_belonging(volume)
+        return True
+
+    def _remove_pool(self, name: str) -> bool:
+        active = name in self._names("pool-list")
+        if f"pool={name}" in self._of_domains() or (active and VOLUME.findall(self._volumes(name))):
+            return False
+        if active:
+            self._virsh("pool-destroy", name, timeout=ACT)
+        if name in self._names("pool-list", "--all"):  # else it lasted while it was active
+            self._virsh("pool-undefine", name, timeout=ACT)
+        return True
+
+    def _of_domains(self) -> str:
+        """All that VMs are made of, those that run and as they will be started, without quotation marks."""
+        names = self._names("list", "--all")
+        told = (self._virsh("dumpxml", name, *how) for name in names for how in ((), ("--inactive",)))
+        return re.sub("[\"']", "", "".join(told))
+
+    def _names(self, *words: str) -> list[str]:
+        return [line.strip() for line in self._virsh(*words, "--name").splitlines() if line.strip()]
 
     def _volumes(self, pool: str) -> str:
         return self._virsh("vol-list", pool)

@@ -32,6 +32,7 @@ class PrivateLibvirtd(EnclosedDaemon):
     """The daemon, everything of which lies in `directory` and runs in the lab's namespaces."""
 
     program: str = "libvirtd"
+    nat: bool = False  # VMs get VirtualBox's first interface beside their own
 
     @property
     def socket(self) -> Path:
@@ -56,11 +57,13 @@ class PrivateLibvirtd(EnclosedDaemon):
     @property
     def plain(self) -> str:
         """The box of its VMs, where that is not one of ours; empty else, and where there is no daemon yet."""
-        try:
-            told = json.loads(self.vms.read_text())
-        except (FileNotFoundError, ValueError):  # it is written as a whole, but a full disk may cut it
-            return ""
+        told = self._told_before()
         return str(told["box"]) if told.get("plain") else ""
+
+    @property
+    def has_nat(self) -> bool:
+        """Whether the Vagrantfile was told of `nat`."""
+        return bool(self._told_before().get("nat"))
 
     def start_with(self, box: BuiltBox | str, kvm: Kvm | None = None) -> None:
         """Have it running and answering; harmless when it is.  ``kvm`` is tried out if nobody did.
@@ -98,6 +101,13 @@ class PrivateLibvirtd(EnclosedDaemon):
         part.write_text(json.dumps(self._told(box, kvm), indent=1))
         part.replace(self.vms)
 
+    def _told_before(self) -> dict[str, object]:
+        try:
+            told: dict[str, object] = json.loads(self.vms.read_text())
+        except (FileNotFoundError, ValueError):  # it is written as a whole, but a full disk may cut it
+            return {}
+        return told
+
     def _told(self, box: BuiltBox | str, kvm: Kvm) -> dict[str, object]:
         always = {"uri": self.uri, "emulator": None if kvm.works else WRAPPER, "kvm": kvm.why}
         if isinstance(box, str):
@@ -106,6 +116,7 @@ class PrivateLibvirtd(EnclosedDaemon):
             **always,
             "box": box.name,
             "plain": False,
+            "nat": self.nat,
             "kernel": f"{SHARED}/{box.kernel.name}",
             "initrd": f"{SHARED}/{box.initrd.name}",
             "key": str(self.key),

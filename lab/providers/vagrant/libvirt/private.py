@@ -2,14 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 from lab.artifacts.box import BuiltBox
 from lab.artifacts.prepare import box_of
 from lab.background import start
-from lab.errors import LabError
+from lab.errors import ConfigError, LabError
 from lab.providers.base import Missing
 from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
 from lab.providers.vagrant.libvirt.kvm import EMULATOR, Kvm, probe
@@ -20,6 +21,7 @@ from lab.rights import again_as_root, sudo
 from lab.topology import Topology
 
 PLAIN_BOOT, PLAIN_UP = 900.0, 2400.0  # seconds
+NAT = "THWLAB_NAT"  # 1: a first interface as VirtualBox's, with the same address on every VM
 MORE = Path(__file__).with_name("private.rb")
 NEEDED = (
     ("libvirtd", "libvirt-daemon-system"),
@@ -32,6 +34,14 @@ NEEDED = (
     ("nsenter", "util-linux"),
     ("ssh-keygen", "openssh-client"),
 )
+
+
+def asks_nat(environ: Mapping[str, str]) -> bool:
+    """Whether VMs shall have VirtualBox's first interface; `ConfigError` for what is neither yes nor no."""
+    said = environ.get(NAT, "")
+    if said not in ("", "0", "1"):
+        raise ConfigError(NAT, [f"{said!r} is neither 1 nor 0"])
+    return said == "1"
 
 
 class PrivateLibvirt(Virsh):
@@ -73,6 +83,8 @@ class PrivateLibvirtProvider(VagrantProvider):
 
     def __init__(self, lab: str, state: Path) -> None:
         daemon = PrivateLibvirtd(lab, state / "libvirt")
+        self._asks_nat = asks_nat(os.environ)
+        daemon = replace(daemon, nat=daemon.has_nat if daemon.vms.exists() else self._asks_nat)
         hypervisor = PrivateLibvirt(daemon, state / "vagrant/vagrant.log")
         chosen = Box.chosen(os.environ)
         self._plain = daemon.plain if daemon.vms.exists() else chosen.name
@@ -105,6 +117,12 @@ class PrivateLibvirtProvider(VagrantProvider):
         ]
         if os.geteuid() != 0:
             missing.append(Missing("a libvirtd of the lab's own needs root", again_as_root()))
+        if self._asks_nat and self._plain:
+            what = f"{NAT}: VMs of {self._plain} cannot be told of a first interface that is not Vagrant's"
+            missing.append(Missing(what, f"unset THWLAB_BOX, or {NAT}"))
+        elif self._asks_nat and not self.hypervisor.daemon.nat:
+            what = f"{NAT}: the VMs of lab {self.lab} were made without"
+            missing.append(Missing(what, f"thwlab --name {self.lab} down, or unset {NAT}"))
         return missing or super().preflight(topology)
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:

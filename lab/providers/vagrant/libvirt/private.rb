@@ -4,6 +4,10 @@
 # A VM of the box that thwlab builds is started without a boot loader.  Its name, address and SSH key are on
 # the kernel's command line, so that Vagrant has nothing to log in for: that takes ten seconds for each
 # emulated VM.  A plain box, one that the user named, boots and is set up as anywhere.
+#
+# With THWLAB_NAT they have VirtualBox's first interface too: a network of each VM's own that leads out, with the same
+# address on all, 10.0.2.15, and the default route.  It is first by its place on the PCI bus: beside the chipset's own
+# functions in slot 1, where libvirt, which has no word for such an interface's place, puts nothing by itself.
 
 require "json"
 
@@ -11,6 +15,7 @@ return unless File.file?(ENV.fetch("LAB_VMS")) # a question before there is a da
 
 VMS = JSON.parse(File.read(ENV.fetch("LAB_VMS")))
 PLAIN = VMS.fetch("plain")
+NAT = VMS["nat"]
 
 Vagrant.configure("2") do |config|
   config.vm.box = VMS.fetch("box")
@@ -25,7 +30,8 @@ Vagrant.configure("2") do |config|
     config.vm.define name do |node|
       node.vm.provider "libvirt" do |libvirt|
         line = %W[root=/dev/vda rw quiet console=ttyS0 net.ifnames=0 systemd.hostname=#{name}]
-        line << "ip=#{machine.fetch("address")}:::#{NETMASK}::eth1:none"
+        line << "ip=#{machine.fetch("address")}:::#{NETMASK}::#{NAT ? "eth2" : "eth1"}:none"
+        line << "thwlab.nat" if NAT
         line << %(systemd.set_credential="ssh.authorized_keys.root:#{VMS["authorized"]}")
 
         if VMS["emulator"]
@@ -45,6 +51,13 @@ Vagrant.configure("2") do |config|
           libvirt.cmd_line = line.join(" ")
           libvirt.video_type = "none"
           libvirt.inputs = []
+        end
+        if NAT
+          mac = format("52:54:0a:%02x:%02x:%02x", *machine.fetch("address").split(".").last(3).map(&:to_i))
+          ["-netdev", "user,id=nat,net=10.0.2.0/24",
+           "-device", "virtio-net-pci,netdev=nat,mac=#{mac},bus=pci.0,addr=0x1.0x4"].each do |word|
+            libvirt.qemuargs value: word
+          end
         end
         # What it says while it boots, in the lab's folder on this host: libvirt/log/qemu.
         libvirt.serial type: "file", source: { path: "/var/log/libvirt/qemu/console-#{name}.log" }

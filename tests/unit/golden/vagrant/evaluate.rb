@@ -11,7 +11,8 @@ told = environment.machine_names.to_h do |name|
   vm, ours = machine.config.vm, machine.provider_config
   problems = machine.config.validate(machine).reject { |_, each| each.empty? }
   settings = %i[name memory cpus linked_clone check_guest_additions default_prefix clock_offset
-                uri kernel emulator_path disk_driver_opts]
+                uri kernel emulator_path disk_driver_opts
+                cmd_line qemu_args management_network_keep]
   [name, {
     "box" => vm.box, "hostname" => vm.hostname, "boot_timeout" => vm.boot_timeout,
     "networks" => vm.networks.map { |kind, options| [kind, options] },
