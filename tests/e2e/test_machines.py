@@ -3,16 +3,16 @@
 from collections.abc import Callable
 
 import pytest
+import support_clocks
 from support_deadlines import whole
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError
 from lab.furnishing import identity
 from lab.machine import on_each
-from lab.providers.base import Capability, Provider
+from lab.providers.base import Provider
 
 pytestmark = pytest.mark.e2e
-CLOCK_MARGIN = 1.0  # seconds; certificates are backdated by minutes
 FULL = 92  # percent
 SHARED = ("product-uuid",)  # of containers: theirs is their host's
 
@@ -45,11 +45,9 @@ def needed(provider: Provider) -> list[str]:
 
 
 def test_every_machines_clock_is_this_hosts(lab_machines: Cluster) -> None:
-    if Capability.OWN_CLOCK not in lab_machines.lab.provider.capabilities:
+    if not support_clocks.own(lab_machines):
         pytest.skip("containers have no clock of their own: theirs is this host's")
-    seen = on_each(list(lab_machines.machines.values()), identity.ask)
-    away = identity.skewed(seen, CLOCK_MARGIN)
-    insist(list(away.values()), "set it: timedatectl set-ntp true, or date -s")
+    insist(support_clocks.wrong(lab_machines), "set it: timedatectl set-ntp true, or date -s")
 
 
 def test_every_machine_knows_every_other_by_name(lab_machines: Cluster) -> None:

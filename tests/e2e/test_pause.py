@@ -3,6 +3,7 @@
 import time
 
 import pytest
+import support_clocks
 from support_deadlines import whole
 from support_pause import insist_stood_still, reading
 
@@ -51,6 +52,8 @@ def test_a_paused_machine_stands_still_and_goes_on_where_it_was(lab: Cluster, na
     assert asked.timed_out, f"{name} ran a command while it was paused: {asked}"
     last = reading(machine)
     insist_stood_still(name, ticked(machine), first, last, stood)
+    late = support_clocks.wrong(lab)
+    assert not late, f"after the pause of {name}: {'; '.join(late)}"
     health.await_units(lab, machine)
     assert processes(machine, units) == before, f"{name}: units were restarted by a pause of {stood:.1f}s"
     health.await_etcd(lab)
