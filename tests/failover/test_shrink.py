@@ -66,6 +66,8 @@ def test_six_faults_come_down_to_the_guilty_one(
     lab: Cluster, lab_session: LabSession, between: Between, seed: str
 ) -> None:
     """Confirmed three times, and with it the weakness is named: what is held is the first apiserver."""
+    if lab.lab.provider.is_slow:
+        pytest.skip("what breaks it is an outage too long, and these machines are not judged by time")
     made = scenario(lab, TEXT)
 
     def breaks(tried: Plan) -> bool:
