@@ -85,7 +85,7 @@ test: lint
 	$(if $(filter yes,$(VM)),&& $(MAKE) --no-print-directory vm-part)
 
 unit: setup
-	$(PYTEST) tests/unit -n 2 $(JUNIT)/junit-unit.xml
+	$(PYTEST) tests/unit -n 2 -rs $(JUNIT)/junit-unit.xml
 
 lint: setup
 	"$(VENV)/bin/ruff" check .

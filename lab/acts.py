@@ -17,10 +17,12 @@ from lab.components.kubelet import Kubelet
 from lab.components.scheduler import Scheduler
 from lab.errors import WaitExpired
 from lab.furnishing.furnish import furnish
+from lab.furnishing.identity import insist_sound
 from lab.joining import NODES, await_joined, kubelets_last_words
 from lab.kubeapi import Refused
 from lab.laboratory import Laboratory
 from lab.machine import Machine
+from lab.providers.base import Capability
 from lab.topology import Role
 from lab.wait import NotYet, wait_until
 
@@ -34,13 +36,19 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 def bring_programs(stage: str, lab: Laboratory) -> list[str]:
     """Where the provider's machines come without: all that run, for each is about to be needed.
 
-    How far it is, `Laboratory.tell` hears by the stage's name.
+    Those with a clock of their own are asked first who they are and what time it is: packages and
+    certificates would be refused as of tomorrow.  How far it is, `Laboratory.tell` hears by the stage's name.
     """
-    if lab.provider.is_furnished:
+    own_clock, furnished = Capability.OWN_CLOCK in lab.provider.capabilities, lab.provider.is_furnished
+    if furnished and not own_clock:
         return []
     tell = partial(lab.tell, stage)
     states = lab.provider.states()
     running = [machine for name, machine in lab.machines.items() if states.get(name) == "running"]
+    if own_clock:
+        insist_sound(running)
+    if furnished:
+        return []
     given = furnish(running, partial(supplies_of, lab.topology, tell), tell)
     return [f"programs on {name}" for name in given]
 

@@ -16,6 +16,9 @@ from lab.machine import Machine, Result, patience
 from lab.pki import CA_FILES, Credentials, paths
 from lab.topology import Role, Topology
 from lab.verify import host_of
+from lab.wait import stretched
+
+DIAL, ANSWER = 2, 5  # seconds; etcdctl's own deadlines, longer where machines are slow
 
 
 class Cluster:
@@ -87,9 +90,10 @@ class Cluster:
         cert, key = paths("etcd-client")
         urls = ",".join(client_url(node) for node in self.topology.of(Role.ETCD))
         given = () if any(a.startswith("--endpoints") for a in args) else (f"--endpoints={urls}",)
+        limits = (f"--dial-timeout={stretched(DIAL):.0f}s", f"--command-timeout={stretched(ANSWER):.0f}s")
         trust = (f"--cacert={CA_FILES['etcd']}", f"--cert={cert}", f"--key={key}")
         where = member or self.of(Role.ETCD)[0]
-        return where.run("/opt/etcd/bin/etcdctl", *trust, *given, *args, timeout=timeout)
+        return where.run("/opt/etcd/bin/etcdctl", *trust, *limits, *given, *args, timeout=timeout)
 
     def from_host(self, *argv: str, stdin: bytes = b"", timeout: float = 15) -> Result:
         """Run a command of this host inside the lab's network; status None at the deadline."""

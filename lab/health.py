@@ -15,7 +15,7 @@ from lab.errors import ClusterError, WaitExpired
 from lab.kubeapi import Refused
 from lab.machine import Machine, on_each
 from lab.topology import Role
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet, stretched, wait_until
 
 T = TypeVar("T")
 SERVE_SECONDS = 120
@@ -84,7 +84,7 @@ def await_etcd(cluster: Cluster, timeout: float = SERVE_SECONDS) -> None:
 
 
 def _check_etcd(cluster: Cluster) -> None:
-    done = cluster.etcdctl("endpoint", "health", "--command-timeout=5s", "-w", "json")
+    done = cluster.etcdctl("endpoint", "health", "-w", "json")
     told = json.loads(done.out) if done.out.strip().startswith(b"[") else []
     sick = {each["endpoint"]: each.get("error", "") for each in told if not each["health"]}
     healthy = len(told) - len(sick)
@@ -185,7 +185,8 @@ def await_dns(cluster: Cluster, timeout: float = 60) -> None:
     name, right = f"kubernetes.default.svc.{networks.domain}", str(networks.kubernetes_service)
 
     def check(machine: Machine) -> None:
-        seen = machine.run("sh", "-c", _DIG, str(networks.dns), name, timeout=15)
+        patience = f"{stretched(2):.0f}"
+        seen = machine.run("sh", "-c", _DIG, str(networks.dns), name, patience, timeout=15)
         if seen.stdout.split() != [right, right]:
             raise NotYet(
                 f"{machine.name}: {networks.dns} said {seen.stdout.split()} to {name}, not {right} twice"
@@ -214,6 +215,6 @@ for unit; do
 done
 """
 _DIG = """\
-dig +short +time=2 +tries=1 +notcp "@$0" "$1"
-dig +short +time=2 +tries=1 +tcp "@$0" "$1"
+dig +short "+time=$2" +tries=1 +notcp "@$0" "$1"
+dig +short "+time=$2" +tries=1 +tcp "@$0" "$1"
 """

@@ -149,11 +149,11 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """What a worker brought up is this run's."""
+    """What a worker brought up is this run's, and so are the time limits that it did not judge."""
     told = getattr(node, "workeroutput", None) or {}
-    node.config.stash[SESSION].hear(
-        {stage: _retold(stage, *how) for stage, how in told.get("lab_stages", {}).items()}
-    )
+    lab = node.config.stash[SESSION]
+    lab.hear({stage: _retold(stage, *how) for stage, how in told.get("lab_stages", {}).items()})
+    lab.limits.unjudged += told.get("lab_limits", [])
 
 
 def _retold(stage: str, word: str, seconds: float, text: str) -> Outcome:
@@ -273,6 +273,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
             name: (mark(each), each.seconds, ", ".join(each.mended) or flat(each.error))
             for name, each in lab.outcomes().items()
         }
+        config.workeroutput["lab_limits"] = lab.limits.unjudged
     _write_properties(session.config, lab)
     yield
     if session.exitstatus == pytest.ExitCode.OK and any(o.tolerated for o in lab.outcomes().values()):

@@ -62,8 +62,11 @@ def _repaired(session: Session, findings: list[Finding], yes: bool) -> list[Find
         click.echo("\n".join(["for you to do:", *lines]))
     if not repair.commands:
         return findings
-    click.echo("to install:\n" + "\n".join(f"  {' '.join(command)}" for command in repair.commands))
-    _insist_on_consent(yes, repair.commands)
+    click.echo(
+        "to install:\n"
+        + "\n".join(f"  {' '.join(command)}" for command in (*repair.commands, *repair.wished))
+    )
+    _insist_on_consent(yes, (*repair.commands, *repair.wished))
     log = state_root() / "doctor.log"
     click.echo(f"installing; the output is in {log}")
     before = decided(session.provider, session.state)
@@ -71,6 +74,11 @@ def _repaired(session: Session, findings: list[Finding], yes: bool) -> list[Find
     if (after := decided(session.provider, session.state)) != before:
         click.echo(f"{session.provider} would have been {before}; with what was installed it is {after} now,")
         click.echo(f"for a libvirtd runs here now: --provider {LIBVIRT_PRIVATE} is one of the lab's own")
+    for command in repair.wished:
+        try:
+            carry_out([command], log)
+        except LabError as error:
+            click.echo(f"left out, for no lab needs it: {str(error).splitlines()[0]}")
     return examine(session)
 
 

@@ -21,23 +21,35 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """`commands` install packages here; `by_hand` is for the reader: other systems, sysctls, and the rest."""
+    """`commands` install packages here; `by_hand` is for the reader: other systems, sysctls, and the rest.
+
+    `wished` installs, one by one, what no lab needs: that a release has it not keeps nothing from running.
+    """
 
     commands: tuple[Command, ...]
     by_hand: tuple[str, ...]
+    wished: tuple[Command, ...] = ()
 
 
 def repair_for(findings: Sequence[Finding], facts: Facts) -> Repair:
     """The plan: packages by apt-get where there is one, everything else as lines to type."""
     wrong = [each for each in findings if each.verdict in (Verdict.MISSING, Verdict.WARNING)]
-    packages = tuple(dict.fromkeys(name for each in wrong for name in each.packages))
-    installs = bool(packages) and facts.debian
-    commands = (
-        ("apt-get", LOCK, "update"),
-        ("apt-get", LOCK, "install", "-y", "--no-install-recommends", *packages),
+    needed = dict.fromkeys(
+        name for each in wrong if each.verdict is Verdict.MISSING for name in each.packages
     )
+    wishes = dict.fromkeys(
+        each.packages for each in wrong if each.verdict is Verdict.WARNING and each.packages
+    )
+    installs = bool(needed or wishes) and facts.debian
+    commands = [("apt-get", LOCK, "update"), *([_install(*needed)] if needed else [])]
     rest = [each.remedy for each in wrong if each.remedy and not (installs and each.packages)]
-    return Repair(commands if installs else (), tuple(dict.fromkeys(rest)))
+    if not installs:
+        return Repair((), tuple(dict.fromkeys(rest)))
+    return Repair(tuple(commands), tuple(dict.fromkeys(rest)), tuple(_install(*names) for names in wishes))
+
+
+def _install(*packages: str) -> Command:
+    return ("apt-get", LOCK, "install", "-y", "--no-install-recommends", *packages)
 
 
 def carry_out(commands: Sequence[Command], log: Path) -> None:

@@ -37,6 +37,13 @@ class Program:
     testing: bool = False
 
 
+# No lab needs these.
+TESTING = (
+    Program(("chromium",), ("chromium",), "opens reports in the unit tests", testing=True),
+    Program(("vagrant",), ("vagrant",), "reads our Vagrantfile in the unit tests", testing=True),
+    Program(("ruby",), ("ruby",), "evaluates our Vagrantfile in the unit tests", testing=True),
+    Program(("sshd",), ("openssh-server",), "stands in for VMs in the unit tests", testing=True),
+)
 PROGRAMS = (
     Program(("incusd", "lxd"), (), "runs the machines", private=True),
     Program(("mkfs.btrfs",), ("btrfs-progs",), "the machines' disks"),
@@ -48,7 +55,7 @@ PROGRAMS = (
     Program(("nsenter",), ("util-linux",), "enters the lab's network"),
     Program(("dnsmasq",), ("dnsmasq-base",), "the daemon's bridge asks for it", private=True),
     Program(("gcc", "cc"), ("gcc", "libc6-dev"), "builds flanneld", building=True, flannel=True),
-    Program(("chromium",), ("chromium",), "opens reports in the unit tests; no lab needs it", testing=True),
+    *TESTING,
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lab.cluster import Cluster
 from lab.components.kube_proxy import CONFIG, HEALTH_PORT, METRICS_PORT
 from lab.machine import Machine
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet, stretched, wait_until
 
 ROOT = Path(__file__).parents[2]
 TABLE = "thwlab_defect"
@@ -60,5 +60,7 @@ def green(cluster: Cluster, test: str, timeout: float = 240) -> None:
     """The test passes now that the defect is mended."""
     name = f"--lab-name={cluster.topology.name}"
     argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-q", name, f"tests/e2e/{test}"]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(
+        argv, cwd=ROOT, capture_output=True, text=True, timeout=stretched(timeout), check=False
+    )
     assert done.returncode == 0, f"{test} is still red after healing:\n{done.stdout}{done.stderr}"

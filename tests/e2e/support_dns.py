@@ -5,14 +5,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from support_deadlines import whole
 from support_pods import Pod, PodSet
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError
 from lab.machine import Result
+from lab.wait import stretched
 
 WAYS = {"udp": "+notcp", "tcp": "+tcp"}
-BEAT, PATIENCE, LONGEST = 0.2, 2.0, 150
+# Slow machines get longer for all of them, but no fewer questions than one in `SLOWEST_BEAT`.
+BEAT, SLOWEST_BEAT, PATIENCE, LONGEST = 0.2, 1.0, 2.0, 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def dig(pod: Pod, server: str, way: str, questions: Iterable[Question], *options
     """The answers of one server to all questions, asked one after the other, each once."""
     asked = list(questions)
     words = " ".join(f"{q.name} {q.type}" for q in asked)
-    form = "+noall +comments +question +answer +time=2 +tries=1"
+    form = f"+noall +comments +question +answer +time={whole(2)} +tries=1"
     done = pod.net(
         f"dig @{server} {WAYS[way]} {form} {' '.join(options)} {words}", timeout=5 + 3 * len(asked)
     )
@@ -163,9 +166,10 @@ class Heard:
 
 def listen(pod: Pod, server: str, name: str, right: str, stop: str) -> dict[str, Heard]:
     """Ask on the beat until the file ``stop`` is on the pod's worker; by fresh sockets and by a kept one."""
-    numbers = (str(BEAT), str(PATIENCE), str(LONGEST))
+    longest = stretched(LONGEST)
+    numbers = (str(min(SLOWEST_BEAT, stretched(BEAT))), str(stretched(PATIENCE)), str(longest))
     argv = ("nsenter", f"--target={pod.pid}", "--net", "python3", "-c", PROBER)
-    done = pod.machine.run(*argv, server, name, right, stop, *numbers, timeout=LONGEST + 15)
+    done = pod.machine.run(*argv, server, name, right, stop, *numbers, timeout=longest + 15)
     rows = [line.split() for line in done.stdout.splitlines()]
     if not done.ok or not rows:
         raise ClusterError(f"{pod.machine.name}: the prober ended with {done.status}: {done.stderr[-500:]}")

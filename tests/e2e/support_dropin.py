@@ -12,6 +12,7 @@ from lab.components.apiserver import ApiServer
 from lab.components.base import await_ready
 from lab.components.rendering import CFG
 from lab.machine import File, Machine
+from lab.wait import stretched
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "/run/thwlab-defect"
@@ -108,7 +109,8 @@ def insist_green(cluster: Cluster, *tests: str, timeout: float = 240) -> None:
     name = f"--lab-name={cluster.topology.name}"
     argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-q", name]
     argv += [f"tests/e2e/{test}" for test in tests]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    patience = stretched(timeout)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=patience, check=False)
     assert done.returncode == 0, f"{tests} should be green again:\n{done.stdout[-4000:]}{done.stderr[-1000:]}"
 
 

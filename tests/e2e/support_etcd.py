@@ -24,6 +24,16 @@ ALERTS = {
     "server-only": "BAD_CERTIFICATE",
 }
 LEFT = "read: connection reset by peer"
+# What a member says that finds less on its disk, or something else, than it had written there: of its log, of
+# a snapshot, of its database, or of what it had promised to the others.
+TORN = re.compile(
+    r"wal(pb)?: (crc mismatch|file not found|snapshot (mismatch|not found)|slice bounds out of range)"
+    r"|failed to (read|repair|open) WAL"
+    r"|snap: (crc mismatch|empty snapshot|no available snapshot|snapshot file)"
+    r"|failed to (recover v3 backend from|find database) snapshot|was the raft log corrupted"
+    r"|file size too small|invalid database|checksum error|page \d+ already freed|unexpected EOF",
+    re.IGNORECASE,
+)
 
 
 def strangers(cluster: Cluster) -> dict[str, Pair | None]:
@@ -75,6 +85,19 @@ def absent(cluster: Cluster) -> list[str]:
     ]
 
 
+def torn(cluster: Cluster) -> list[str]:
+    """By member, what its etcd said since its machine's last boot of what a power cut tore."""
+    said = on_each(cluster.of(Role.ETCD), lambda m: m.run("sh", "-c", _SINCE_BOOT, timeout=20).stdout)
+    lines = {name: told for name, text in said.items() if (told := torn_words(text))}
+    return [f"{name}: {told}" for name, told in lines.items()]
+
+
+def torn_words(journal: str) -> str:
+    """The last line of etcd's that speaks of torn data, cut; empty if none does.  Pure."""
+    found = [" ".join(line.split()) for line in journal.splitlines() if TORN.search(line)]
+    return found[-1][:400] if found else ""
+
+
 def alarms(cluster: Cluster, said: str) -> list[str]:
     """Each alarm in what `etcdctl alarm list` said, with the member's name for its number."""
     done = cluster.etcdctl("member", "list", "-w", "json")
@@ -124,7 +147,7 @@ def _refusal(entry: dict[str, Any]) -> str:
 
 def _own_health(cluster: Cluster, machine: Machine) -> Result:
     own = f"--endpoints={client_url(machine.node)}"
-    return cluster.etcdctl("--command-timeout=5s", own, "endpoint", "health", member=machine)
+    return cluster.etcdctl(own, "endpoint", "health", member=machine)
 
 
 def _last_words(machine: Machine) -> str:
@@ -142,6 +165,7 @@ _JOURNAL = """\
 journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -p InvocationID --value etcd.service) \
 | grep -F 'rejected connection' || true
 """
+_SINCE_BOOT = "journalctl -b -u etcd.service -n 2000 -o cat --no-pager"
 # Of what etcd says when it gives up, the line at level fatal or panic; else the last line of all.
 _LAST = """\
 said=$(journalctl -u etcd.service -n 200 -o cat --no-pager | grep '^{')

@@ -10,6 +10,7 @@ from lab.providers.enclosed import cgroups, loop_devices, members, mounts
 from lab.providers.incus.daemon import PrivateDaemon
 from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
 from lab.state import state_root
+from lab.wait import stretched
 
 THWLAB = (sys.executable, "-m", "lab.cli")
 
@@ -33,10 +34,11 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def thwlab(*args: str, env: Mapping[str, str] | None = None, timeout: float = 180) -> str:
-    """Run `thwlab ARGS`, which must succeed; what it printed."""
+    """Run `thwlab ARGS`, which must succeed; what it printed.  Slow machines get longer than ``timeout``."""
     argv = [*THWLAB, *args]
+    environment, patience = {**os.environ, **(env or {})}, stretched(timeout)
     done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=timeout, check=False, env={**os.environ, **(env or {})}
+        argv, capture_output=True, text=True, timeout=patience, check=False, env=environment
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, f"`thwlab {' '.join(args)}` exited {done.returncode}:\n{said}"

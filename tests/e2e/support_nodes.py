@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from support_certificate_uses import REVIEW, REVIEWS, call
+from support_deadlines import whole
 from support_holdings import pair_of
 from support_visits import Outcome, visit
 
@@ -50,7 +51,7 @@ def as_kubelet(machine: Machine, asks: Sequence[Ask], server: str) -> list[tuple
     words = [
         word for ask in asks for word in (ask.method, ask.path, json.dumps(ask.body) if ask.body else "")
     ]
-    said = machine.check("sh", "-c", _AS_KUBELET, KUBECONFIG, server, *words, timeout=60)
+    said = machine.check("sh", "-c", _AS_KUBELET, KUBECONFIG, server, whole(10), *words, timeout=60)
     lines = [line.split(" ", 1) for line in said.splitlines() if re.match(r"\d{3} ", line)]
     assert len(lines) == len(asks), f"{machine.name}: {len(asks)} requests got {len(lines)} answers: {said}"
     return [(int(status), text) for status, text in lines]
@@ -204,15 +205,15 @@ def wrong_identity(certificate: x509.Certificate, ca: bytes, node: str) -> str:
 # Reads its CA and certificate from the kubeconfig, as the kubelet does; prints "STATUS TEXT" per request.
 _AS_KUBELET = """\
 of() { sed -n "s/^ *$1: *//p" "$config" | head -n 1; }
-config=$0 server=$1 ca=$(of certificate-authority)
+config=$0 server=$1 limit=$2 ca=$(of certificate-authority)
 cert=$(of client-certificate) key=$(of client-key)
 [ -n "$ca" ] || { ca=$(mktemp); trap 'rm -f "$ca"' EXIT; of certificate-authority-data | base64 -d >"$ca"; }
-shift
+shift 2
 while [ $# -gt 0 ]; do
     body=${3:+-d}
     type='Content-Type: application/json'
     [ "$1" != PATCH ] || type='Content-Type: application/merge-patch+json'
-    curl -sS --noproxy '*' -m 10 --cacert "$ca" --cert "$cert" --key "$key" -X "$1" -H "$type" \\
+    curl -sS --noproxy '*' -m "$limit" --cacert "$ca" --cert "$cert" --key "$key" -X "$1" -H "$type" \\
         ${body:+"$body" "$3"} -w '\\n%{http_code}' "$server$2" 2>&1 |
         { text=$(cat); printf '%s %s\\n' "$(printf '%s\\n' "$text" | tail -n 1)" \\
             "$(printf '%s' "$text" | sed '$d' | tr -d '\\n' | cut -c 1-600)"; }

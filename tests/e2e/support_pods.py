@@ -6,6 +6,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
+from support_deadlines import whole
 from support_pod_manifests import HTTP, manifests, path_of
 
 from lab.cluster import Cluster
@@ -103,7 +104,7 @@ def ask(run: Run, urls: Sequence[str]) -> dict[str, str]:
 
 def ask_in_order(run: Run, urls: Sequence[str]) -> list[tuple[str, str]]:
     """Each URL with the first line of its answer, in the order asked; every one by a fresh connection."""
-    curl = f"curl -sS --noproxy '*' -m {DELAY_SECONDS}"
+    curl = f"curl -sS --noproxy '*' -m {whole(DELAY_SECONDS)}"
     script = "\n".join(f"printf '%s ' '{url}'; {curl} '{url}' 2>&1 | head -n 1; echo" for url in urls)
     done = run(script)
     lines = [line.partition(" ") for line in done.stdout.splitlines() if line]

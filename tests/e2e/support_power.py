@@ -1,12 +1,15 @@
 """A silent power cut, all the while watched: by its peers, by writers, and by those who must notice it."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import support_interface
 import support_pods
 import support_writes
+from support_deadlines import whole
 from support_pods import PodSet, http
 from support_writes import Writes
 
@@ -22,6 +25,7 @@ ROW_SECONDS, DROP_SECONDS = 30, 30
 ROUNDS = 3
 SETTLE_SECONDS = 20
 CAPTURE = "thwlab-capture"
+ENDS = re.compile(r"Flags \[[^]]*[FR]")
 
 
 @dataclass
@@ -34,6 +38,7 @@ class Cut:
     pulled: float = 0.0
     dead: float = 0.0
     still_open: dict[str, int] = field(default_factory=dict)
+    heard: dict[str, int] = field(default_factory=dict)
     goodbyes: dict[str, list[str]] = field(default_factory=dict)
     undropped: ClusterError | None = None
     unserved: list[str] = field(default_factory=list)
@@ -58,9 +63,10 @@ def cut(cluster: Cluster, machine: Machine, pods: PodSet) -> Cut:
                 watchers, lambda each: len(_flows(each, machine) & seen.lasting[each.name])
             )
             _while_dead(cluster, machine, pods, seen)
-            seen.goodbyes = on_each(
-                watchers, lambda each: _goodbyes(each, seen.lasting[each.name], since[each.name])
-            )
+            captured = on_each(watchers, _captured)
+            for name, lines in captured.items():
+                seen.heard[name] = len(heard(lines, seen.lasting[name], since[name]))
+                seen.goodbyes[name] = goodbyes(lines, seen.lasting[name], since[name])
         finally:
             seen.booted = time.monotonic()
             machine.boot()
@@ -115,7 +121,7 @@ def _unserved(cluster: Cluster, pods: PodSet) -> list[str]:
     servers = {pod.name for pod in pods.servers.values()}
     networks = cluster.topology.networks
     name = f"web.{pods.namespace}.svc.{networks.domain}"
-    dig = f"dig +short +time=2 +tries=1 @{networks.dns} {name}"
+    dig = f"dig +short +time={whole(2)} +tries=1 @{networks.dns} {name}"
 
     def asked(machine: Machine) -> list[str]:
         client = pods.clients[machine.name]
@@ -155,9 +161,9 @@ def _reckoned(cluster: Cluster, seen: Cut) -> None:
 
 
 def _capturing(watcher: Machine, machine: Machine) -> set[str]:
-    """Start to keep every FIN and RST from the machine; the connections with it that last."""
-    ends = f"src host {machine.node.address} and tcp[tcpflags] & (tcp-fin|tcp-rst) != 0"
-    watcher.check("sh", "-c", _CAPTURE, CAPTURE, ends)
+    """Start to keep the heads of all packets from the machine; the connections with it that last."""
+    told = (support_interface.of(watcher), f"tcp and src host {machine.node.address}", whole(100))
+    watcher.check("sh", "-c", _CAPTURE, CAPTURE, *told)
     known = _flows(watcher, machine)
 
     def lasting() -> set[str]:
@@ -188,25 +194,41 @@ def _clock(watcher: Machine) -> float:
     return float(watcher.check("date", "+%s.%N"))
 
 
-def _goodbyes(watcher: Machine, lasting: set[str], since: float) -> list[str]:
-    """What was captured of connections that were to last, from the cut on.
+def _captured(watcher: Machine) -> list[str]:
+    """What was captured, by the lines of tcpdump; the capture is ended."""
+    return watcher.check("sh", "-c", _TELL, CAPTURE).splitlines()
+
+
+def heard(lines: Sequence[str], lasting: set[str], since: float) -> list[str]:
+    """Lines about these connections from before the cut: without any the capture looked elsewhere.  Pure."""
+    return [line for line in lines if 0 < _stamp(line) < since and _is_about(line, lasting)]
+
+
+def goodbyes(lines: Sequence[str], lasting: set[str], since: float) -> list[str]:
+    """Lines with FIN or RST of connections that were to last, from the cut on.  Pure.
 
     On a loaded host even a request lasts, and its connection may end in good order before the cut.
     """
-    told = watcher.check("sh", "-c", _TELL, CAPTURE).splitlines()
-    return [line for line in told if is_goodbye(line, lasting, since)]
+    return [
+        line for line in lines if _stamp(line) >= since and _is_about(line, lasting) and ENDS.search(line)
+    ]
 
 
-def is_goodbye(line: str, lasting: set[str], since: float) -> bool:
-    """Whether a line of tcpdump is about one of the connections, and not from before."""
-    stamp, _, rest = line.partition(" ")
-    return stamp.replace(".", "", 1).isdigit() and float(stamp) >= since and any(f in rest for f in lasting)
+def _stamp(line: str) -> float:
+    """The time of the line's packet; 0 if it is about none."""
+    stamp = line.partition(" ")[0]
+    return float(stamp) if stamp.replace(".", "", 1).isdigit() else 0.0
+
+
+def _is_about(line: str, flows: set[str]) -> bool:
+    return any(flow in line for flow in flows)
 
 
 _CAPTURE = """\
 systemctl stop "$0" 2>/dev/null
-systemd-run --quiet --collect --unit="$0" tcpdump -i eth0 -nn -U --immediate-mode -w "/run/$0.pcap" "$1"
-for turn in $(seq 100); do test -s "/run/$0.pcap" && exit 0; sleep 0.05; done
+systemd-run --quiet --collect --unit="$0" \\
+    tcpdump -i "$1" -nn -U --immediate-mode -s 96 -w "/run/$0.pcap" "$2"
+for turn in $(seq "$3"); do test -s "/run/$0.pcap" && exit 0; sleep 0.05; done
 journalctl -u "$0" -n 5 -o cat >&2; exit 1
 """
 _TELL = """\

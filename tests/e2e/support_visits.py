@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-SECONDS = 5  # for one visit; a silent server is an outcome, too
+SECONDS = 5  # for one visit, longer where machines are slow; a silent server is an outcome, too
 CAP = 1 << 20
 AFTERWARDS = 20  # rounds that begin after whatever the stream was to survive
 
@@ -66,7 +66,10 @@ def visit(cluster: Any, visits: Sequence[Visit], *, timeout: float = 30) -> list
 
 def stream(cluster: Any, visits: Sequence[Visit], folder: Path, *, timeout: float = 30) -> list[Outcome]:
     """The same ones over and over: touches `folder/started` after a round, ends once `folder/stop` is."""
-    plan = {"visits": [asdict(each) for each in visits], "folder": str(folder), "seconds": timeout - 5}
+    from lab.machine import patience  # not known to the program below
+
+    seconds = patience(timeout) - 5
+    plan = {"visits": [asdict(each) for each in visits], "folder": str(folder), "seconds": seconds}
     return _run(cluster, plan, timeout)
 
 
@@ -76,10 +79,11 @@ def fingerprint(pem: bytes) -> str:
 
 
 def _run(cluster: Any, plan: dict[str, Any], timeout: float) -> list[Outcome]:
-    from lab.errors import LabError  # not known to the program below
+    from lab.errors import LabError  # nor are these
+    from lab.wait import stretched
 
-    argv = (sys.executable, "-I", __file__)
-    done = cluster.from_host(*argv, stdin=json.dumps(plan).encode(), timeout=timeout)
+    argv, told = (sys.executable, "-I", __file__), {**plan, "patience": stretched(SECONDS)}
+    done = cluster.from_host(*argv, stdin=json.dumps(told).encode(), timeout=timeout)
     if not done.ok:
         raise LabError(f"the visitor ended with {done.status}: {done.stderr[-1000:]}")
     return [Outcome(**each) for each in json.loads(done.stdout)]
@@ -109,9 +113,9 @@ def _request(plan: Visit) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n" + plan.body).encode()
 
 
-def _exchange(plan: Visit, folder: Path) -> dict[str, Any]:
+def _exchange(plan: Visit, folder: Path, patience: float) -> dict[str, Any]:
     with (
-        socket.create_connection((plan.address, plan.port), timeout=SECONDS) as plain,
+        socket.create_connection((plan.address, plan.port), timeout=patience) as plain,
         _context(plan, folder).wrap_socket(plain, server_hostname=plan.name or plan.address) as connection,
     ):
         # TLS 1.3 tells a client that it is refused only when the client reads; by then the server may
@@ -126,10 +130,10 @@ def _exchange(plan: Visit, folder: Path) -> dict[str, Any]:
         return {"kind": "answered", "status": answer.status, "body": body, "server": shown}
 
 
-def _visited(plan: Visit, folder: Path) -> dict[str, Any]:
+def _visited(plan: Visit, folder: Path, patience: float) -> dict[str, Any]:
     begun = time.monotonic()
     try:
-        outcome = _exchange(plan, folder)
+        outcome = _exchange(plan, folder, patience)
     except ssl.SSLError as error:
         outcome = {"kind": "refused", "reason": error.reason or str(error)}
     except (OSError, http.client.HTTPException) as error:
@@ -153,7 +157,7 @@ def main() -> None:
     plan = json.load(sys.stdin)
     visits = [Visit(**each) for each in plan["visits"]]
     with tempfile.TemporaryDirectory(prefix="thwlab-e2e-") as name:
-        ended = [_visited(each, Path(name)) for _ in _rounds(plan) for each in visits]
+        ended = [_visited(each, Path(name), plan["patience"]) for _ in _rounds(plan) for each in visits]
     sys.stdout.write(json.dumps(ended))
 
 

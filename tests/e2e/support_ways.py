@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from support_deadlines import whole
 from support_nodes import CSRS
 from support_pods import Pod, PodSet
 
@@ -43,11 +44,12 @@ def ways(cluster: Cluster) -> dict[str, str]:
 def by_every_way(cluster: Cluster, pods: PodSet, task: str) -> list[Seen]:
     """Run a shell task on the admin machine for each pod and way.
 
-    The task calls `kubectl` as `k`, with its namespace and server, and the pod as `$pod`.
+    The task calls `kubectl` as `k`, with its namespace and server, and the pod as `$pod`; `$limit` is how
+    many seconds each of these calls has, more where machines are slow.
     """
     rounds = [(way, url, pod) for way, url in ways(cluster).items() for pod in pods.servers.values()]
     rows = "".join(f"{url} {pod.name}\n" for _, url, pod in rounds).encode()
-    argv = ("sh", "-c", _ROUNDS, KUBECTL, KUBECONFIG, pods.namespace, task)
+    argv = ("sh", "-c", _ROUNDS, KUBECTL, KUBECONFIG, pods.namespace, task, whole(20))
     said = cluster.admin.check(*argv, stdin=rows, timeout=60)
     texts = _parted(said)
     return [Seen(way, pod, text) for (way, _, pod), text in zip(rounds, texts, strict=True)]
@@ -71,9 +73,9 @@ def _parted(said: str) -> Iterator[str]:
 
 _MARK = "\x01\n"
 _ROUNDS = r"""
-kubectl=$0 config=$1 ns=$2 task=$3 work=$(mktemp -d)
+kubectl=$0 config=$1 ns=$2 task=$3 limit=$4 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-k() { timeout 20 "$kubectl" --kubeconfig "$config" --server "$server" --namespace "$ns" "$@"; }
+k() { timeout "$limit" "$kubectl" --kubeconfig "$config" --server "$server" --namespace "$ns" "$@"; }
 count=0
 while read -r server pod; do
     count=$((count + 1))

@@ -21,9 +21,10 @@ from lab.cluster import Cluster
 from lab.components.etcd import CLIENT_PORT, client_url
 from lab.errors import LabError
 from lab.topology import Role
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet, stretched, wait_until
 
-PERIOD, DEADLINE = 0.1, 5.0
+PERIOD, DEADLINE = 0.1, 5.0  # seconds; slow machines get fewer writes, and longer for each
+SLOWEST = 1.0  # seconds between two writes at most, that there are enough of them
 ETCD_ROOT = "/thwlab-e2e"
 
 
@@ -90,6 +91,11 @@ class Writes:
         gap = max((later - earlier for earlier, later in pairwise([since, *ends])), default=float("inf"))
         head = f"{len(these)} writes, {len(bad)} not acknowledged, longest gap between answers {gap:.1f}s"
         return "\n  ".join([head, *(write.told(since) for write in bad[:12])])
+
+
+def paced(period: float) -> float:
+    """The period as slow machines can follow it: a new connection takes each of them long."""
+    return max(period, min(SLOWEST, stretched(period)))
 
 
 def first_run(writes: Sequence[Write], length: int) -> Write | None:
@@ -180,7 +186,8 @@ def _writer(
     with tempfile.TemporaryDirectory(prefix="thwlab-writes-") as name:
         folder = Path(name)
         files = _secrets(cluster, folder, authority, use)
-        told = {**plan, **files, "targets": targets, "deadline": DEADLINE}
+        pace = {"deadline": stretched(DEADLINE), "period": paced(plan["period"])}
+        told = {**plan, **files, **pace, "targets": targets}
         (folder / "plan").write_text(json.dumps(told))
         argv = [sys.executable, "-I", support_writer.__file__, str(folder / "plan")]
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
@@ -216,7 +223,7 @@ def _end(process: subprocess.Popen[bytes], err: Path) -> None:
     if process.stdin:
         process.stdin.close()
     try:
-        process.wait(timeout=DEADLINE + 5)
+        process.wait(timeout=stretched(DEADLINE) + 5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(timeout=5)

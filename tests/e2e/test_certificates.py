@@ -26,6 +26,7 @@ from support_certificate_uses import (
     server_looks,
     wrong_calls,
 )
+from support_deadlines import whole
 from support_holdings import Holdings, holdings
 from support_visits import Outcome, fingerprint, visit
 
@@ -307,7 +308,9 @@ def _posing(cluster: Cluster, node: Node, pair: Pair) -> str:
 def peers_refused(cluster: Cluster) -> list[str]:
     """Calls of members to members, each from its own machine by the files that etcd runs with."""
     urls = [f"{peer_url(node)}/members" for node in cluster.topology.of(Role.ETCD)]
-    said = on_each(cluster.of(Role.ETCD), lambda machine: machine.run("sh", "-c", _PEERS, *urls, timeout=30))
+    said = on_each(
+        cluster.of(Role.ETCD), lambda machine: machine.run("sh", "-c", _PEERS, whole(5), *urls, timeout=30)
+    )
     return [
         f"{name}, calling as a peer: {complaint}"
         for name, result in said.items()
@@ -319,8 +322,8 @@ def peers_refused(cluster: Cluster) -> list[str]:
 _PEERS = """\
 words=$(tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value etcd.service)/cmdline)
 flag() { printf '%s\\n' "$words" | sed -n "s/^--$1=//p"; }
-for url in "$0" "$@"; do
-    curl -sS --noproxy '*' -m 5 --http1.1 -o /dev/null -w "$url %{http_code}\\n" \\
+for url; do
+    curl -sS --noproxy '*' -m "$0" --http1.1 -o /dev/null -w "$url %{http_code}\\n" \\
         --cacert "$(flag peer-trusted-ca-file)" --cert "$(flag peer-cert-file)" \\
         --key "$(flag peer-key-file)" "$url" 2>&1
 done

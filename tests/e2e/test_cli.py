@@ -12,6 +12,7 @@ from lab.cluster import Cluster
 from lab.limits import Limits
 from lab.session import LabSession
 from lab.topology import Role
+from lab.wait import stretched
 
 pytestmark = pytest.mark.e2e
 
@@ -28,7 +29,7 @@ def run(*argv: str, stdin: str = "", env: dict[str, str] | None = None) -> subpr
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=stretched(60),
         check=False,
         env=env or dict(os.environ),
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from support_deadlines import whole
 from support_eventually import eventually
 from support_namespace import namespace
 from support_visits import Outcome, Visit, visit
@@ -250,7 +251,9 @@ def _through_the_service(cluster: Cluster, worker: Machine, token: str) -> Count
     each = f'url = "{url}"\noutput = /dev/null\n'
     quoted = QUESTION.replace('"', '\\"')
     config = (
-        'silent\nshow-error\nnoproxy = "*"\nhttp1.1\nmax-time = 10\nwrite-out = "%{http_code}\\n"\n'
+        'silent\nshow-error\nnoproxy = "*"\nhttp1.1\n'
+        f"max-time = {whole(10)}\n"
+        'write-out = "%{http_code}\\n"\n'
         'cacert = "/opt/kubernetes/ssl/ca.pem"\nheader = "Connection: close"\n'
         f'header = "Content-Type: application/json"\nheader = "Authorization: Bearer {token}"\n'
         f'data = "{quoted}"\n' + each * CALLS

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from support_deadlines import whole
 from support_dns import WAYS, Answer, Question, dig, in_services, reverse
 from support_pod_manifests import HTTP, many_addresses
 from support_pods import Pod, PodSet, insist
@@ -179,7 +180,9 @@ def test_short_names_work_in_every_pod(lab_dns: Cluster, pods: PodSet) -> None:
     own, api = pods.ip("web"), str(lab_dns.topology.networks.kubernetes_service)
     short = {"web": own, f"web.{pods.namespace}": own, f"web.{pods.namespace}.svc": own}
     short |= {"kubernetes.default": api, "kubernetes.default.svc": api}
-    script = "\n".join(f'echo "{name} $(dig +search +short +time=2 +tries=1 {name} A)"' for name in short)
+    script = "\n".join(
+        f'echo "{name} $(dig +search +short +time={whole(2)} +tries=1 {name} A)"' for name in short
+    )
     heard = pods.from_clients(
         lambda pod: dict(line.split(" ", 1) for line in pod.inside(script).stdout.splitlines() if " " in line)
     )
@@ -195,9 +198,10 @@ def test_short_names_work_in_every_pod(lab_dns: Cluster, pods: PodSet) -> None:
 
 def test_programs_in_pods_reach_services_by_short_names(pods: PodSet) -> None:
     """By the C library, as most programs ask; the API's certificate must carry the short name as well."""
-    script = """
-    echo "web $(curl -sS -m 5 --noproxy '*' http://web/hostname 2>&1)"
-    echo "api $(curl -sS -m 5 --noproxy '*' --http1.1 -o /dev/null -w '%{http_code}' \
+    limit = whole(5)
+    script = f"""
+    echo "web $(curl -sS -m {limit} --noproxy '*' http://web/hostname 2>&1)"
+    echo "api $(curl -sS -m {limit} --noproxy '*' --http1.1 -o /dev/null -w '%{{http_code}}' \
         --cacert /var/run/secrets/kubernetes.io/serviceaccount/ca.crt https://kubernetes.default/api 2>&1)"
     """
     heard = pods.from_clients(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support_certificate_uses import KUBELET_PORT, REVIEW, REVIEWS, call
+from support_deadlines import whole
 from support_eventually import eventually
 from support_holdings import Holdings, holdings
 from support_namespace import namespace
@@ -97,7 +98,7 @@ def test_a_pods_token_is_good_for_what_it_was_granted_and_nothing_else(
 
 def _statuses(pod: Pod, urls: list[str]) -> list[str]:
     """The HTTP status of each URL, asked with the token in the pod; curl's complaint where there is none."""
-    done = pod.inside(_ASK.format(urls="\n".join(urls)), timeout=90)
+    done = pod.inside(_ASK.format(urls="\n".join(urls), limit=whole(10)), timeout=90)
     lines = done.stdout.splitlines()
     lacking = f"no answer; the script ended with {done.status}: {done.stderr.strip()[-300:]}"
     return [*lines, *[lacking] * (len(urls) - len(lines))]
@@ -107,7 +108,7 @@ _ASK = """
 cd /var/run/secrets/kubernetes.io/serviceaccount
 while read -r url; do
     printf 'header = "Authorization: Bearer %s"\\n' "$(cat token)" |
-        curl -sS --noproxy '*' -m 10 --cacert ca.crt -K - -o /dev/null -w '%{{http_code}}\\n' "$url" 2>&1
+        curl -sS --noproxy '*' -m {limit} --cacert ca.crt -K - -o /dev/null -w '%{{http_code}}\\n' "$url" 2>&1
 done <<EOF
 {urls}
 EOF

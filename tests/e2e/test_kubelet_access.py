@@ -24,11 +24,11 @@ echo "status $?"
 """
 FORWARD = f"""
 k port-forward "pod/$pod" :{HTTP} >"$own" 2>&1 &
-for i in $(seq 100); do
+for i in $(seq $((limit * 5))); do
     port=$(sed -n 's/.*127.0.0.1:\\([0-9]*\\) ->.*/\\1/p' "$own")
     [ -z "$port" ] && kill -0 $! 2>/dev/null && sleep 0.1 || break
 done
-[ -z "$port" ] || curl -sS --noproxy '*' -m 5 "http://127.0.0.1:$port/hostname"
+[ -z "$port" ] || curl -sS --noproxy '*' -m "$limit" "http://127.0.0.1:$port/hostname"
 echo
 kill $! 2>/dev/null
 cat "$own"

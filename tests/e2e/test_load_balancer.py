@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support_deadlines import whole
 from support_visits import Outcome, Visit, fingerprint, stream, visit
 
 from lab.cluster import Cluster
@@ -127,7 +128,7 @@ def test_a_connection_on_which_nobody_speaks_is_not_cut(served: Cluster) -> None
     balancer = served.topology.balancer
     assert balancer is not None
     where = (str(balancer.address), str(served.topology.networks.api_port))
-    done = served.from_host("python3", "-c", _SILENT, *where, str(SILENCE), timeout=SILENCE + 15)
+    done = served.from_host("python3", "-c", _SILENT, *where, str(SILENCE), whole(10), timeout=SILENCE + 15)
     said = (done.stdout + done.stderr).strip()
     assert said == "200", f"{balancer.name}: {SILENCE} s of silence through it ended in {said or 'nothing'}"
 
@@ -135,7 +136,7 @@ def test_a_connection_on_which_nobody_speaks_is_not_cut(served: Cluster) -> None
 _SILENT = """\
 import socket, ssl, sys
 context = ssl._create_unverified_context()
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as plain:
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[4])) as plain:
     with context.wrap_socket(plain) as connection:
         connection.settimeout(float(sys.argv[3]))
         try:
@@ -143,7 +144,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as pl
                 sys.exit("a connection that was cut")
         except TimeoutError:
             pass
-        connection.settimeout(10)
+        connection.settimeout(float(sys.argv[4]))
         connection.sendall(b"GET /livez HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
         print(connection.recv(12).decode().split()[1])
 """

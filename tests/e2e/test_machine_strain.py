@@ -18,7 +18,7 @@ from lab.wait import NotYet, stretched, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.disruptive]
 DEADLINE, LATE = 2.0, 4.0
-FREEZE_AFTER = 0.5
+BEGUN = "/run/thwlab-begun"
 ROUNDS, SPREAD = 200, 8
 MIB = 1 << 20
 
@@ -40,20 +40,20 @@ def test_calls_to_a_frozen_machine_end_at_their_deadline(
 ) -> None:
     if Capability.PAUSE not in lab_etcd.lab.provider.capabilities:
         pytest.skip(f"provider {lab_etcd.lab.provider.name} cannot pause machines here")
-    script = "echo begun; sleep 1; echo on; sleep 317"
-    freezer = threading.Timer(FREEZE_AFTER, machine.pause)
-    freezer.start()
+    machine.check("rm", "-f", BEGUN)
+    script = f"echo begun; touch {BEGUN}; sleep {stretched(1.0):.0f}; echo on; sleep 317"
+    freezer = start(lambda: freeze_once_begun(machine))
     try:
-        start = time.monotonic()
+        began = time.monotonic()
         caught = machine.run("sh", "-c", script, stdin=stdin, timeout=DEADLINE)
-        first = time.monotonic() - start
-        freezer.join()
+        first = time.monotonic() - began
+        freezer.result()
         late = machine.run("echo", "never", timeout=DEADLINE)
         with pytest.raises(CommandTimedOut, match=machine.name):
             machine.apply([File("/run/thwlab-never", b"")], timeout=DEADLINE)
-        all_three = time.monotonic() - start
+        all_three = time.monotonic() - began
     finally:
-        freezer.join()
+        freezer.exception()  # waits for it
         machine.resume()
     assert (caught.status, caught.out) == (None, b"begun\n"), f"{machine.name}: {caught}"
     assert (late.status, late.out) == (None, b""), f"{machine.name}: {late}"
@@ -62,6 +62,17 @@ def test_calls_to_a_frozen_machine_end_at_their_deadline(
     assert all_three < 3 * latest, f"{machine.name}: three calls took {all_three:.1f}s"
     assert machine.check("echo", "again") == "again\n"
     wait_until(f"{machine.name} to end what was cut", lambda: gone(machine, "sleep", "317"), timeout=20)
+
+
+def freeze_once_begun(machine: Machine) -> None:
+    """Pause it when the command runs: slow machines need longer until then than any fixed time."""
+
+    def begun() -> None:
+        if not machine.run("test", "-e", BEGUN).ok:
+            raise NotYet("it has not begun")
+
+    wait_until(f"the command on {machine.name} to begin", begun, timeout=DEADLINE / 2, every=0.05)
+    machine.pause()
 
 
 def test_no_output_is_lost_however_many_commands_run_at_once(machine: Machine) -> None:

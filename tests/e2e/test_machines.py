@@ -1,70 +1,60 @@
 """Chapter "VM": machines of their own, none the twin of another, known by name, in time, not full."""
 
-import time
 from collections.abc import Callable
 
 import pytest
+import support_clocks
+from support_deadlines import whole
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError
-from lab.machine import Machine, on_each
-from lab.providers.base import Capability
+from lab.furnishing import identity
+from lab.machine import on_each
+from lab.providers.base import Provider
 
 pytestmark = pytest.mark.e2e
-CLOCK_MARGIN = 1.0  # seconds; certificates are backdated by minutes
 FULL = 92  # percent
-NEEDED = ("machine-id", "address", "mac")
+SHARED = ("product-uuid",)  # of containers: theirs is their host's
 
 
 def test_no_two_machines_share_an_identity(
     lab_machines: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
     """Machine-id, product UUID, SSH host keys, MAC and address (case B1): twins are named."""
-    seen = on_each(list(lab_machines.machines.values()), _marks)
+    seen = on_each(list(lab_machines.machines.values()), identity.ask)
+    provider = lab_machines.lab.provider
     complaints = [
-        f"{name} has no {kind}" for name, marks in seen.items() for kind in NEEDED if not marks.get(kind)
+        f"{name} has no {kind}"
+        for name, each in seen.items()
+        for kind in needed(provider)
+        if not any(mark.startswith(kind) for mark in each.marks)
     ]
-    holders: dict[str, list[str]] = {}
-    for name, marks in seen.items():
-        for kind, mark in marks.items():
-            holders.setdefault(f"{kind} {mark}", []).append(name)
-    complaints += [f"{' and '.join(twins)} share {mark}" for mark, twins in holders.items() if len(twins) > 1]
-    record_property("marks compared", ", ".join(sorted({kind for marks in seen.values() for kind in marks})))
-    insist(complaints, "make the image again; it must hold no machine-id and no host key")
+    kinds = sorted({kind for each in seen.values() for kind in each.marks})
+    record_property("marks compared", ", ".join(kinds))
+    shared = SHARED if provider.platform.container else ()
+    insist(complaints + identity.twins(seen, shared), identity.REMEDY)
 
 
-def _marks(machine: Machine) -> dict[str, str]:
-    said = machine.check("sh", "-c", _MARKS, str(machine.node.address), timeout=20)
-    return dict(line.split("=", 1) for line in said.splitlines())
+def needed(provider: Provider) -> list[str]:
+    """What each machine must have alone; a kind that none of them tells would be missed by nobody.
+
+    Who is not reached by SSH need not have a host key.
+    """
+    kinds = [kind for kind in identity.UNIQUE if kind not in SHARED or not provider.platform.container]
+    return [*kinds, *([identity.HOST_KEY] if provider.name == "vagrant" else [])]
 
 
 def test_every_machines_clock_is_this_hosts(lab_machines: Cluster) -> None:
-    if Capability.OWN_CLOCK not in lab_machines.lab.provider.capabilities:
+    if not support_clocks.own(lab_machines):
         pytest.skip("containers have no clock of their own: theirs is this host's")
-    measured = on_each(list(lab_machines.machines.values()), _offset)
-    insist(
-        [
-            f"{name} is {away:+.1f} s away from this host's clock (measured to {blur:.1f} s)"
-            for name, (away, blur) in measured.items()
-            if abs(away) > CLOCK_MARGIN + blur
-        ],
-        "set it: timedatectl set-ntp true, or date -s",
-    )
-
-
-def _offset(machine: Machine) -> tuple[float, float]:
-    """Seconds by which its clock is ahead of this host's, and how exactly that could be measured."""
-    before = time.time()
-    theirs = float(machine.check("date", "+%s.%N"))
-    after = time.time()
-    return theirs - (before + after) / 2, (after - before) / 2
+    insist(support_clocks.wrong(lab_machines), "set it: timedatectl set-ntp true, or date -s")
 
 
 def test_every_machine_knows_every_other_by_name(lab_machines: Cluster) -> None:
     """Asked of the first address only: a second line of /etc/hosts would win."""
     nodes = lab_machines.topology.nodes
-    script = 'for name; do echo "$name $(timeout 5 getent ahostsv4 "$name" | head -n 1)"; done'
-    argv = ("sh", "-c", script, "names", *(node.name for node in nodes))
+    script = 'for name; do echo "$name $(timeout "$0" getent ahostsv4 "$name" | head -n 1)"; done'
+    argv = ("sh", "-c", script, whole(5), *(node.name for node in nodes))
     seen = on_each(list(lab_machines.machines.values()), lambda machine: machine.check(*argv, timeout=40))
     insist(
         [
@@ -129,15 +119,4 @@ for what in pcent ipcent; do
         [ -z "$share" ] || echo "$([ $what = pcent ] && echo room || echo inodes) $share $place"
     done
 done
-"""
-_MARKS = r"""
-grep -qxE '[0-9a-f]{32}' /etc/machine-id && echo "machine-id=$(cat /etc/machine-id)"
-uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null) && echo "product-uuid=$uuid"
-for key in /etc/ssh/ssh_host_*_key.pub; do
-    [ ! -f "$key" ] || echo "$(basename "$key" .pub)=$(cut -d ' ' -f 2 "$key")"
-done
-link=$(ip -o -4 address | awk -v own="$0" '{split($4, a, "/"); if (a[1] == own) print $2}')
-[ -n "$link" ] || exit 0
-echo "address=$0"
-echo "mac=$(cat "/sys/class/net/$link/address")"
 """

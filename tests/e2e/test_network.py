@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 import pytest
+from support_deadlines import whole
 from support_interfaces import astray, first_pod, ways
 from support_pod_manifests import ACCOUNT
 from support_pods import Pod, PodSet, ask, http, insist, seen, shell
@@ -24,7 +25,7 @@ REVIEWS = r"""
 cd /var/run/secrets/kubernetes.io/serviceaccount
 body='{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}'
 ask() {
-    said=$(curl -sS --http1.1 --noproxy '*' -m 5 --cacert ca.crt -K - -w '\n%{http_code}' -d "$body" \
+    said=$(curl -sS --http1.1 --noproxy '*' -m LIMIT --cacert ca.crt -K - -w '\n%{http_code}' -d "$body" \
         -H 'Content-Type: application/json' URL 2>&1)
     user=$(echo "$said" | sed -n 's/.*"username": *"\([^"]*\)".*/\1/p')
     echo "$(echo "$said" | grep -x '[0-9]*') ${user:-$(echo "$said" | grep '^curl')}"
@@ -102,7 +103,7 @@ def test_pods_reach_pods_of_every_node(pods: PodSet, pairs: dict[str, Answers]) 
             for target, server in pods.servers.items()
             if (said := answers[http(server.address, "hostname")]) != server.name
         ],
-        "`ip route get POD` on the first machine named, then `tcpdump -ni eth0 host POD` on the second",
+        "`ip route get POD` on the first machine named, then `tcpdump -ni any host POD` on the second",
     )
 
 
@@ -138,7 +139,9 @@ def ping_full_size(pod: Pod, targets: Mapping[str, Pod]) -> Answers:
     if not found:
         return dict.fromkeys(targets, f"no link eth0 in {pod.name}: {shown.stderr.strip() or shown.stdout}")
     mtu = int(found[1])
-    ping = "ping -nqM do -c 3 -i 0.01 -w 2 -s {} {} >/dev/null && echo {} ok || echo {} lost"
+    ping = (
+        f"ping -nqM do -c 3 -i 0.01 -w {whole(2)} -s {{}} {{}} >/dev/null && echo {{}} ok || echo {{}} lost"
+    )
     script = "\n".join(ping.format(mtu - 28, to.address, name, name) for name, to in targets.items())
     lines = (line.partition(" ") for line in pod.net(script).stdout.splitlines())
     return {name: f"{said} with packets of {mtu} bytes" for name, _, said in lines}
@@ -158,7 +161,7 @@ def test_large_payloads_arrive_whole(pods: PodSet) -> None:
 
 def send_payload(pod: Pod, targets: Mapping[str, Pod]) -> Answers:
     """One large request to each target, and the hash of what arrived back."""
-    curl = "curl -sS --noproxy '*' -m 10"
+    curl = f"curl -sS --noproxy '*' -m {whole(10)}"
     lines = [f"f=$(mktemp); head -c {PAYLOAD} /dev/urandom >$f; sha256sum <$f"]
     for name, to in targets.items():
         up, run = http(to.address, "upload"), http(to.address, "shell")
@@ -252,7 +255,9 @@ def test_pods_use_the_api_with_their_token_and_nobody_without(lab_network: Clust
 def reviews(pod: Pod, address: str) -> list[str]:
     """Status and user of `API_CALLS` reviews of its own identity, and the status without a token."""
     url = f"https://{address}/apis/authentication.k8s.io/v1/selfsubjectreviews"
-    done = pod.inside(REVIEWS.replace("URL", url).replace("CALLS", str(API_CALLS)), timeout=60)
+    done = pod.inside(
+        REVIEWS.replace("URL", url).replace("CALLS", str(API_CALLS)).replace("LIMIT", whole(5)), timeout=60
+    )
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     return [*lines, *["no answer " + done.stderr[-200:]] * (API_CALLS + 1 - len(lines))]
 

@@ -11,6 +11,7 @@ import pytest
 
 from lab.cluster import Cluster
 from lab.session import LabSession
+from lab.wait import stretched
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def test_my_cluster_answers(lab):
 def run(*argv: str | Path, cwd: Path, timeout: float = 180) -> str:
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "LAB_RUN", "VIRTUAL_ENV")}
     done = subprocess.run(
-        argv, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False, env=env
+        argv, cwd=cwd, capture_output=True, text=True, timeout=stretched(timeout), check=False, env=env
     )
     assert done.returncode == 0, f"{argv} exited {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -87,6 +87,9 @@ def test_a_power_cut_is_silent(cut_of: CutOf, member: str) -> None:
     seen = cut_of(member)
     for peer, lasting in seen.lasting.items():
         assert lasting, f"{peer} had no lasting connection with {member}, so its silence proves nothing"
+        assert seen.heard[peer], (
+            f"{peer} captured no packet of {member} before the cut, so its silence afterwards proves nothing"
+        )
         assert not seen.goodbyes[peer], f"{peer} got FIN or RST from {member}: {seen.goodbyes[peer][:5]}"
         assert seen.still_open[peer], (
             f"{peer}: none of {len(lasting)} connections with {member} is still open"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from support_deadlines import whole
 from support_eventually import eventually
 from support_machines import (
     Found,
@@ -243,7 +244,9 @@ def test_a_kubelet_tells_nothing_to_a_client_without_certificate(lab: Cluster) -
 
 
 def test_controllers_tell_their_metrics_to_nobody_without_a_name(lab: Cluster) -> None:
-    said = on_each(lab.of(Role.CONTROL_PLANE), lambda m: m.check("sh", "-c", _METRICS, timeout=20).split())
+    said = on_each(
+        lab.of(Role.CONTROL_PLANE), lambda m: m.check("sh", "-c", _METRICS, whole(5), timeout=20).split()
+    )
     wrong = [f"{name}: {codes}" for name, codes in said.items() if not {*codes} <= {"401", "403"}]
     assert not wrong, f"/metrics on 10257 and 10259 answer {wrong}"
 
@@ -394,6 +397,6 @@ def _has_clients(node: Node) -> bool:
 
 _METRICS = """\
 for port in 10257 10259; do
-    curl --noproxy '*' -sk -m 5 -o /dev/null -w '%{http_code}\\n' "https://127.0.0.1:$port/metrics"
+    curl --noproxy '*' -sk -m "$0" -o /dev/null -w '%{http_code}\\n' "https://127.0.0.1:$port/metrics"
 done
 """

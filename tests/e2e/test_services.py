@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
+from support_deadlines import whole
 from support_interfaces import proxys_addresses
 from support_pods import PodSet, Run, ask, ask_in_order, http, insist, seen, shell
 
@@ -23,8 +24,8 @@ HOST = "the host"
 FROM_HOST = """
 import sys, urllib.request
 plain = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-for url in sys.argv[1:]:
-    try: said = plain.open(url, timeout=3).readline().decode().strip()
+for url in sys.argv[2:]:
+    try: said = plain.open(url, timeout=float(sys.argv[1])).readline().decode().strip()
     except OSError as error: said = str(error)
     print(url, said)
 """
@@ -84,7 +85,7 @@ def test_workers_reach_every_replica_through_the_cluster_ip(lab_network: Cluster
 
 
 def test_a_cluster_ip_passes_udp(pods: PodSet) -> None:
-    asking = f"echo hostname | nc -u -w 3 -W 1 {pods.ip('web')} 81"
+    asking = f"echo hostname | nc -u -w {whole(3)} -W 1 {pods.ip('web')} 81"
     names = {pod.name for pod in pods.servers.values()}
     said = pods.from_clients(lambda pod: pod.net(asking).stdout.strip())
     insist(
@@ -199,7 +200,7 @@ def callers(cluster: Cluster) -> dict[str, str]:
 
 def ask_from_host(cluster: Cluster, urls: list[str]) -> Answers:
     """What each URL says to the lab's host."""
-    done = cluster.from_host(sys.executable, "-c", FROM_HOST, *urls, timeout=30)
+    done = cluster.from_host(sys.executable, "-c", FROM_HOST, whole(3), *urls, timeout=30)
     said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     return {url: said.get(url, f"no answer: {done.stderr.strip()[-300:]}") for url in urls}
 
@@ -232,7 +233,7 @@ def test_every_kube_proxy_takes_the_planned_address_for_its_nodes(lab_network: C
 def test_every_kube_proxy_says_that_its_node_may_get_traffic(lab_network: Cluster) -> None:
     """What a balancer in front of the workers would ask; 503 if no Node has the proxy's name."""
     url = f"http://127.0.0.1:{HEALTH_PORT}/healthz"
-    asking = ("curl", "-sSm3", "--noproxy", "*", "-w", " %{http_code}", url)
+    asking = ("curl", "-sS", "-m", whole(3), "--noproxy", "*", "-w", " %{http_code}", url)
     heard = on_each(lab_network.of(Role.WORKER), lambda machine: machine.run(*asking))
     insist(
         [
@@ -264,7 +265,7 @@ def proxy_names(cluster: Cluster) -> Mapping[str, str]:
     """What each worker's kube-proxy calls itself, as it says."""
 
     def name(machine: Machine) -> str:
-        said = machine.run("curl", "-sSm3", f"http://127.0.0.1:{METRICS_PORT}/configz")
+        said = machine.run("curl", "-sS", "-m", whole(3), f"http://127.0.0.1:{METRICS_PORT}/configz")
         try:
             config = json.loads(said.stdout)["kubeproxy.config.k8s.io"]
         except (ValueError, KeyError):

@@ -4,6 +4,7 @@ import uuid
 from functools import partial
 
 import pytest
+import support_clocks
 import support_pods
 from support_pods import PodSet, ask, http, shell
 
@@ -32,9 +33,11 @@ def test_a_restored_lab_is_as_it_was_and_serves(lab: Cluster, pods: PodSet) -> N
 
     lab.lab.provider.restore(name)
     lab.lab.close()  # connections to machines of before
+    late = support_clocks.wrong(lab)
     health.await_whole(lab)
     lab.lab.provider.forget_snapshot(name)
 
+    assert not late, f"after the restore: {'; '.join(late)}"
     kept = [machine.name for machine in machines if machine.run("test", "-e", MARK).ok]
     assert not kept, f"{', '.join(kept)}: {MARK} was made after the snapshot and is still there"
     for master in lab.topology.of(Role.CONTROL_PLANE):

@@ -69,6 +69,8 @@ def test_six_faults_come_down_to_the_guilty_one(
     lab: Cluster, lab_session: LabSession, between: Between, seed: str
 ) -> None:
     """By the command, confirmed three times; with it the weakness is named: the first apiserver is held."""
+    if lab.lab.provider.is_slow:
+        pytest.skip("what breaks it is an outage too long, and these machines are not judged by time")
     made = scenario(lab, TEXT)
     folder = lab_session.folder / "scenarios" / made.name
     first = perform(lab, made, plan_of(made, seed), folder, lab_session.tell, proven=between.taken())

@@ -91,7 +91,7 @@ def _harmless(argv: list[str], boot: str) -> list[str]:
     if "list-jobs" in line or line.endswith("boot_id"):
         return ["echo", boot]
     if argv[0] == "date":
-        return ["true"]
+        return argv if argv[1:] == ["+%s.%N"] else ["true"]
     if argv[0] == "stat":
         return ["echo", "cgroup2fs"]
     if argv[0] == "python3":

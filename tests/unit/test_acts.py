@@ -16,7 +16,7 @@ from lab.wait import NotYet, at_most
 
 
 def test_machines_that_come_with_everything_are_not_even_asked() -> None:
-    provider = SimpleNamespace(is_furnished=True)
+    provider = SimpleNamespace(is_furnished=True, capabilities=frozenset())
     act = {stage.name: stage for stage in stages_for(load_topology())}["programs"].act
     assert act(SimpleNamespace(provider=provider)) == []  # type: ignore[arg-type]
 
@@ -24,7 +24,9 @@ def test_machines_that_come_with_everything_are_not_even_asked() -> None:
 def test_programs_go_to_the_machines_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is off is not of those that were asked for."""
     told: list[tuple[str, str]] = []
-    provider = SimpleNamespace(is_furnished=False, states=lambda: {"a": "running", "b": "stopped"})
+    provider = SimpleNamespace(
+        is_furnished=False, capabilities=frozenset(), states=lambda: {"a": "running", "b": "stopped"}
+    )
     lab: Any = SimpleNamespace(
         provider=provider,
         topology=load_topology(),

@@ -26,6 +26,7 @@ from lab.cli.progress import Progress, ended
 from lab.cli.session import Session
 from lab.cli.status import NOT_ASKED, LabStatus, MachineStatus, render, unit_states
 from lab.doctor import Finding, Verdict
+from lab.doctor.fix import Repair
 from lab.errors import ClusterError, ConfigError, LabError
 from lab.machine import Machine
 from lab.machine import Result as Ran
@@ -705,6 +706,27 @@ def test_doctor_says_that_a_package_made_another_libvirtd_of_the_word(
     assert "vagrant:libvirt would have been vagrant:libvirt:private" in said
     assert "it is vagrant:libvirt:running now" in said
     assert "--provider vagrant:libvirt:private is one of the lab's own" in said
+
+
+def test_what_no_lab_needs_may_fail_to_install_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a release without Vagrant would keep CI from having a lab."""
+    done: list[str] = []
+
+    def carry_out(commands: list[tuple[str, ...]], _: Path) -> None:
+        done.extend(command[-1] for command in commands)
+        if commands and commands[0][-1] == "vagrant":
+            raise LabError("`apt-get install vagrant` exited 100", remedy="none")
+
+    wished = (("apt-get", "install", "vagrant"), ("apt-get", "install", "ruby"))
+    monkeypatch.setattr(health, "carry_out", carry_out)
+    monkeypatch.setattr(health, "examine", lambda _: [])
+    monkeypatch.setattr(health, "gather", lambda *_: None)
+    monkeypatch.setattr(health, "repair_for", lambda *_: Repair((("apt-get", "update"),), (), wished))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    result = thwlab("doctor", "--fix", "--yes")
+    assert done == ["update", "vagrant", "ruby"]
+    assert "left out, for no lab needs it: `apt-get install vagrant` exited 100" in result.output
+    assert result.exit_code == 0
 
 
 def test_ci_or_yes_goes_ahead() -> None:

@@ -112,12 +112,29 @@ def test_a_good_host_lacks_nothing() -> None:
     assert missing(diagnose(FINE, guide_topology())) == []
 
 
-def test_what_only_tests_want_is_asked_for_in_ci_and_keeps_no_lab_from_running() -> None:
-    browser = next(each for each in programs.PROGRAMS if each.testing)
-    without = replace(FINE, programs=EVERY - {"chromium"})
-    assert programs.check_program(browser, without, guide_topology()).verdict is Verdict.GOOD
-    found = programs.check_program(browser, replace(without, ci=True), guide_topology())
-    assert (found.verdict, found.packages) == (Verdict.WARNING, ("chromium",))
+@pytest.mark.parametrize("name", ["chromium", "vagrant", "ruby", "sshd"])
+def test_what_only_tests_want_is_asked_for_in_ci_and_keeps_no_lab_from_running(name: str) -> None:
+    wanted = next(each for each in programs.PROGRAMS if each.names == (name,))
+    without = replace(FINE, programs=EVERY - {name})
+    assert programs.check_program(wanted, without, guide_topology()).verdict is Verdict.GOOD
+    found = programs.check_program(wanted, replace(without, ci=True), guide_topology())
+    assert (found.verdict, found.packages) == (Verdict.WARNING, wanted.packages)
+
+
+def test_what_only_tests_want_is_installed_by_commands_of_their_own() -> None:
+    """A release that has one of them not must not keep a lab, or the others, from being installed."""
+    facts = replace(FINE, ci=True, programs=EVERY - {"ip", "vagrant", "sshd"})
+    repair = repair_for(diagnose(facts, guide_topology()), facts)
+    assert [command[-1] for command in repair.commands] == ["update", "iproute2"]
+    assert [command[-1] for command in repair.wished] == ["vagrant", "openssh-server"]
+    only = replace(facts, programs=EVERY - {"ruby"})
+    repair = repair_for(diagnose(only, guide_topology()), only)
+    assert [command[-1] for command in (*repair.commands, *repair.wished)] == ["update", "ruby"]
+
+
+def test_every_unit_test_that_is_skipped_is_shown_with_its_reason() -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert "tests/unit -n 2 -rs" in makefile
 
 
 @pytest.mark.parametrize("program", NEEDED, ids=lambda p: p.names[0])
@@ -352,7 +369,7 @@ def test_the_word_decides_what_is_looked_at(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(choice, "running_socket", lambda: None)
     names = {each.what for each in doctor.examine(guide_topology(), "vagrant:libvirt")}
     assert {"libvirtd", "vagrant", "vagrant-libvirt"} <= names
-    assert "vagrant" not in {each.what for each in doctor.examine(guide_topology(), "incus:private")}
+    assert "vagrant-libvirt" not in {each.what for each in doctor.examine(guide_topology(), "incus:private")}
     doctor.examine(guide_topology(), "vagrant:virtualbox")
     assert asked == [("libvirt", True), ("virtualbox", False)]
 

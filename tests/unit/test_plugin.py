@@ -20,6 +20,11 @@ from lab.turns import INHERITED, Turns
 from lab.users import users
 
 LEAN = ("-p", "no:hypothesispytest", "-p", "no:cov")  # they cost seconds and have no part in this
+UNJUDGED = """
+def test_it(lab_etcd, lab_limits):
+    lab_limits.is_slow = lambda: True
+    lab_limits.at_most(101, 10, "first write")
+"""
 ETCD = "def test_etcd(lab_etcd):\n    pass\n"
 ALL = "def test_dns(lab_dns):\n    pass\n"
 NO_ROOM = """
@@ -565,6 +570,15 @@ def test_with_workers_the_controllers_tables_are_recorded(pytester: pytest.Pytes
     assert seen.ended
     assert [row.what for row in seen.parts] == ["test_it.py"]
     assert "etcd" in [row.what for row in seen.stages]
+
+
+def test_time_limits_that_workers_did_not_judge_are_counted_and_recorded(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(fake_lab.CONFTEST)
+    pytester.makepyfile(test_one=UNJUDGED, test_two=UNJUDGED.replace("first", "second"))
+    result = pytester.runpytest_subprocess("-n", "2", "-p", "no:randomly", *LEAN, "--lab-run=r1", timeout=240)
+    result.stdout.fnmatch_lines(["not judged: 2 time limits*", "  * write: 101.0 s, the limit is 10 s"])
+    recorded = results_of(pytester.path / "artifacts/r1").limits[1:]
+    assert {line.split()[0] for line in recorded} == {"first", "second"}
 
 
 def test_a_run_that_a_test_starts_ends_nothing(

@@ -4,9 +4,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from support_etcd import alarms, is_refusal, unlike
+from support_etcd import alarms, is_refusal, torn_words, unlike
+from test_durability import Loss
 
 from lab.cluster import Cluster
+from lab.errors import ClusterError
 
 A, B, C = (f"https://192.168.100.{n}:2379" for n in (11, 12, 100))
 
@@ -64,3 +66,27 @@ def test_a_caller_that_cut_its_connection_was_not_refused() -> None:
     assert not is_refusal({**told, "error": reset}, own)
     assert not is_refusal({**told, "error": wrong, "remote-addr": "192.168.100.12:1"}, own)
     assert not is_refusal({**told, "msg": "closed", "error": wrong}, own)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"level":"fatal","msg":"failed to read WAL, cannot be repaired","error":"walpb: crc mismatch"}',
+        "panic: tocommit(812) is out of range [lastIndex(640)]. Was the raft log corrupted, or lost?",
+        "panic: failed to recover v3 backend from snapshot",
+        "panic: failed to open database: file size too small 0",
+    ],
+)
+def test_a_torn_log_or_database_is_known_by_etcds_own_words(said: str) -> None:
+    assert torn_words(f'{{"level":"info","msg":"starting"}}\n{said}\n') == said
+
+
+def test_a_member_that_is_late_or_away_is_none_with_torn_data() -> None:
+    """Slowness, a lost quorum or a machine that does not boot proves no power cut."""
+    late = '{"level":"warn","msg":"apply request took too long"}\n{"level":"error","msg":"no leader"}\n'
+    assert torn_words(late) == ""
+    away = Loss(40, [], ClusterError("2 of 3 healthy"), [])
+    assert not away.is_shown
+    assert "no member speaks of a torn log" in away.told()
+    assert Loss(40, ["k8s-lb lacks w000039"], None, []).is_shown
+    assert Loss(40, [], ClusterError("0 healthy"), ["k8s-lb: walpb: crc mismatch"]).is_shown

@@ -8,10 +8,13 @@ import pytest
 from fake_lab import FakeMachine
 
 from lab.machine import Result
+from lab.providers.base import SLOW
 from lab.providers.vagrant import speed
 from lab.providers.vagrant.speed import Speed, calibrate
 from lab.topology import Node
+from lab.wait import MOST
 
+UNKNOWN = Speed(MOST, 1.0)
 NODE = Node("one", IPv4Address("192.168.7.11"), frozenset())
 
 
@@ -46,12 +49,16 @@ def test_python_is_asked_for_first() -> None:
     assert list(speed.WORKS) == ["python3", "perl"]
 
 
-def test_a_guest_that_nothing_can_be_measured_on_counts_as_fast(caplog: pytest.LogCaptureFixture) -> None:
-    assert calibrate(Guest()) == Speed(1.0, 1.0)
-    assert "neither of python3, perl is on it" in caplog.text
+def test_a_guest_that_nothing_can_be_measured_on_is_not_judged_by_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One that is emulated and counted as fast would be judged by limits it can never meet."""
+    assert calibrate(Guest()).slowness == MOST >= SLOW
+    assert "none of python3, perl is both on it and here" in caplog.text
+    assert "time limits are not judged" in caplog.text
 
 
 def test_perl_is_compared_with_perl(monkeypatch: pytest.MonkeyPatch) -> None:
     """A number of one language says nothing about another."""
     monkeypatch.setattr(speed.shutil, "which", lambda _: None)
-    assert calibrate(Guest("perl")) == Speed(1.0, 1.0)
+    assert calibrate(Guest("perl")) == UNKNOWN

@@ -13,6 +13,7 @@ import yaml
 from test_docs import PAGES, ROOT, targets
 
 from lab.choice import WORDS
+from lab.doctor.programs import TESTING
 from lab.versions import rows
 
 FOLDER = ROOT / ".github/workflows"
@@ -175,6 +176,13 @@ def test_every_kind_of_machines_may_be_chosen_by_hand() -> None:
     assert versions == list(rows())
     (one,) = matrices()[0]
     assert (one["provider"], one["versions"]) == ("{0}", "{1}")
+
+
+def test_pull_requests_try_what_stands_in_for_vms() -> None:
+    """Else all that is said of VirtualBox is skipped on a fresh runner, and nobody is told."""
+    ran = commands(CI)
+    wanted = {name for each in TESTING for name in each.packages} - {"chromium"}  # a snap on that runner
+    assert ran.index("make unit") > next(n for n, each in enumerate(ran) if wanted <= set(each.split()))
 
 
 def test_forks_do_not_start_what_is_root_on_the_runner() -> None:

@@ -59,7 +59,8 @@ class Speed:
 def calibrate(machine: Machine) -> Speed:
     """Do the work on the machine and then here; takes seconds where the machine is emulated.
 
-    Where no program for it is on both, the machine counts as fast as this host.
+    Where no program for it is on both, it is not known, and the machine counts as slow as any may: waits are
+    long and time limits are not judged, which is wrong for a fast machine and harmless.
     """
     for program, words in WORKS.items():
         here = sys.executable if program == "python3" else shutil.which(program)
@@ -67,8 +68,14 @@ def calibrate(machine: Machine) -> Speed:
         if here and seen.status != ABSENT:
             host = subprocess.run([here, *words], capture_output=True, text=True, timeout=TIMEOUT, check=True)
             return _compared(machine, seen.stdout or seen.stderr, host.stdout)
-    log.warning("%s: neither of %s is on it and here; its speed is not known", machine.name, ", ".join(WORKS))
-    return Speed(1.0, 1.0)
+    log.warning(
+        "%s: none of %s is both on it and here, so its speed is not known: it counts as %.0f times "
+        "slower than this host, and time limits are not judged",
+        machine.name,
+        ", ".join(WORKS),
+        MOST,
+    )
+    return Speed(MOST, 1.0)
 
 
 def _compared(machine: Machine, guest: str, host: str) -> Speed:

@@ -88,7 +88,8 @@ KNOWN = (
     Signature(
         r"Timed out while waiting for the machine to boot|invalid state while waiting for it\s+to boot",
         "the VM was started and never answered by SSH",
-        "look at its console in the hypervisor; memory may be short (thwlab doctor)",
+        "look at its console in the hypervisor; memory may be short (thwlab doctor); VMs of a box "
+        "with a filled /etc/machine-id all get one address: thwlab down, and a box where it is empty",
     ),
     Signature(
         r"[Cc]hecksum (mismatch|of the downloaded box did not match)|checksum.*did not match",

@@ -12,6 +12,7 @@ import pytest
 
 from lab.cluster import Cluster
 from lab.session import LabSession
+from lab.wait import stretched
 
 ROOT = Path(__file__).parents[3]
 TurnsRed = Callable[..., None]
@@ -24,7 +25,9 @@ def turns_red(lab: Cluster, lab_session: LabSession) -> TurnsRed:
     def insist(test: str, *words: str, timeout: float = 240) -> None:
         pytest_again = (sys.executable, "-m", "pytest", "-p", "no:randomly", "-q")
         argv = [*pytest_again, *lab_session.arguments(), f"tests/e2e/{test}"]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            argv, cwd=ROOT, capture_output=True, text=True, timeout=stretched(timeout), check=False
+        )
         said = done.stdout + done.stderr
         assert done.returncode == 1, f"{test} should have failed; pytest exited {done.returncode}:\n{said}"
         assert "failed" in done.stdout.splitlines()[-1], f"{test} ended in an error, not a failure:\n{said}"

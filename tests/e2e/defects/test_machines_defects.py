@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import support_interface
 import test_machines
 from support_dropin import FOLDER, insist_green
 
@@ -70,9 +71,10 @@ def test_a_file_system_without_room(lab: Cluster, two: tuple[Machine, Machine], 
 def test_a_link_that_is_too_narrow(lab: Cluster, two: tuple[Machine, Machine], turns_red: TurnsRed) -> None:
     """Connections adapt to it, and the cluster works; what may not be cut is lost."""
     victim, other = two
+    link = support_interface.of(victim)
     try:
-        victim.check("ip", "link", "set", "eth0", "mtu", "1400")
+        victim.check("ip", "link", "set", link, "mtu", "1400")
         turns_red(WHOLE, f"from a pod on {victim.name} to a pod on {other.name}: lost with packets of")
     finally:
-        victim.check("ip", "link", "set", "eth0", "mtu", "1500")
+        victim.check("ip", "link", "set", link, "mtu", "1500")
     insist_green(lab, WHOLE)
