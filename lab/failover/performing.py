@@ -68,7 +68,7 @@ def perform(
     document = write_run(folder, read(recorder.path), scenario, judgement)
     if held_by_report := blotted(folder, secrets):
         raise LabError("; ".join(held_by_report), remedy=f"tell the project, with {folder}/records.jsonl")
-    for line in lines(judgement):
+    for line in (*lines(judgement), document["probers"]["told"]):
         tell(f"  {line}")
     return Performed(judgement, folder, document)
 

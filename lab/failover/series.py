@@ -10,7 +10,7 @@ from lab.errors import ClusterError, LabError, flat
 from lab.failover.performing import Performed, perform
 from lab.ownership import make_folder
 from lab.probes import workload
-from lab.report import Entry, write_index, write_junit
+from lab.report import Entry, repeated, write_index, write_junit
 from lab.report.stored import HTML
 from lab.scenario.between import Between, Policy
 from lab.scenario.breaking import Unavailable
@@ -74,6 +74,7 @@ class Series:
         yield from (f"{'skipped':24} {name:32} {why}" for name, why in self.skipped.items())
         if self.ended:
             yield self.ended
+        yield from repeated.lines([each.document for each in self.done])
         yield f"report: {self.folder / INDEX}"
 
     def _begin(self, keep: Between) -> None:

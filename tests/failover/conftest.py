@@ -11,6 +11,7 @@ from lab.errors import ConfigError
 from lab.failover.performing import Performed
 from lab.failover.series import INDEX, overview, tidy
 from lab.plugin import SESSION
+from lab.report import repeated
 from lab.scenario.between import Between, Policy
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario, load_all
@@ -82,6 +83,8 @@ def series(lab_session: LabSession) -> Iterator[Series]:
     finally:
         if found.done or found.skipped:
             overview(found.done, found.skipped, found.folder)
+            for line in repeated.lines([each.document for each in found.done]):
+                lab_session.tell(line)
             lab_session.tell(f"lab report: {found.folder / INDEX}")
 
 
