@@ -34,6 +34,7 @@ class CoreDns(Addon):
             replicas=self.replicas,
             version=self.topology.versions.coredns,
             hardened=self.hardened,
+            tolerated=f"{self.topology.tuning.dns_tolerates:.0f}",
         )
 
     def settle(self, api: KubeApi, changed: Sequence[str]) -> None:

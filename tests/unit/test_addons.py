@@ -25,6 +25,7 @@ from lab.kubeapi import path_of
 from lab.machine import Machine, Result
 from lab.pki import USES
 from lab.topology import Cni, Node, Profile
+from lab.tuning import Tuning
 from lab.wait import NotYet
 
 PLAN = guide_topology()
@@ -182,6 +183,9 @@ def test_coredns_survives_one_worker_if_there_are_two() -> None:
     pod = found["Deployment"]["spec"]["template"]["spec"]
     assert pod["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "DoNotSchedule"
     assert {t["tolerationSeconds"] for t in pod["tolerations"]} == {30}
+    longer = objects(CoreDns(replace(PLAN, tuning=Tuning(dns_tolerates=300.0))))
+    pod = longer["Deployment"]["spec"]["template"]["spec"]
+    assert {t["tolerationSeconds"] for t in pod["tolerations"]} == {300}
 
 
 def test_a_single_worker_carries_one_coredns_that_may_be_evicted() -> None:
