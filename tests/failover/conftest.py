@@ -53,7 +53,7 @@ def _id(scenario: Scenario, number: int, times: int) -> str:
 
 
 def _marks(scenario: Scenario) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.ci] if "ci" in scenario.sets else []
+    return [getattr(pytest.mark, each) for each in ("ci", "vm") if each in scenario.sets]
 
 
 def pytest_report_header(config: pytest.Config) -> str:

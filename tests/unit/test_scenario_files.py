@@ -121,6 +121,23 @@ def test_ten_make_up_the_set_of_ci_and_last_a_minute_each() -> None:
     assert not [each.name for each in ci if each.destroys_data]
 
 
+# What containers cannot do, the power cut whose cache only a VM loses, and the one with everything at once.
+OF_VMS = {
+    "clock-stepped",
+    "etcd-disk-slow",
+    "etcd-delayed",
+    "etcd-lossy",
+    "etcd-power-cut",
+    "master-leading-silent",
+}
+
+
+def test_what_only_vms_can_do_is_the_set_that_runs_on_them_every_night() -> None:
+    found = {each.name for each in scenarios() if "vm" in each.sets}
+    assert {"clock-stepped", "etcd-disk-slow", "etcd-power-cut"} <= found
+    assert found == OF_VMS & {each.name for each in scenarios()}
+
+
 def test_what_is_rare_is_asked_only_where_it_is_named() -> None:
     asked = {each.name: "etcd-patient" in each.probes for each in scenarios()}
     assert [name for name, is_asked in asked.items() if is_asked] == ["etcd-leader-killed"]
