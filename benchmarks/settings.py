@@ -1,15 +1,18 @@
 """Which settings keep the API alive best: the same scenarios on one lab under each of them, in turns.
 
+Each variant of settings.yaml is one change of the plan.
+
 ``sudo .venv/bin/python benchmarks/settings.py``; README.md beside this file says what is measured.
 """
 
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+from variants import plans_of, told
 
 from lab.bringup import Bringup
 from lab.cluster import Cluster
@@ -21,34 +24,21 @@ from lab.laboratory import Laboratory
 from lab.opening import open_lab, remove_lab
 from lab.plan import load_topology
 from lab.report.stored import JSON
+from lab.report.values import told as said
 from lab.scenario.judging import Judgement
 from lab.scenario.known import Known
 from lab.scenario.loading import load
 from lab.scenario.plan import plan_of
 from lab.scenario.steadiness import insist_steady
 from lab.stages import stages_for
-from lab.topology import ApiserverEtcd, Balancer, Role, Topology
+from lab.topology import Balancer, Role, Topology
 
 FILES = tuple(
     Path("scenarios") / f"{name}.yaml" for name in ("master-silent", "apiserver-hung", "master-frozen")
 )
 LAB = "settings"
 STAGES = ("dns", "admin")
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """What is set otherwise than in the plan."""
-
-    balancer: Balancer
-    etcd: ApiserverEtcd
-
-    def on(self, topology: Topology) -> Topology:
-        """The plan with it."""
-        return replace(topology, load_balancer=self.balancer, apiserver_etcd=self.etcd)
-
-
-VARIANTS = {f"{b}-{e}": Variant(b, e) for b in Balancer for e in ApiserverEtcd}
+TRIES = 3  # of a run that proves nothing, each time the program is started
 
 
 def switch(lab: Laboratory, topology: Topology) -> None:
@@ -73,12 +63,24 @@ def turns(runs: int, names: Sequence[str], files: Sequence[Path]) -> Iterator[tu
 
 
 def is_done(place: Path) -> bool:
-    """Whether a run is there to its report; one that was cut is moved out of the way."""
-    if (place / JSON).exists():
+    """Whether a run is there that proves something; one that was cut or is invalid is moved away."""
+    report = place / JSON
+    if report.exists() and not json.loads(report.read_text())["reasons"]:
         return True
     if place.exists():
-        place.rename(place.with_name(f"cut-{time.time_ns()}"))
+        place.rename(place.with_name(f"{'invalid' if report.exists() else 'cut'}-{time.time_ns()}"))
     return False
+
+
+def missing(
+    runs: int, names: Sequence[str], files: Sequence[Path], folder: Path
+) -> list[tuple[str, Path, Path]]:
+    """Variant, scenario and folder of every run that is still to be made."""
+    wanted = [
+        (name, file, folder / name / file.stem / f"{number:02}")
+        for name, file, number in turns(runs, names, files)
+    ]
+    return [each for each in wanted if not is_done(each[2])]
 
 
 def valid_runs(folder: Path, topology: Topology) -> list[Judgement]:
@@ -112,16 +114,13 @@ def cell(findings: Sequence[Finding]) -> str:
     values = values_of(findings)
     if not values.values:
         return "-"
-    worst = values.high if findings[0].bound == "at-most" else values.low
     unit = findings[0].unit
-    return f"{shown(values.median, unit)}, worst {shown(worst, unit)} (n={len(values.values)})"
+    return f"{said(values.median, unit)}, worst {said(values.worst, unit)} (n={len(values.values)})"
 
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True))
-@click.option(
-    "--variant", "names", multiple=True, type=click.Choice(list(VARIANTS)), help="All if none is named."
-)
+@click.option("--variant", "names", multiple=True, help="All of settings.yaml if none is named.")
 @click.option("--runs", default=5, show_default=True, help="Of each scenario under each variant.")
 @click.option(
     "--folder", default=Path("artifacts/settings"), show_default=True, type=click.Path(path_type=Path)
@@ -130,34 +129,42 @@ def cell(findings: Sequence[Finding]) -> str:
 def main(files: tuple[Path, ...], names: tuple[str, ...], runs: int, folder: Path, only_table: bool) -> None:
     """Run scenarios on one lab under several settings, in turns, and show what users would have felt.
 
-    Goes on where it was cut: runs that are in the folder are not made again.
+    Goes on where it was cut: valid runs that are in the folder are not made again, invalid ones are.
     """
-    chosen = names or tuple(VARIANTS)
-    files = files or FILES
     plan = load_topology(name=LAB)
-    todo = [
-        (name, file, place)
-        for name, file, number in ([] if only_table else turns(runs, chosen, files))
-        if not is_done(place := folder / name / file.stem / f"{number:02}")
-    ]
-    if todo:
-        measure(plan, todo)
-    found = {name: valid_runs(folder / name, VARIANTS[name].on(plan)) for name in chosen}
-    click.echo("\n".join(table(found)))
+    plans = chosen(plans_of(plan), names)
+    files = files or FILES
+    click.echo("\n".join(f"{name}: {told(plan, each)}" for name, each in plans.items()))
+    if not only_table and (todo := missing(runs, list(plans), files, folder)):
+        click.echo(f"{len(todo)} runs of {len(plans) * len(files) * runs} are to be made")
+        measure(plans, lambda: missing(runs, list(plans), files, folder))
+    click.echo("\n".join(table({name: valid_runs(folder / name, each) for name, each in plans.items()})))
+    if not only_table and (todo := missing(runs, list(plans), files, folder)):
+        raise click.ClickException(f"{len(todo)} runs are not valid yet; start this again")
 
 
-def measure(plan: Topology, todo: Sequence[tuple[str, Path, Path]]) -> None:
-    """All that is still to be made, on one lab, which is removed at the end."""
-    began = VARIANTS[todo[0][0]].on(plan)
+def chosen(plans: Mapping[str, Topology], names: Sequence[str]) -> dict[str, Topology]:
+    """Those that are named, or all; one that is not there is a mistake."""
+    if strange := [name for name in names if name not in plans]:
+        raise click.UsageError(
+            f"no variant {', '.join(strange)}, or what the plan has already: {', '.join(plans)}"
+        )
+    return {name: each for name, each in plans.items() if not names or name in names}
+
+
+def measure(plans: Mapping[str, Topology], still: Callable[[], Sequence[tuple[str, Path, Path]]]) -> None:
+    """All that is still to be made, on one lab that is removed at the end; what is invalid, again."""
+    began = next(iter(plans.values()))
     lab = open_lab(began, "auto", lambda _: None)
     try:
         with lab.state.locked(), closing(lab):
             Bringup(lab, stages_for(began)).require(*STAGES)
-            for name, file, place in todo:
-                switch(lab, VARIANTS[name].on(plan))
-                one(lab, file, place, seed=f"{file.stem}-{place.name}")
+            for _ in range(TRIES):
+                for name, file, place in still():
+                    switch(lab, plans[name])
+                    one(lab, file, place, seed=f"{file.stem}-{place.name}")
     finally:
-        remove_lab(plan.name)
+        remove_lab(began.name)
 
 
 if __name__ == "__main__":

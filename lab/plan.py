@@ -115,6 +115,7 @@ def _topology(draft: Draft, release: Versions, source: str) -> Topology:
             proxy_mode=plan.proxy_mode,
             addons=plan.addons,
             api_server=_api_server(draft),
+            tuning=draft.tuning,
         ),
     )
 

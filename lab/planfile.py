@@ -5,7 +5,7 @@ Every field may be None, so that one mistake does not hide the next; `planrules`
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from lab.strictyaml import Schema, Whole
 from lab.topology import ApiserverEtcd, Balancer, Cni, Profile, ProxyMode, Role
+from lab.tuning import Tuning
 from lab.versions import VersionsFile
 from lab.yamlreader import KeyPath
 
@@ -121,7 +122,25 @@ def _port_range(text: str) -> tuple[int, int]:
     raise ValueError(f"'{text[:60]}' is no range of ports; write it such as 30000-32767")
 
 
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"([1-9][0-9]{0,5})(ms|s|m|h)", text)
+    if not found:
+        number = re.match(r"[1-9][0-9]{0,5}", text)
+        raise ValueError(f"'{text[:60]}' is no time with its unit; write {number[0] if number else 5}s")
+    return int(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+
+
+def _path(text: str) -> str:
+    if re.fullmatch(r"/(readyz|livez|healthz)(\?[a-z0-9=&-]+)?", text):
+        return text
+    raise ValueError(
+        f"'{text[:60]}' is nothing that an apiserver tells everybody; write /readyz, /livez or /healthz,"
+        " with ?exclude=etcd or the like behind it"
+    )
+
+
 Address = Annotated[IPv4Address, _from_text(_address)]
+Seconds = Annotated[float, _from_text(_seconds)]
 Network = Annotated[IPv4Network, _from_text(_network)]
 
 
@@ -147,6 +166,26 @@ class MachineFile(Schema):
     place: Annotated[str, Field(min_length=1, max_length=63)] | None = None
 
 
+class TuningFile(Schema):
+    """`tuning:`, numbers of the profile hardened; see `lab.tuning`."""
+
+    check_path: Annotated[str, _from_text(_path)] | None = None
+    check_every: Seconds | None = None
+    check_fall: Annotated[Whole, Field(ge=1, le=100)] | None = None
+    idle_limit: Seconds | None = None
+    tcp_retries2: Annotated[Whole, Field(ge=3, le=15)] | None = None
+    http2_idle: Seconds | None = None
+    http2_ping: Seconds | None = None
+    dns_tolerates: Seconds | None = None
+    etcd_heartbeat: Seconds | None = None
+    etcd_election: Seconds | None = None
+
+    def over(self, tuning: Tuning) -> Tuning:
+        """The same numbers with those that are given here."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return replace(tuning, **{name: value for name, value in given.items() if value is not None})
+
+
 class PlanFile(Schema):
     """A whole plan as written."""
 
@@ -165,6 +204,7 @@ class PlanFile(Schema):
     proxy_mode: ProxyMode | None = None
     addons: tuple[Addon, ...] | None = None
     api_server: str | None = Field(default=None, examples=["192.168.100.11"])
+    tuning: TuningFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +223,11 @@ class Draft:
     def machines(self) -> Mapping[str, MachineFile]:
         """The machines whose form is right."""
         return {name: machine for name, machine in (self.file.machines or {}).items() if machine}
+
+    @property
+    def tuning(self) -> Tuning:
+        """The numbers, those of the profile where nothing is given."""
+        return (self.file.tuning or TuningFile()).over(Tuning())
 
     def is_wrong(self, *path: str) -> bool:
         """Whether the value, something around it or something in it was refused."""

@@ -7,13 +7,15 @@ mistake is reported once.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from typing import TypeAlias
 
 from lab.planfile import LABEL, Draft, MachineFile, NetworkFile
 from lab.strictyaml import Schema
-from lab.topology import Role
+from lab.topology import Balancer, Profile, Role, Topology
+from lab.tuning import unfit
 from lab.yamlreader import KeyPath
 
 Finding: TypeAlias = tuple[KeyPath, str]
@@ -248,6 +250,26 @@ def _example(draft: Draft, name: str) -> str:
     return str(draft.machines[name].address or name)
 
 
+def tuning(draft: Draft) -> Iterator[Finding]:
+    """Numbers by which something is done, in the profile that has them."""
+    given = draft.file.tuning
+    if given is None:
+        return
+    if draft.file.profile is Profile.GUIDE:
+        yield ("tuning",), "tuning is of the profile hardened, and guide has the guide's numbers; remove it"
+        return
+    for key, text in unfit(draft.tuning) if not draft.is_wrong("tuning") else ():
+        yield ("tuning", key), text
+    default = next(each.default for each in fields(Topology) if each.name == "load_balancer")
+    if (draft.file.load_balancer or default) is Balancer.NGINX and not draft.is_wrong("load-balancer"):
+        checks = {name: getattr(given, name) for name in given.model_fields_set if name.startswith("check_")}
+        for key in [name.replace("_", "-") for name, value in checks.items() if value is not None]:
+            yield (
+                ("tuning", key),
+                f"{key} is of haproxy, for nginx asks nobody; write `load-balancer: haproxy`, or remove it",
+            )
+
+
 RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     missing,
     machine_names,
@@ -260,4 +282,5 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     balancers,
     counts,
     api_server,
+    tuning,
 )

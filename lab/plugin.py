@@ -65,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "defects: breaks a running lab by hand and expects a test to turn red",
         "failover: runs a scenario, which breaks the lab on purpose and measures what is felt",
         "ci: a scenario short enough for every change",
+        "vm: a scenario of what containers cannot do, or cannot prove",
     ):
         config.addinivalue_line("markers", line)
     try:

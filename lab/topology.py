@@ -8,6 +8,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeAlias
 
+from lab.tuning import Tuning, written
+
 VIRTUALBOX_NAT = IPv4Network("10.0.2.0/24")
 Facts: TypeAlias = dict[tuple[str, ...], str]
 
@@ -131,6 +133,7 @@ class Topology:
     proxy_mode: ProxyMode = ProxyMode.IPTABLES
     addons: tuple[str, ...] = ("coredns",)
     api_server: IPv4Address | None = None
+    tuning: Tuning = field(default_factory=Tuning)  # numbers of the profile hardened
     origin: str = field(default="(built in)", compare=False)
 
     def of(self, role: Role) -> tuple[Node, ...]:
@@ -164,6 +167,17 @@ class Topology:
     def ends_with_its_member(self, node: Node) -> bool:
         """Whether the apiserver of this node is killed with etcd on its machine, and waits for it."""
         return self.etcd_choice is ApiserverEtcd.BOUND and self.asks_own_member(node)
+
+    @property
+    def check_path(self) -> str:
+        """What an active balancer asks an apiserver: about etcd too, where each has a member of its own.
+
+        Else one silent member makes all apiservers say no, and all would be taken out at once.
+        """
+        apart = not all(self.asks_own_member(node) for node in self.of(Role.CONTROL_PLANE))
+        return self.tuning.check_path or (
+            "/readyz?exclude=etcd&exclude=etcd-readiness" if apart else "/readyz"
+        )
 
     @property
     def api_address(self) -> IPv4Address:
@@ -202,6 +216,7 @@ def facts(topology: Topology) -> Facts:
         ("proxy-mode",): topology.proxy_mode.value,
         ("addons",): ", ".join(topology.addons) or "(none)",
         ("api-server",): str(topology.api_address),
+        **_tuning_facts(topology),
     }
 
 
@@ -247,6 +262,15 @@ def _network_facts(networks: Networks) -> Facts:
         ("network", "node-ports"): f"{first}-{last}",
         ("network", "api-port"): str(networks.api_port),
     }
+
+
+def _tuning_facts(topology: Topology) -> Facts:
+    """The guide's profile has none of these settings, and nginx checks nobody."""
+    if topology.profile is Profile.GUIDE:
+        return {}
+    told = {**written(topology.tuning), "check-path": topology.check_path}
+    asks = topology.load_balancer is Balancer.HAPROXY
+    return {("tuning", name): value for name, value in told.items() if asks or not name.startswith("check-")}
 
 
 def _node_facts(node: Node) -> Iterator[tuple[tuple[str, ...], str]]:

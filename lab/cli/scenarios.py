@@ -13,10 +13,10 @@ from lab.cli.options import LabCommand, examples
 from lab.cli.session import Session
 from lab.cluster import Cluster
 from lab.errors import ConfigError
-from lab.failover.comparing import compared, only_in_one
+from lab.failover.comparing import apart, compared, only_in_one
 from lab.failover.performing import lines
 from lab.failover.series import Series
-from lab.failover.stored import judged_below, rejudged
+from lab.failover.stored import judged_below, plans_below, rejudged
 from lab.ownership import make_folder, point
 from lab.scenario.between import Policy
 from lab.scenario.breaking import hindrance
@@ -27,7 +27,7 @@ from lab.scenario.judging import Judgement, Status, broken_in
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario, load, load_all
 from lab.scenario.plan import Plan, differences, fresh_seed, from_file, plan_of
-from lab.scenario.shrinking import Shrinker
+from lab.scenario.shrinking import Shrinker, shows
 from lab.scenario.telling import lines as planned
 from lab.turns import Turns
 from lab.users import Sign
@@ -240,6 +240,7 @@ def shrink(session: Session, folder: Path, between: str | None) -> None:
 
     Runs parts of its plan on the running lab until none can be left out, and the result three times more.
     Only what that run broke counts: with fewer faults others may break, that expect one which is left out.
+    A run that proves nothing counts for neither, and is made again, three times at most.
     Exit code 0 if it broke each of these times.
     """
     scenario, judgement = rejudged(folder, Known(session.topology))
@@ -250,11 +251,11 @@ def shrink(session: Session, folder: Path, between: str | None) -> None:
     guilty = broken_in(judgement)
     with _alone(session, str(target)) as cluster:
 
-        def breaks(tried: Plan) -> bool:
+        def breaks(tried: Plan) -> bool | None:
             place = target / f"try-{len(list(target.glob('try-*'))) + 1:02}"
             series = Series(cluster, place, _policy(session, between), click.echo)
             series.run([(scenario, tried)])
-            return any(guilty & broken_in(each.judgement) for each in series.done)
+            return shows(guilty, [each.judgement for each in series.done])
 
         found = Shrinker(breaks).shrunk(plan)
     (target / "plan.json").write_text(found.plan.to_json())
@@ -276,12 +277,14 @@ def shrink(session: Session, folder: Path, between: str | None) -> None:
 @click.argument("second", type=click.Path(path_type=Path))
 @pass_session
 def compare(session: Session, first: Path, second: Path) -> None:
-    """Set two runs, or two sets of runs, beside each other: median, range, and whether they differ.
+    """Set two runs, or two sets of runs, beside each other: median, worst, spread, and whether they differ.
 
-    They do where no run of one lies among those of the other.  Invalid runs are left out, and counted.
+    They do where no run of one lies among those of the other.  Invalid runs are left out, and counted.  What
+    the two sets were run on is said first: plan and provider, where they differ.
     """
     sets = [_judged_below(session, folder) for folder in (first, second)]
-    for line in (*only_in_one(*sets), *(each.line() for each in compared(*sets))):
+    plans = [plans_below(folder) for folder in (first, second)]
+    for line in (*apart(*plans), *only_in_one(*sets), *(each.line() for each in compared(*sets))):
         click.echo(line)
 
 

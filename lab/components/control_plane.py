@@ -9,16 +9,19 @@ from lab.components.rendering import CFG, KUBERNETES, RESTART, Service, ca_file,
 from lab.kubeconfig import kubeconfig
 from lab.machine import File
 from lab.pki import CA_FILES, Credentials, paths
-from lab.topology import Node, Profile, Role
+from lab.topology import Node, Profile, Role, Topology
 
 # A connection whose peer went silent is given up after 15 s, not 45: with a lease to renew afterwards
 # a node would be late for its grace of 50 s.  Read by k8s.io/apimachinery/pkg/util/net/http.go.
-_NOTICE = {"Environment": "HTTP2_READ_IDLE_TIMEOUT_SECONDS=10 HTTP2_PING_TIMEOUT_SECONDS=5"}
+_NOTICE = "HTTP2_READ_IDLE_TIMEOUT_SECONDS={:.0f} HTTP2_PING_TIMEOUT_SECONDS={:.0f}"
 
 
-def of_worker(profile: Profile) -> Mapping[str, str]:
+def of_worker(topology: Topology) -> Mapping[str, str]:
     """Settings of the units that reach the API through the balancer."""
-    return {**RESTART[profile], **(_NOTICE if profile is Profile.HARDENED else {})}
+    if topology.profile is not Profile.HARDENED:
+        return RESTART[topology.profile]
+    limits = _NOTICE.format(topology.tuning.http2_idle, topology.tuning.http2_ping)
+    return {**RESTART[topology.profile], "Environment": limits}
 
 
 def program(name: str, after: tuple[str, ...], settings: Mapping[str, str], type: str = "exec") -> Service:

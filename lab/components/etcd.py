@@ -6,6 +6,7 @@ from lab.components.rendering import ETCD, RESTART, Service, ca_file, environmen
 from lab.machine import File, Platform
 from lab.pki import CA_FILES, Credentials, paths
 from lab.topology import ApiserverEtcd, Node, Role, Topology
+from lab.tuning import Tuning
 
 CLIENT_PORT, PEER_PORT = 2379, 2380
 DATA = "/var/lib/etcd/default.etcd"
@@ -16,7 +17,7 @@ KILLS = {"ExecStopPost": "-/bin/systemctl kill --signal=SIGKILL kube-apiserver.s
 # What was sent to a silent peer is sent again after ever longer pauses, and once the peer is back its streams
 # wait for the end of such a pause: 11 s after a cut of 20 s (measured).  With this a connection ends 13 s
 # after the first loss, and etcd makes a new one every few seconds.  Not every container may set it.
-GIVES_UP = {"ExecStartPre": "-/usr/sbin/sysctl -q -w net.ipv4.tcp_retries2=5"}
+GIVES_UP = "-/usr/sbin/sysctl -q -w net.ipv4.tcp_retries2={}"
 USES = ("etcd-server", "etcd-peer", "etcd-gateway", "etcd-client")
 
 
@@ -66,6 +67,20 @@ class Etcd(Component):
             "ETCD_INITIAL_CLUSTER": ",".join(members),
             "ETCD_INITIAL_CLUSTER_TOKEN": "etcd-cluster",
             "ETCD_INITIAL_CLUSTER_STATE": "existing" if node.name in self.joining else "new",
+            **self._timers(),
+        }
+
+    def _timers(self) -> dict[str, str]:
+        """In milliseconds; etcd's own are left to etcd."""
+        mine, own = self.topology.tuning, Tuning()
+        if not self.hardened or (mine.etcd_heartbeat, mine.etcd_election) == (
+            own.etcd_heartbeat,
+            own.etcd_election,
+        ):
+            return {}
+        return {
+            "ETCD_HEARTBEAT_INTERVAL": f"{mine.etcd_heartbeat * 1000:.0f}",
+            "ETCD_ELECTION_TIMEOUT": f"{mine.etcd_election * 1000:.0f}",
         }
 
     def _service(self) -> Service:
@@ -77,7 +92,11 @@ class Etcd(Component):
             settings={
                 "EnvironmentFile": f"{ETCD}/cfg/etcd.conf",
                 **RESTART[self.topology.profile],
-                **(GIVES_UP if self.hardened else {}),
+                **(
+                    {"ExecStartPre": GIVES_UP.format(self.topology.tuning.tcp_retries2)}
+                    if self.hardened
+                    else {}
+                ),
                 **(KILLS if self.topology.etcd_choice is ApiserverEtcd.BOUND else {}),
                 "LimitNOFILE": "65536",
             },

@@ -4,30 +4,33 @@ from lab.components.balancer import LayerFourBalancer
 from lab.components.rendering import RESTART, Service, ca_file, render
 from lab.machine import File
 from lab.pki import CA_FILES, Credentials
-from lab.topology import Node, Role
-
-MASTER = Role.CONTROL_PLANE
-# Failed checks until a server is out.  Two are over while etcd elects a leader, when every /readyz hangs:
-# both apiservers would be taken out at once, with the connections of all their clients.
-FALL = 3
+from lab.topology import Node
+from lab.tuning import Tuning, in_seconds
 
 
 class Haproxy(LayerFourBalancer):
-    """Active checks: it also notices an apiserver that takes connections and says nothing."""
+    """Active checks: it also notices an apiserver that takes connections and says nothing.
+
+    Two failed checks are over while etcd elects a leader, when every /readyz hangs: both apiservers would be
+    taken out at once, with the connections of all their clients.  So it takes three.
+    """
 
     name = "haproxy"
     unit = "haproxy.service"
 
     def files(self, node: Node, credentials: Credentials) -> list[File]:
         """Its configuration, a unit of ours, and the CA its checks trust."""
+        tuning = self.topology.tuning if self.hardened else Tuning()
         config = render(
             "haproxy.cfg.j2",
             listen=self.listen(node),
             servers=self.servers(),
             hardened=self.hardened,
             ca=CA_FILES["kubernetes"],
-            fall=FALL,
-            etcd_counts=all(self.topology.asks_own_member(node) for node in self.topology.of(MASTER)),
+            path=self.topology.check_path,
+            every=in_seconds(tuning.check_every),
+            fall=tuning.check_fall,
+            idle=in_seconds(tuning.idle_limit),
         )
         return [
             File("/etc/haproxy/haproxy.cfg", config),

@@ -24,7 +24,7 @@ class KubeProxy(Component):
 
     def files(self, node: Node, credentials: Credentials) -> list[File]:
         """Flags, unit, configuration, and its identity."""
-        service = program(self.name, ("thwlab-node.service",), of_worker(self.topology.profile))
+        service = program(self.name, ("thwlab-node.service",), of_worker(self.topology))
         flags = options(variable_of(self.name), {"v": "2", "config": CONFIG})
         return [
             File(f"{CFG}/{conf_of(self.name)}", flags),

@@ -39,7 +39,7 @@ class Kubelet(Component):
         )
         return [
             File(f"{CFG}/{conf_of(self.name)}", options(variable_of(self.name), self.flags(node))),
-            program(self.name, after, of_worker(self.topology.profile)).file(self.unit),
+            program(self.name, after, of_worker(self.topology)).file(self.unit),
             File(CONFIG, self._config()),
             # No name server: pods that take the node's ask nobody, rather than themselves in a loop.
             File(RESOLV_CONF, b"options timeout:1 attempts:1\n"),

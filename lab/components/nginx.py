@@ -5,6 +5,7 @@ from lab.components.rendering import RESTART, Service, render
 from lab.machine import File
 from lab.pki import Credentials
 from lab.topology import Node
+from lab.tuning import in_seconds
 
 
 class Nginx(LayerFourBalancer):
@@ -16,7 +17,11 @@ class Nginx(LayerFourBalancer):
     def files(self, node: Node, credentials: Credentials) -> list[File]:
         """Its configuration and a unit of ours, which also lifts the image's mask."""
         config = render(
-            "nginx.conf.j2", listen=self.listen(node), servers=self.servers(), hardened=self.hardened
+            "nginx.conf.j2",
+            listen=self.listen(node),
+            servers=self.servers(),
+            hardened=self.hardened,
+            idle=in_seconds(self.topology.tuning.idle_limit),
         )
         return [File("/etc/nginx/nginx.conf", config), self._service().file(self.unit)]
 

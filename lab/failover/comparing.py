@@ -1,41 +1,14 @@
 """Two sets of runs beside each other: is one better, or do they only scatter?  Pure."""
 
-import math
-import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.invariants.finding import Finding, Unit, Verdict, shown
+from lab.invariants.finding import Finding, Unit
+from lab.report.values import AT_MOST, Values, triple, value_of
 from lab.scenario.judging import Judgement
 
 Key = tuple[str, str]  # scenario, invariant
 LEAST = 3  # runs of each set: two and two lie apart by chance in one case of three
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """What one invariant came to in the runs of one set; `missing` of them measured nothing.
-
-    What was never seen to end is infinitely much.
-    """
-
-    values: tuple[float, ...]
-    missing: int
-
-    @property
-    def median(self) -> float:
-        """Half of the runs are not above it."""
-        return statistics.median(self.values)
-
-    @property
-    def low(self) -> float:
-        """The least."""
-        return min(self.values)
-
-    @property
-    def high(self) -> float:
-        """The greatest."""
-        return max(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +53,13 @@ class Compared:
         return lower if self.bound == "at-most" else higher
 
     def line(self) -> str:
-        """Both medians with their ranges, and whether one is better."""
+        """Median, worst and spread of both, and whether one is better."""
         verdict = f"{self.better} is better" if self.differs else "no difference beyond the spread"
         if not self.enough:
             verdict = f"fewer than {LEAST} runs on a side, too few to tell"
         if not self.comparable:
             verdict = "measured in one set only"
-        both = f"A {_told(self.first, self.unit)}; B {_told(self.second, self.unit)}"
+        both = f"A {triple(self.first, self.unit)}; B {triple(self.second, self.unit)}"
         return f"{self.scenario}: {self.invariant}: {both}; {verdict}"
 
 
@@ -98,6 +71,26 @@ def compared(first: Sequence[Judgement], second: Sequence[Judgement]) -> list[Co
         for key, found in mine.items()
         if key in theirs
     ]
+
+
+WHO = ("profile", "host.provider", "host.machines", "versions.kubernetes", "load-balancer")
+Plans = Sequence[Mapping[str, str]]
+
+
+def apart(first: Plans, second: Plans) -> Iterator[str]:
+    """What the runs of both sets were on, and every value of plan or host in which the sets differ."""
+    for letter, plans in (("A", first), ("B", second)):
+        yield f"{letter} on " + ", ".join(f"{name} {_of_all(plans, name)}" for name in WHO)
+    names = dict.fromkeys(name for plans in (first, second) for plan in plans for name in plan)
+    for name in names:
+        one, other = _of_all(first, name), _of_all(second, name)
+        if name != "name" and one != other:
+            yield f"differs: {name}: A {one}; B {other}"
+
+
+def _of_all(plans: Plans, name: str) -> str:
+    """The value, or every one there is."""
+    return " and ".join(sorted({plan.get(name, "") or "(none)" for plan in plans})) or "(none)"
 
 
 def only_in_one(first: Sequence[Judgement], second: Sequence[Judgement]) -> Iterator[str]:
@@ -118,27 +111,6 @@ def by_invariant(judgements: Iterable[Judgement]) -> Mapping[Key, list[Finding]]
 
 def values_of(findings: Sequence[Finding]) -> Values:
     """What was measured, and how often nothing was."""
-    known = tuple(sorted(value for each in findings if (value := _value(each)) is not None))
-    return Values(known, len(findings) - len(known))
-
-
-def _value(finding: Finding) -> float | None:
-    """Broken without a value is what did not come to pass as long as the run lasted: worse than any value."""
-    if finding.value is None and finding.verdict is Verdict.BROKEN:
-        return math.inf if finding.bound == "at-most" else -math.inf
-    return finding.value
-
-
-def _told(values: Values, unit: Unit) -> str:
-    if not values.values:
-        return f"nothing in {values.missing} runs"
-    count = len(values.values)
-    if count == 1:
-        return _shown(values.median, unit)
-    more = f", and nothing in {values.missing}" if values.missing else ""
-    low, middle, high = (_shown(each, unit) for each in (values.low, values.median, values.high))
-    return f"{middle} ({low} to {high}, n={count}{more})"
-
-
-def _shown(value: float, unit: Unit) -> str:
-    return shown(value, unit) if math.isfinite(value) else "never"
+    found = [value_of(each.value, each.verdict, each.bound) for each in findings]
+    known = tuple(sorted(value for value in found if value is not None))
+    return Values(known, len(findings) - len(known), findings[0].bound if findings else AT_MOST)

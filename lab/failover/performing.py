@@ -113,7 +113,7 @@ def _told(run: Run, scenario: Scenario, plan: Plan, begun: float) -> Performed:
     if held_by_report := blotted(folder, secrets):
         raise LabError("; ".join(held_by_report), remedy=f"tell the project, with {folder}/records.jsonl")
     run.spent.add({"judging": time.monotonic() - begun - run.spent.whole})
-    for line in lines(judgement):
+    for line in (*lines(judgement), document["probers"]["told"]):
         run.tell(f"  {line}")
     run.tell(f"  {run.spent.told}")
     return Performed(judgement, folder, document, run.steady, run.spent)

@@ -11,7 +11,7 @@ from lab.errors import ClusterError, LabError, flat
 from lab.failover.performing import CutShort, Performed, perform
 from lab.ownership import adopt, make_folder
 from lab.probes import workload
-from lab.report import Entry, write_index, write_junit
+from lab.report import Entry, repeated, write_index, write_junit
 from lab.report.stored import HTML
 from lab.scenario.between import Between, Policy
 from lab.scenario.breaking import Unavailable
@@ -82,6 +82,7 @@ class Series:
         if self.ended:
             yield self.ended
         yield self.spent.overhead
+        yield from repeated.lines([each.document for each in self.done])
         yield f"report: {self.folder / INDEX}"
 
     def _one(self, scenario: Scenario, plan: Plan, folder: Path, proven: bool) -> Performed | None:

@@ -31,7 +31,12 @@ def reasons(history: History, invariants: Sequence[Invariant], faults: int | Non
 
 def lateness(history: History, probe: str) -> float:
     """By how many seconds the prober itself was late, at the 99th percentile; 0 without questions."""
-    late = sorted(sample.late for sample in history.samples.get(probe, ()))
+    return percentile([sample.late for sample in history.samples.get(probe, ())])
+
+
+def percentile(values: Sequence[float]) -> float:
+    """The 99th; 0 of none."""
+    late = sorted(values)
     return late[min(len(late) - 1, int(QUANTILE * len(late)))] if late else 0.0
 
 

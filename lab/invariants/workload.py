@@ -37,7 +37,6 @@ from lab.invariants.terms import (
 NODES, PODS, ENDPOINTS, LEASES = "nodes", "pods", "endpoints", "leases"
 READY = "True"
 BLIND = 10.0  # seconds without an observation, from which on an observer may have missed something
-EVICTED = "evicted"  # fact: names of pods, by the events of the cluster
 
 
 def observed(history: History, question: str, span: Span) -> list[Sample]:
@@ -170,10 +169,7 @@ class NodeFlaps(Invariant):
 
 @dataclass(frozen=True, kw_only=True)
 class Evictions(Invariant):
-    """Pods that were told to go, or went, of those that were there during the whole steady phase.
-
-    Where the run asked for the events of evictions (fact `evicted`), those count too.
-    """
+    """Pods that were told to go, or went, of those that were there during the whole steady phase."""
 
     word: ClassVar[str] = "evictions"
     unit: ClassVar[Unit] = Unit.COUNT
@@ -192,7 +188,6 @@ class Evictions(Invariant):
         if not seen or span.end - seen[-1].answered > BLIND:
             raise Unclear(f"nobody saw the pods in the last {BLIND:g} s of {told(span)}")
         gone = {name for sample in seen for name in old if _is_going(sample.value.get(name))}
-        gone |= set(history.facts.get(EVICTED) or ())
         return self.measured(len(gone), ", ".join(sorted(gone)[:5]) or f"all {len(old)} pods stayed", span)
 
 

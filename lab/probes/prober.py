@@ -387,6 +387,7 @@ class Prober:
         threads: list[threading.Thread] = []
         number = 0
         self.say({"ready": time.monotonic(), "priority": hurried()})
+        started = spent()
         while True:
             scheduled = begin + number * self.plan["interval"]
             if time.monotonic() - scheduled > FROZEN:
@@ -400,7 +401,7 @@ class Prober:
             number += 1
         for thread in threads:
             thread.join(self.plan["deadline"] + 1)
-        self.say({"ended": time.monotonic(), "beats": number, "cpu": sum(os.times()[:4])})
+        self.say({"ended": time.monotonic(), "beats": number, "cpu": spent() - started})
 
     def ask(self, number: int, scheduled: float) -> None:
         """One question, from its beat to its line."""
@@ -415,6 +416,11 @@ class Prober:
         with self.lock:
             self.out.write(line)
             self.out.flush()
+
+
+def spent() -> float:
+    """Seconds of processor time so far; what starting took is not counted, for nothing was asked then."""
+    return sum(os.times()[:4])
 
 
 def hurried() -> str:

@@ -12,6 +12,7 @@ from lab.history import History, Outcome, Probed, Span
 from lab.invariants.finding import Finding
 from lab.invariants.paths import holes_in
 from lab.invariants.validity import lateness
+from lab.report.budget import budget_of
 from lab.report.facts import excerpts, links, mapping, rows, sequence
 from lab.report.plain import plain
 from lab.report.steps import steps_of
@@ -44,6 +45,7 @@ def as_json(
             "phases": {name: asdict(span) for name, span in history.phases.items()},
             "faults": [asdict(each) for each in history.injections],
             "probes": [_probe(history, each, mapping(known, "probers")) for each in history.probes.values()],
+            "probers": _probers(history, mapping(known, "probers")),
             "versions": rows(mapping(known, "versions")),
             "settings": rows(mapping(known, "settings")),
             "logs": excerpts(known),
@@ -63,6 +65,15 @@ def _finding(weighed: Weighed) -> dict[str, Any]:
         "expected": weighed.expected,
         "counts": weighed.counts,
     }
+
+
+def _probers(history: History, costs: Mapping[str, Any]) -> dict[str, Any]:
+    budget = budget_of(history, costs)
+    numbers = {name: value for name, value in asdict(budget).items() if name != "over"}
+    rounded = {
+        name: round(value, 4) if isinstance(value, float) else value for name, value in numbers.items()
+    }
+    return {**rounded, "over": list(budget.over), "told": budget.line()}
 
 
 _TOLD = ("name", "question", "at", "target", "interval", "deadline", "bound")

@@ -1,5 +1,6 @@
 """The page and the JSON over several runs: each one's verdict, what it turns on, where its report is."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from lab.report.document import SCHEMA, Document
 from lab.report.facts import link
 from lab.report.page import rendered, write
 from lab.report.plain import plain
-from lab.report.repeated import gravest, grouped, spread
+from lab.report.repeated import gravest, grouped, spread, valid
 from lab.report.verdict import GRAVITY
 
 
@@ -44,6 +45,7 @@ def index_json(
                     "scenario": name,
                     "verdict": gravest([run["verdict"] for run in runs]),
                     "runs": len(runs),
+                    "invalid": len(runs) - len(valid(runs)),
                     "invariants": spread(runs),
                 }
                 for name, runs in groups.items()
@@ -78,5 +80,7 @@ def _sentence(outcomes: Counter[str], scenarios: int, skipped: int) -> str:
 def write_index(
     entries: Sequence[Entry], path: Path, title: str = "", skipped: Mapping[str, str] | None = None
 ) -> None:
-    """The page over these runs."""
-    write(path, rendered("index.html.j2", ("index.js",), index=index_json(entries, title, skipped)))
+    """The page over these runs, and beside it the same for programs, of the same name with `.json`."""
+    index = index_json(entries, title, skipped)
+    write(path, rendered("index.html.j2", ("index.js",), index=index))
+    write(path.with_suffix(".json"), json.dumps(index, indent=1) + "\n")

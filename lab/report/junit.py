@@ -8,11 +8,13 @@ from xml.etree import ElementTree as XML
 
 from lab.ownership import adopt
 from lab.report.document import Document
+from lab.report.repeated import grouped, spread, valid
 from lab.report.verdict import ABSENT
 
 FAILURE, ERROR, SKIPPED = "failure", "error", "skipped"
 _TOTALS = {FAILURE: "failures", ERROR: "errors", SKIPPED: "skipped"}
 _ENDS = {"broken": FAILURE, "unknown": ERROR, "not-judged": SKIPPED}
+_OVER_ALL = ("worst", "median", "spread", "unit", "bound", "runs", "measured", "never")
 _NUMBERS = ("verdict", "value", "limit", "unit", "bound", "measured", "wanted")
 
 
@@ -31,6 +33,7 @@ def properties(document: Document) -> list[tuple[str, str]]:
     """What a test that ran the scenario may record of itself: the verdict, and each finding's numbers."""
     told = [("verdict", document["verdict"]), ("sentence", document["sentence"])]
     told += [("reason", reason) for reason in document["reasons"]]
+    told += _asking(document)
     for finding in document["findings"]:
         told += [(f"{finding['invariant']}: {name}", value) for name, value in _numbers(finding)]
     return told
@@ -71,10 +74,16 @@ def _numbers(finding: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def write_junit(documents: Sequence[Document], path: Path) -> None:
-    """A suite for each run."""
+    """A suite for each run, and one for each scenario with several, whose properties are what they come to.
+
+    The latter has no cases, for each finding is one of its run already.
+    """
     root = XML.Element("testsuites")
     for document in documents:
         _suite(root, document)
+    for name, runs in grouped(documents).items():
+        if len(runs) > 1:
+            _repeated(root, name, runs)
     XML.indent(root)
     path.write_bytes(XML.tostring(root, encoding="utf-8", xml_declaration=True))
     adopt(path)
@@ -85,12 +94,33 @@ def _suite(root: XML.Element, document: Document) -> None:
     counts = {total: sum(case.end == end for case in every) for end, total in _TOTALS.items()}
     told = {"name": document["scenario"], "tests": len(every), **counts}
     suite = XML.SubElement(root, "testsuite", {name: str(value) for name, value in told.items()})
-    _properties(suite, [("verdict", document["verdict"]), ("sentence", document["sentence"])])
+    _properties(suite, [(name, document[name]) for name in ("verdict", "sentence")] + _asking(document))
     for case in every:
         element = XML.SubElement(suite, "testcase", {"classname": case.suite, "name": case.name})
         _properties(element, case.properties)
         if case.end:
             XML.SubElement(element, case.end, {"message": case.message})
+
+
+def _asking(document: Document) -> list[tuple[str, str]]:
+    """How late the fast probers were, and what all cost."""
+    told = document["probers"]
+    return [
+        (f"probers: {name}", "" if told[name] is None else str(told[name]))
+        for name in ("late", "each", "all")
+    ]
+
+
+def _repeated(root: XML.Element, name: str, runs: Sequence[Document]) -> None:
+    rows = spread(runs)
+    told = [("runs", str(len(runs))), ("invalid", str(len(runs) - len(valid(runs))))]
+    for row in rows:
+        values = ((each, row[each]) for each in _OVER_ALL)
+        told += [
+            (f"{row['invariant']}: {each}", "" if value is None else str(value)) for each, value in values
+        ]
+    totals = {"name": f"{name}, {len(runs)} runs", "tests": "0", **dict.fromkeys(_TOTALS.values(), "0")}
+    _properties(XML.SubElement(root, "testsuite", totals), told)
 
 
 def _properties(parent: XML.Element, told: Sequence[tuple[str, str]]) -> None:

@@ -7,12 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from lab.scenario.judging import Judgement, broken_in
 from lab.scenario.plan import Plan, Step
 
 CONFIRMED = 3  # times that the result must break, one after the other
+ASKED = 3  # times that a plan is run at most until a run of it proves something
 SHORTEST = 2.0  # seconds below which a fault is not halved
 
-Breaks = Callable[[Plan], bool]
+Breaks = Callable[[Plan], bool | None]  # None: that run proves nothing, neither way
+
+
+def shows(guilty: frozenset[str], judgements: Sequence[Judgement]) -> bool | None:
+    """Whether a run broke one of these invariants; None if it proves nothing, or there was none."""
+    proving = [each for each in judgements if not each.invalid]
+    return any(guilty & broken_in(each) for each in proving) if proving else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,10 @@ class Shrunk:
 
 
 class Shrinker:
-    """Runs each plan once, remembers how that ended, and confirms the last one."""
+    """Runs each plan until it is known how that ends, remembers it, and confirms the last one.
+
+    What `ASKED` runs leave open is not known to break: its faults are kept, and it confirms nothing.
+    """
 
     def __init__(self, breaks: Breaks) -> None:
         self._breaks = breaks
@@ -72,8 +83,11 @@ class Shrinker:
         return self._known[key]
 
     def _run(self, plan: Plan) -> bool:
-        self.runs += 1
-        return self._breaks(plan)
+        for _ in range(ASKED):
+            self.runs += 1
+            if (found := self._breaks(plan)) is not None:
+                return found
+        return False
 
 
 def _parts(steps: Sequence[Step], pieces: int) -> Iterator[tuple[list[Step], int]]:

@@ -13,6 +13,7 @@ from lab.failover.performing import Performed
 from lab.failover.series import INDEX, overview, tidy
 from lab.faults.healing import heal_lab
 from lab.plugin import SESSION
+from lab.report import repeated
 from lab.scenario.between import Between, Policy
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario, load_all
@@ -68,7 +69,7 @@ def _id(scenario: Scenario, number: int, times: int) -> str:
 
 
 def _marks(scenario: Scenario) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.ci] if "ci" in scenario.sets else []
+    return [getattr(pytest.mark, each) for each in ("ci", "vm") if each in scenario.sets]
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -99,6 +100,8 @@ def series(lab_session: LabSession) -> Iterator[Series]:
         if found.done or found.skipped:
             overview(found.done, found.skipped, found.folder, found.spent)
             lab_session.tell(f"lab {found.spent.overhead}")
+            for line in repeated.lines([each.document for each in found.done]):
+                lab_session.tell(line)
             lab_session.tell(f"lab report: {found.folder / INDEX}")
 
 

@@ -25,6 +25,7 @@ from lab.kubeapi import path_of
 from lab.machine import Machine, Result
 from lab.pki import USES
 from lab.topology import Cni, Node, Profile
+from lab.tuning import Tuning
 from lab.wait import NotYet
 
 PLAN = guide_topology()
@@ -182,6 +183,9 @@ def test_coredns_survives_one_worker_if_there_are_two() -> None:
     pod = found["Deployment"]["spec"]["template"]["spec"]
     assert pod["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "DoNotSchedule"
     assert {t["tolerationSeconds"] for t in pod["tolerations"]} == {30}
+    longer = objects(CoreDns(replace(PLAN, tuning=Tuning(dns_tolerates=300.0))))
+    pod = longer["Deployment"]["spec"]["template"]["spec"]
+    assert {t["tolerationSeconds"] for t in pod["tolerations"]} == {300}
 
 
 def test_a_single_worker_carries_one_coredns_that_may_be_evicted() -> None:
@@ -194,6 +198,13 @@ def test_a_single_worker_carries_one_coredns_that_may_be_evicted() -> None:
 def test_the_guides_coredns_waits_as_long_as_by_default() -> None:
     pod = objects(CoreDns(replace(PLAN, profile=Profile.GUIDE)))["Deployment"]["spec"]["template"]["spec"]
     assert "tolerations" not in pod
+
+
+def test_the_guides_coredns_is_alone_so_that_the_loss_of_its_node_is_felt() -> None:
+    """What coredns-node-lost expects to break there would hold with two."""
+    found = objects(CoreDns(replace(PLAN, profile=Profile.GUIDE)))
+    assert found["Deployment"]["spec"]["replicas"] == 1
+    assert "PodDisruptionBudget" not in found
 
 
 def test_flannel_gets_its_rights_only_where_it_is() -> None:

@@ -136,6 +136,14 @@ def test_a_stored_run_ends_as_it_did(tmp_path: Path, failing: int, status: int, 
     assert "availability of api during fault" in [each["invariant"] for each in told["findings"]]
 
 
+def test_two_sets_are_compared_with_what_they_were_run_on(tmp_path: Path) -> None:
+    for name, failing in (("a/1", 0), ("a/2", 0), ("b/1", 50)):
+        stored(tmp_path / name, failing)
+    told = thwlab("compare", tmp_path / "a", tmp_path / "b")
+    assert told.exit_code == 0
+    assert "A on profile hardened, host.provider (none)" in told.output
+
+
 def test_only_a_broken_run_is_made_smaller(tmp_path: Path) -> None:
     told = thwlab("shrink", stored(tmp_path / "run", 0))
     assert told.exit_code == 2

@@ -19,6 +19,7 @@ from lab.components.etcd import Etcd
 from lab.components.rendering import options, render
 from lab.machine import Platform, Substrate
 from lab.topology import ApiserverEtcd, Balancer, Cni, Node, Profile, ProxyMode, Role, Topology
+from lab.tuning import Tuning
 
 PLAN = guide_topology()
 GRACE, LEASE_RENEWED = 50, 10  # seconds: node-monitor-grace-period, and a quarter of a lease of 40
@@ -210,6 +211,35 @@ def test_nginx_notices_a_dead_apiserver_after_a_second_and_cuts_no_watch() -> No
     content = text(PLAN, "k8s-lb", "/etc/nginx/nginx.conf")
     for setting in ("proxy_connect_timeout 1s", "max_fails=1 fail_timeout=2s", "zone ", "proxy_timeout 24h"):
         assert setting in content
+
+
+def test_every_number_of_a_plan_is_in_the_file_of_the_part_it_is_about() -> None:
+    tuning = Tuning(
+        check_path="/livez",
+        check_every=1.0,
+        check_fall=7,
+        idle_limit=20.0,
+        tcp_retries2=9,
+        http2_idle=31.0,
+        http2_ping=6.0,
+        etcd_heartbeat=0.25,
+        etcd_election=2.5,
+    )
+    plan = replace(PLAN, tuning=tuning)
+    asking = text(replace(plan, load_balancer=Balancer.HAPROXY), "k8s-lb", "/etc/haproxy/haproxy.cfg")
+    for setting in ("uri /livez ver", "inter 1s fall 7 rise", "timeout client 20s", "timeout server 20s"):
+        assert setting in asking
+    assert "proxy_timeout 20s;" in text(plan, "k8s-lb", "/etc/nginx/nginx.conf")
+    assert "net.ipv4.tcp_retries2=9\n" in text(plan, "k8s-lb", "/etc/systemd/system/etcd.service")
+    told = text(plan, "k8s-lb", "/opt/etcd/cfg/etcd.conf")
+    assert 'ETCD_HEARTBEAT_INTERVAL="250"\nETCD_ELECTION_TIMEOUT="2500"\n' in told
+    for program in ("kubelet", "kube-proxy"):
+        unit = text(plan, "k8s-worker1", f"/etc/systemd/system/{program}.service")
+        assert "READ_IDLE_TIMEOUT_SECONDS=31 HTTP2_PING_TIMEOUT_SECONDS=6\n" in unit
+    guide = replace(plan, profile=Profile.GUIDE)
+    for name in ("k8s-master1", "k8s-worker1", "k8s-lb"):
+        before = files_of(replace(guide, tuning=Tuning()), CONTAINER, guide.node(name))
+        assert files_of(guide, CONTAINER, guide.node(name)) == before, "the guide has numbers of its own"
 
 
 @pytest.mark.parametrize("program", ["kubelet", "kube-proxy"])

@@ -9,7 +9,7 @@ import pytest
 
 from lab.cli.app import HOME
 from lab.plan import load_topology
-from lab.planfile import MachineFile, NetworkFile, PlanFile
+from lab.planfile import MachineFile, NetworkFile, PlanFile, TuningFile
 from lab.settings import SETTINGS, Setting
 from lab.stages import stages_for
 from lab.strictyaml import Schema
@@ -91,11 +91,21 @@ def test_the_readmes_table_has_no_setting_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "prefix"), [(PlanFile, ""), (NetworkFile, "network."), (MachineFile, "machines.NAME.")]
+    ("schema", "prefix"),
+    [
+        (PlanFile, ""),
+        (NetworkFile, "network."),
+        (MachineFile, "machines.NAME."),
+        (TuningFile, "tuning."),
+    ],
 )
 def test_every_key_of_a_plan_is_explained(schema: type[Schema], prefix: str) -> None:
     text = (ROOT / "docs/plans.md").read_text()
-    keys = [field.replace("_", "-") for field in schema.model_fields if field not in ("network", "machines")]
+    keys = [
+        field.replace("_", "-")
+        for field in schema.model_fields
+        if field not in ("network", "machines", "tuning")
+    ]
     assert not [key for key in keys if f"| `{prefix}{key}` |" not in text]
 
 

@@ -1,6 +1,6 @@
 """Two sets of runs: a difference is one only where no run of either lies among those of the other."""
 
-from lab.failover.comparing import compared, only_in_one
+from lab.failover.comparing import apart, compared, only_in_one
 from lab.invariants.finding import Finding, Unit, Verdict
 from lab.scenario.judging import Judgement
 
@@ -28,7 +28,8 @@ def test_less_is_better_of_an_outage_and_more_of_availability() -> None:
     seen = compared(low, high)[0]
     assert seen.better == "B"
     assert seen.line() == (
-        "crash: availability of api: A 85 % (80 % to 90 %, n=3); B 98 % (97 % to 99 %, n=3); B is better"
+        "crash: availability of api: A median 85 %, worst 80 %, spread 10 % (n=3);"
+        " B median 98 %, worst 97 %, spread 2 % (n=3); B is better"
     )
 
 
@@ -44,6 +45,19 @@ def test_scenarios_that_only_one_set_has_are_named() -> None:
     assert list(only_in_one(first, second)) == ["only in A: crash", "only in B: freeze"]
 
 
+def test_what_the_sets_were_run_on_is_named_with_every_difference() -> None:
+    mine = {"name": "a", "profile": "hardened", "host.provider": "incus", "load-balancer": "nginx"}
+    other = {**mine, "name": "b", "load-balancer": "haproxy", "tuning.check-fall": "3"}
+    told = list(apart([mine, mine], [mine, other]))
+    assert told[0].startswith("A on profile hardened, host.provider incus, ")
+    assert told[0].endswith("load-balancer nginx")
+    assert told[1].endswith("load-balancer haproxy and nginx")
+    assert told[2:] == [
+        "differs: load-balancer: A nginx; B haproxy and nginx",
+        "differs: tuning.check-fall: A (none); B (none) and 3",
+    ]
+
+
 def never(scenario: str, title: str, times: int, bound: str = "at-most") -> list[Judgement]:
     """Runs that ended before it did."""
     found = Finding(title, Verdict.BROKEN, None, 1.0, Unit.SECONDS, None, "", bound)
@@ -55,7 +69,7 @@ def test_what_never_came_is_worse_than_whatever_came() -> None:
     second = runs("crash", "recovery of api", 2, 2.2, 2.4)
     seen = compared(first, second)[0]
     assert seen.better == ""
-    assert "A never (1.00 s to never, n=5)" in seen.line()
+    assert "A median never, worst never, spread endless (n=5)" in seen.line()
     assert compared(never("crash", "recovery of api", 3), second)[0].better == "B"
     assert compared(never("crash", "recovery of api", 3, "at-least"), second)[0].better == "B"
 

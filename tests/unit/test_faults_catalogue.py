@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+import test_programs
+from component_files import CONTAINER
 from fault_machines import PLAN
 
+from lab.components.catalogue import components
 from lab.faults.base import Fault, rebuilt
 from lab.faults.catalogue import FAMILIES, FAULTS
 from lab.faults.shell import ShellFault
@@ -31,6 +34,15 @@ def own_fields(kind: type[Fault]) -> list[str]:
 
 def test_no_two_faults_have_one_word() -> None:
     assert len(FAULTS) == sum(len(family) for family in FAMILIES)
+
+
+def test_every_program_meets_every_fault_of_a_process_on_a_real_lab() -> None:
+    """Nine programs and four faults; those that are tried twice are in another file."""
+    asked = {(word, unit) for word in test_programs.FAULTS for unit in test_programs.PROGRAMS}
+    assert len(asked) == 36
+    assert test_programs.TRIED | set(test_programs.PAIRS) == asked
+    known = {each.name for each in components(PLAN, CONTAINER)} | {"load-balancer", "coredns"}
+    assert set(test_programs.PROGRAMS) <= known
 
 
 @kinds

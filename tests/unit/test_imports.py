@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 ORDER = (
     "errors disks wait background ownership rights secrecy signatures locks users",
     "mistakes yamlreader strictyaml",
-    "topology growth versions planfile planrules plan history",
+    "tuning topology growth versions planfile planrules plan history",
     "artifacts pki kubeconfig",
     "machine carrying",
     "providers",

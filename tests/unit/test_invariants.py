@@ -354,7 +354,6 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (w.NodeFlaps(), made(stepped("nodes", (0, READY), failing=[(20, 40)])), UNKNOWN, None),
     (w.Evictions(), made(stepped("pods", (0, PODS))), HELD, 0),
     (w.Evictions(), made(stepped("pods", (0, PODS), (40, FEWER))), BROKEN, 1),
-    (w.Evictions(), made(stepped("pods", (0, PODS)), evicted=["default/web"]), BROKEN, 1),
     (w.Evictions(), made(stepped("pods", (0, PODS), failing=[(35, 60)])), UNKNOWN, None),
     (
         w.EndpointDropped(at_most=Seconds(30)),

@@ -84,6 +84,54 @@ def test_which_members_apiservers_ask_goes_by_the_profile_unless_the_plan_says_i
     }
 
 
+def test_numbers_of_the_profile_are_read_shown_and_part_of_the_plan(tmp_path: Path) -> None:
+    path, plain = tmp_path / "plan.yaml", load_topology()
+    path.write_text(
+        f"{DEFAULT.read_text()}tuning: {{etcd-heartbeat: 250ms, etcd-election: 5s, idle-limit: 1m}}\n"
+    )
+    plan = load_plan(path)
+    told = plan.topology.tuning
+    assert (told.etcd_heartbeat, told.etcd_election, told.idle_limit) == (0.25, 5.0, 60.0)
+    assert plan.topology.digest() != plain.digest()
+    shown = {key: (value, origin.rpartition("/")[2]) for key, value, origin in effective(plan)}
+    assert shown["tuning.etcd-election"] == ("5s", f"plan.yaml:{len(path.read_text().splitlines())}")
+    assert shown["tuning.tcp-retries2"] == ("5", "default")
+    assert "tuning.check-fall" not in shown, "nginx checks nobody"
+    assert "tuning.idle-limit" not in {key for key, _, _ in effective(load_plan(profile="guide"))}
+
+
+@pytest.mark.parametrize(
+    ("tuning", "part"),
+    [
+        (
+            "{etcd-election: 300ms}",
+            "etcd-election 300ms is refused by etcd beside a heartbeat of 100ms; write 500ms",
+        ),
+        (
+            "{check-fall: 2}",
+            "check-fall is of haproxy, for nginx asks nobody; write `load-balancer: haproxy`",
+        ),
+        ("{http2-idle: 1500ms}", "http2-idle 1500ms is read in whole seconds; write 2s"),
+        ("{idle-limit: 20}", "'20' is no time with its unit; write 20s"),
+        ("{check-path: /metrics}", "is nothing that an apiserver tells everybody; write /readyz"),
+        ("{tcp-retries2: 99}", "less than or equal to 15"),
+        ("{chek-fall: 2}", "did you mean 'check-fall'?"),
+    ],
+)
+def test_a_number_that_nothing_would_take_is_refused_with_its_line(
+    tuning: str, part: str, tmp_path: Path
+) -> None:
+    (found,) = problems(f"{DEFAULT.read_text()}tuning: {tuning}\n", tmp_path)
+    assert found.startswith(f"p.yaml:{len(DEFAULT.read_text().splitlines()) + 1}: ")
+    assert part in found
+
+
+def test_the_guide_has_numbers_of_its_own(tmp_path: Path) -> None:
+    text = DEFAULT.read_text().replace("profile: hardened\n", "profile: guide\n")
+    (found,) = problems(f"{text}tuning: {{idle-limit: 20s}}\n", tmp_path)
+    assert "tuning is of the profile hardened" in found
+
+
 def test_an_apiserver_without_a_balancer_is_not_bound_to_its_member() -> None:
     assert load_topology(PLANS / "small.yaml").etcd_choice is ApiserverEtcd.OWN
 
@@ -394,7 +442,7 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: str) -> None:
         tree = tree.setdefault(step, {})
     if key in ("roles", "addons"):
         tree[key] = [] if value == "(none)" else value.split(", ")
-    elif key in ("cpus", "api-port"):
+    elif key in ("cpus", "api-port", "tcp-retries2", "check-fall"):
         tree[key] = int(value)
     elif path != ("machines",):
         tree[key] = value

@@ -402,6 +402,18 @@ def test_beats_of_a_time_in_which_it_stood_still_are_left_out(tmp_path: Path) ->
     assert len(samples) < 100, "600 beats lie behind it"
 
 
+def test_what_starting_took_is_no_cost_of_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty programs that start take six seconds of a core, before anybody is asked."""
+    readings = iter([5.0, 5.25])
+    monkeypatch.setattr(prober, "spent", lambda: next(readings))
+    plan = {"ask": "dns", "name": "x", "address": "127.0.0.1", "port": 9, "interval": 0.05, "deadline": 0.2}
+    asking = prober.Prober({**plan, "output": str(tmp_path / "out")})
+    asking.stop.set()
+    asking.run()
+    (ended,) = [each for each in _lines(tmp_path / "out") if "ended" in each]
+    assert ended["cpu"] == 0.25
+
+
 def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 

@@ -21,7 +21,7 @@ from lab.report import Entry, as_json, cases, index_json, properties, write_inde
 from lab.report.document import Document
 from lab.report.facts import beside, link, rows
 from lab.report.plain import HIDDEN, plain
-from lab.report.repeated import spread
+from lab.report.repeated import lines, spread
 from lab.report.verdict import judge, measured
 
 GOLDEN = Path(__file__).parent / "golden" / "report"
@@ -276,8 +276,45 @@ def test_one_value_has_no_spread() -> None:
 
 def test_what_never_came_is_worse_than_any_number() -> None:
     (row,) = spread([only(finding()), only(finding(BROKEN, None))])
-    assert (row["worst"], row["worst_shown"], row["measured"], row["runs"]) == (None, "nothing", 1, 2)
+    assert (row["worst"], row["worst_shown"], row["measured"], row["runs"]) == (None, "never", 1, 2)
     assert row["verdicts"] == {"held": 1, "broken": 1}
+
+
+def test_what_never_came_counts_in_the_median_and_the_spread_too() -> None:
+    """Left out it would flatter: the median of three runs, two of them without an end, is no end."""
+    (row,) = spread([only(finding(value=3.0)), *[only(finding(BROKEN, None))] * 2])
+    assert (row["median"], row["median_shown"], row["never"]) == (None, "never", 2)
+    assert (row["spread"], row["spread_shown"]) == (None, "endless")
+    (row,) = spread([*[only(finding(value=3.0))] * 2, only(finding(BROKEN, None))])
+    assert (row["median"], row["worst_shown"]) == (3.0, "never")
+
+
+def test_a_run_that_proves_nothing_is_in_none_of_the_numbers() -> None:
+    runs = [only(finding(value=3.0)), only(finding(value=5.0)), only(finding(value=90.0), reasons=["late"])]
+    (row,) = spread(runs)
+    assert (row["worst"], row["runs"]) == (5.0, 2)
+    assert list(lines(runs)) == [
+        "made, 3 runs, 1 of them invalid and left out:",
+        "  recovery of api: median 4.00 s, worst 5.00 s, spread 2.00 s (n=2); at most 10.00 s wanted",
+    ]
+
+
+def test_programs_get_the_same_numbers_over_all_runs_as_the_page(tmp_path: Path) -> None:
+    runs = [only(finding(value=value)) for value in (3.0, 7.0, 4.0)]
+    write_index(
+        [Entry(run, f"{number}/report.html") for number, run in enumerate(runs)], tmp_path / "index.html"
+    )
+    (told,) = json.loads((tmp_path / "index.json").read_text())["repeated"]
+    (row,) = told["invariants"]
+    assert (row["worst"], row["median"], row["spread"]) == (7.0, 4.0, 4.0)
+    for word in ("worst_shown", "median_shown", "spread_shown"):
+        assert row[word] in (tmp_path / "index.html").read_text()
+    write_junit(runs, tmp_path / "junit.xml")
+    suite = XML.parse(tmp_path / "junit.xml").getroot()[-1]
+    assert suite.get("name") == "made, 3 runs"
+    found = {each.get("name"): each.get("value") for each in suite.iter("property")}
+    assert found["recovery of api: worst"] == "7.0"
+    assert (found["recovery of api: median"], found["recovery of api: spread"]) == ("4.0", "4.0")
 
 
 def entries() -> list[Entry]:

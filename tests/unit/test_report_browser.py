@@ -1,7 +1,7 @@
 """The pages in a real browser without any network: no error, the findings' figures, and they can be used.
 
-Needs Debian's chromium; skipped where there is none.  The browser is steered by its own debugging protocol
-on a port of loopback that it chooses itself.
+Needs Debian's chromium; skipped where there is none, and an error in CI, which installs it.  The browser is
+steered by its own debugging protocol on a port of loopback that it chooses itself.
 """
 
 import itertools
@@ -25,9 +25,7 @@ from lab.report import as_json, write_html, write_index
 from lab.wait import NotYet, wait_until
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), "")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="no chromium here: apt-get install --no-install-recommends chromium"
-)
+INSTALL = "apt-get install --no-install-recommends chromium"
 SECONDS = 60.0  # for each answer of a browser that shares two cores with others
 FLAGS = (
     "--headless",
@@ -119,9 +117,36 @@ class Tab:
         return left, top, width
 
 
+def insist(program: str, *, in_ci: bool) -> None:
+    """Skip where there is no browser; in CI an error: a report that nobody opened is not proven."""
+    if program:
+        return
+    if in_ci:
+        pytest.fail("CI=true and no chromium, so nobody opened the report: thwlab doctor --fix")
+    pytest.skip(f"no chromium here: {INSTALL}")
+
+
+def end_of(program: str, *, in_ci: bool) -> str:
+    """How a test of this file would end; a skip that went on upwards would skip whoever asks."""
+    try:
+        insist(program, in_ci=in_ci)
+    except pytest.skip.Exception as why:
+        return f"skipped: {why}"
+    except pytest.fail.Exception as why:
+        return f"failed: {why}"
+    return "run"
+
+
+def test_a_missing_browser_is_an_error_in_ci_and_else_a_skip() -> None:
+    assert end_of("/usr/bin/chromium", in_ci=True) == "run"
+    assert end_of("", in_ci=True).startswith("failed: CI=true and no chromium")
+    assert end_of("", in_ci=False).startswith("skipped: no chromium here")
+
+
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
     """A browser with one tab, ended with the tests of this file."""
+    insist(CHROMIUM, in_ci=os.environ.get("CI") == "true")
     profile = tmp_path_factory.mktemp("chromium")
     environment = {**os.environ, "HOME": str(profile), "DBUS_SESSION_BUS_ADDRESS": "disabled:"}
     with (profile / "log").open("wb") as log:

@@ -1,5 +1,6 @@
 """One seed, one plan: kept, told in words, done again, composed at random, and shrunk."""
 
+import itertools
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -12,10 +13,12 @@ from test_scenario_files import known, scenarios
 from test_scenario_mistakes import GOOD, scenario
 
 from lab.errors import ConfigError
+from lab.invariants.finding import Finding, Unit, Verdict
 from lab.scenario.composing import FIRST, LAST, allowed_loss, composed
+from lab.scenario.judging import Judgement
 from lab.scenario.loading import Scenario
 from lab.scenario.plan import Plan, Step, differences, fresh_seed, from_file, from_json, plan_of, stream
-from lab.scenario.shrinking import Shrinker
+from lab.scenario.shrinking import ASKED, Shrinker, shows
 from lab.scenario.telling import lines
 
 PLAN = plan_of(scenario(GOOD), "7")
@@ -228,6 +231,33 @@ def test_what_breaks_only_now_and_then_is_not_called_sure() -> None:
     answers = iter([True, *[False] * 40])
     found = Shrinker(lambda plan: next(answers)).shrunk(six(hold=2.0))
     assert (len(found.plan.steps), found.confirmed, found.is_sure) == (6, 0, False)
+
+
+def test_a_run_that_proves_nothing_counts_for_neither_and_is_made_again() -> None:
+    """One invalid run must neither keep a fault that is not guilty, nor confirm the result."""
+    asked = itertools.count()
+
+    def breaks(plan: Plan) -> bool | None:
+        return None if next(asked) % 2 else any(step.number == 3 for step in plan.steps)
+
+    found = Shrinker(breaks).shrunk(six(hold=2.0))
+    assert [step.number for step in found.plan.steps] == [3]
+    assert found.is_sure
+    open_for_ever = Shrinker(lambda plan: None).shrunk(six())
+    assert (open_for_ever.confirmed, open_for_ever.runs) == (0, ASKED)
+
+
+@pytest.mark.parametrize(
+    ("invalid", "broken", "shown"), [((), True, True), ((), False, False), (("late",), True, None)]
+)
+def test_what_a_run_shows_of_the_guilty_invariant(
+    invalid: tuple[str, ...], broken: bool, shown: bool | None
+) -> None:
+    verdict = Verdict.BROKEN if broken else Verdict.HELD
+    finding = Finding("x", verdict, 2.0, 1.0, Unit.SECONDS, None, "")
+    judgement = Judgement("made", (finding,), verdict, (), invalid)
+    assert shows(frozenset({"x"}), [judgement]) is shown
+    assert shows(frozenset({"x"}), []) is None
 
 
 def test_a_shrunk_plan_is_a_plan_like_any_other() -> None:

@@ -122,7 +122,12 @@ def test_results_are_kept_and_the_lab_removed_also_after_a_failure(path: Path) -
     for name, job in workflow(path)["jobs"].items():
         ran = [step.get("run", "") for step in job["steps"]]
         after = job["steps"][
-            max(ran.index(each) for each in ("make e2e", "make failover", "make unit") if each in ran) + 1 :
+            max(
+                ran.index(each)
+                for each in ("make e2e", 'make failover ARGS="-m vm"', "make unit")
+                if each in ran
+            )
+            + 1 :
         ]
         assert not [step for step in after if "always()" not in step["if"]], name
         told = " ".join(step.get("run", step.get("uses", "")) for step in after)
@@ -200,6 +205,28 @@ def test_forks_do_not_start_what_is_root_on_the_runner() -> None:
     )
 
 
-def test_scenarios_run_every_night_once_there_is_a_target_for_them() -> None:
-    there = re.search(r"^failover:", (ROOT / "Makefile").read_text(), re.MULTILINE) is not None
-    assert ("make failover" in commands(NIGHTLY)) is there
+def breaking() -> dict[str, str]:
+    """The steps that break the lab on purpose: the command, by how the word of the machines begins."""
+    found = {}
+    for step in steps(NIGHTLY):
+        if step.get("run", "").startswith("make failover"):
+            (kind,) = re.findall(r"startsWith\(matrix.provider, '([a-z:]+)'\)", step["if"])
+            found[kind] = step["run"]
+    return found
+
+
+def test_scenarios_run_every_night_on_each_kind_of_machines() -> None:
+    providers = set(re.findall(r'provider"?: "([a-z:-]+)"', NIGHTLY.read_text()))
+    assert {each.split(":")[0] for each in providers} == {"incus", "vagrant"}
+    for provider in providers:
+        ran = [command for kind, command in breaking().items() if provider.startswith(kind)]
+        assert len(ran) == 1, provider
+        assert ran == ['make failover ARGS="-m vm"' if provider.startswith("vagrant") else "make failover"]
+
+
+def test_there_are_minutes_for_what_breaks_vms() -> None:
+    matrix = workflow(NIGHTLY)["jobs"]["e2e"]["strategy"]["matrix"]["include"]
+    limits = [s["timeout-minutes"] for s in steps(NIGHTLY) if s.get("run", "").endswith('"-m vm"')]
+    for each in matrix:
+        if each["provider"].startswith("vagrant"):
+            assert each["e2e-minutes"] + sum(limits) + 57 <= each["minutes"]
