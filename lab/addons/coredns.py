@@ -1,4 +1,4 @@
-"""CoreDNS: names for Services, on two workers if there are two."""
+"""CoreDNS: names for Services, on two workers if there are two; one replica as the guide has it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,7 +23,9 @@ class CoreDns(Addon):
 
     @property
     def replicas(self) -> int:
-        """Two, each on a worker of its own, so that the loss of one worker leaves one."""
+        """Two, each on a worker of its own, so that the loss of one worker leaves one; the guide has one."""
+        if not self.hardened:
+            return 1
         return max(1, min(2, len(self.topology.of(Role.WORKER))))
 
     def manifests(self, credentials: Credentials) -> list[Manifest]:

@@ -196,6 +196,13 @@ def test_the_guides_coredns_waits_as_long_as_by_default() -> None:
     assert "tolerations" not in pod
 
 
+def test_the_guides_coredns_is_alone_so_that_the_loss_of_its_node_is_felt() -> None:
+    """What coredns-node-lost expects to break there would hold with two."""
+    found = objects(CoreDns(replace(PLAN, profile=Profile.GUIDE)))
+    assert found["Deployment"]["spec"]["replicas"] == 1
+    assert "PodDisruptionBudget" not in found
+
+
 def test_flannel_gets_its_rights_only_where_it_is() -> None:
     assert "flannel-access" not in {addon.name for addon in access(PLAN)}
     assert "flannel-access" in {addon.name for addon in access(replace(PLAN, cni=Cni.FLANNEL))}
