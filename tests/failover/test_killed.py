@@ -52,6 +52,7 @@ KINDS: Mapping[str, tuple[str, float]] = {
     "certificate-expired": ("unit: etcd, on: 'etcd:follower'", 0.0),
     "foreign-ca": ("unit: kubelet, on: k8s-worker1", 0.0),
     "token-revoked": ("on: control-plane", 0.0),
+    "deaf": ("on: control-plane", 0.0),
     "quorum-lost": ("on: 'etcd:majority'", 0.0),
     "member-wiped": ("on: 'etcd:follower'", STARTS),
     "space-alarm": ("on: 'etcd:all'", STARTS),
