@@ -2,7 +2,19 @@
 
 from collections.abc import Mapping
 
-from lab.invariants import answers, consensus, kinds, leaders, resample, since, streams, workload, writes
+from lab.invariants import (
+    answers,
+    consensus,
+    heartbeats,
+    kinds,
+    kubelets,
+    leaders,
+    resample,
+    since,
+    streams,
+    workload,
+    writes,
+)
 from lab.invariants.base import Invariant
 
 INVARIANTS: Mapping[str, type[Invariant]] = {
@@ -13,11 +25,13 @@ INVARIANTS: Mapping[str, type[Invariant]] = {
         answers.LongestOutage,
         answers.LongestBlock,
         answers.Scattered,
+        answers.Latency,
         since.FirstFailure,
         since.Recovery,
         kinds.ResetsOnly,
         kinds.TimeoutsOnly,
         kinds.RefusedWithin,
+        kinds.ResetWithin,
         resample.Resample,
         consensus.ReElection,
         consensus.LeaderChanges,
@@ -37,6 +51,9 @@ INVARIANTS: Mapping[str, type[Invariant]] = {
         workload.NodeFlaps,
         workload.Evictions,
         workload.EndpointDropped,
+        workload.EndpointFlaps,
+        kubelets.LockedOut,
+        heartbeats.LateHeartbeats,
         workload.NewPod,
         streams.WatchDelay,
         streams.WatchMissed,
