@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 
 import support_pods
 import support_writes
@@ -48,8 +49,8 @@ def cut(cluster: Cluster, machine: Machine, pods: PodSet) -> Cut:
     seen = Cut(machine.name)
     watchers = [each for each in cluster.of(Role.ETCD) if each is not machine]
     with _writers(cluster, machine, seen):
-        seen.lasting = on_each(watchers, lambda each: _capturing(each, machine))
-        since = on_each(watchers, _clock)
+        seen.lasting = on_each(watchers, lambda each: capturing(each, machine))
+        since = on_each(watchers, clock)
         seen.pulled = time.monotonic()
         machine.pull_plug()
         seen.dead = time.monotonic()
@@ -59,7 +60,7 @@ def cut(cluster: Cluster, machine: Machine, pods: PodSet) -> Cut:
             )
             _while_dead(cluster, machine, pods, seen)
             seen.goodbyes = on_each(
-                watchers, lambda each: _goodbyes(each, seen.lasting[each.name], since[each.name])
+                watchers, lambda each: goodbyes(each, seen.lasting[each.name], since[each.name])
             )
         finally:
             seen.booted = time.monotonic()
@@ -154,7 +155,7 @@ def _reckoned(cluster: Cluster, seen: Cut) -> None:
         seen.lost[kind] = lost(cluster, seen.writes[kind])
 
 
-def _capturing(watcher: Machine, machine: Machine) -> set[str]:
+def capturing(watcher: Machine, machine: Machine) -> set[str]:
     """Start to keep every FIN and RST from the machine; the connections with it that last."""
     ends = f"src host {machine.node.address} and tcp[tcpflags] & (tcp-fin|tcp-rst) != 0"
     watcher.check("sh", "-c", _CAPTURE, CAPTURE, ends)
@@ -183,24 +184,26 @@ def _dotted(end: str) -> str:
     return f"{address.removeprefix('[::ffff:').removesuffix(']')}.{port}"
 
 
-def _clock(watcher: Machine) -> float:
+def clock(watcher: Machine) -> float:
     """The watcher's own clock, which its captures are stamped by."""
     return float(watcher.check("date", "+%s.%N"))
 
 
-def _goodbyes(watcher: Machine, lasting: set[str], since: float) -> list[str]:
-    """What was captured of connections that were to last, from the cut on.
+def goodbyes(watcher: Machine, lasting: set[str], since: float, until: float = inf) -> list[str]:
+    """What was captured of connections that were to last, from the cut on; ends the capture.
 
     On a loaded host even a request lasts, and its connection may end in good order before the cut.
     """
     told = watcher.check("sh", "-c", _TELL, CAPTURE).splitlines()
-    return [line for line in told if is_goodbye(line, lasting, since)]
+    return [line for line in told if is_goodbye(line, lasting, since, until)]
 
 
-def is_goodbye(line: str, lasting: set[str], since: float) -> bool:
-    """Whether a line of tcpdump is about one of the connections, and not from before."""
+def is_goodbye(line: str, lasting: set[str], since: float, until: float = inf) -> bool:
+    """Whether a line of tcpdump is about one of the connections, and neither from before nor from later."""
     stamp, _, rest = line.partition(" ")
-    return stamp.replace(".", "", 1).isdigit() and float(stamp) >= since and any(f in rest for f in lasting)
+    if not stamp.replace(".", "", 1).isdigit() or not since <= float(stamp) < until:
+        return False
+    return any(flow in rest for flow in lasting)
 
 
 _CAPTURE = """\

@@ -18,3 +18,9 @@ LINE = "1795715136.359632 IP 192.168.100.11.6443 > 192.168.100.100.43720: Flags 
 )
 def test_a_goodbye_is_one_of_a_lasting_connection_after_the_cut(line: str, since: float, said: bool) -> None:
     assert is_goodbye(line, LASTING, since) is said
+
+
+def test_what_a_machine_says_that_boots_again_is_no_goodbye() -> None:
+    """It resets what it does not know any more."""
+    assert is_goodbye(LINE, LASTING, 1795715136.0, until=1795715140.0)
+    assert not is_goodbye(LINE, LASTING, 1795715100.0, until=1795715136.0)
