@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.components.etcd import CLIENT_PORT
-from lab.probes.workload import NAMESPACE, PORT, SCALED, Workload, configmap, new_pod
+from lab.probes.workload import MOVED, NAMESPACE, PORT, SCALED, Workload, configmap, new_pod
 from lab.topology import Node, Role, Topology
 
 FAST, BRISK, SLOW = 0.05, 0.2, 1.0  # seconds between questions
@@ -270,6 +270,15 @@ def _scale(topology: Topology, _: Workload) -> Iterator[Probe]:
     yield Probe("scale", "scale", 5.0, plan, secrets="kubernetes", deadline=30.0)
 
 
+def _moved(topology: Topology, _: Workload) -> Iterator[Probe]:
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{MOVED}"
+    plan = {
+        **_https(str(topology.api_address), topology.networks.api_port),
+        "requests": [{"method": "GET", "path": path, "accept": [200], "holds": '"availableReplicas":1'}],
+    }
+    yield Probe("moved", "moved", SLOW, plan, OUTSIDE, secrets="kubernetes")
+
+
 # -- what users of the cluster's network feel -------------------------------------------------------------
 
 
@@ -380,6 +389,12 @@ QUESTIONS = (
     Question("api-watch", "write through a pool of connections and see the event in a watch", _api_watch),
     Question("new-pod", "a new pod on each worker: bound, started, answering", _new_pod),
     Question("scale", "a Deployment gets another size, and its controller acts", _scale),
+    Question(
+        MOVED,
+        "whether a Deployment's only pod is available, which begins on the first worker; only where it is named",
+        _moved,
+        rare=True,
+    ),
     Question("cluster-ip", "HTTP to a Service's address, from each worker", _cluster_ip),
     Question("node-port", "HTTP to a Service's port on each worker, from outside", _node_port),
     Question("dns", "a name of the cluster, from each worker", _dns),

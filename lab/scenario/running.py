@@ -14,7 +14,7 @@ from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
 from lab.faults.healing import FAILURES, heal_all
 from lab.history import Recorder
-from lab.probes import workload
+from lab.probes import moving, workload
 from lab.probes.catalogue import probes, spared
 from lab.probes.clocks import Clocks
 from lab.probes.watching import Watch, await_answers
@@ -115,6 +115,8 @@ class Run:
     @contextmanager
     def _watched(self) -> Iterator[Watch]:
         served = workload.ensure(self.cluster)
+        if workload.MOVED in self.course.probes:
+            moving.ensure(self.cluster)
         clear(self.cluster)
         watch = Watch(
             self.cluster,

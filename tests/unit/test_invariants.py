@@ -13,6 +13,7 @@ from lab.invariants import heartbeats as hb
 from lab.invariants import kinds as k
 from lab.invariants import kubelets, since
 from lab.invariants import leaders as ld
+from lab.invariants import moving as mv
 from lab.invariants import streams as s
 from lab.invariants import workload as w
 from lab.invariants import writes as wr
@@ -156,6 +157,21 @@ def slow(seconds: float) -> Asked:
     return probe, tuple(
         replace(each, answered=each.sent + seconds) if 10 <= each.scheduled < 20 else each for each in samples
     )
+
+
+def moved(*course: tuple[float, str]) -> Asked:
+    """Where the pods of a Deployment and of a StatefulSet were, from when on."""
+    pods = [
+        (since, {f"thwlab-probes/moved-{node}": [node, "Running", True, ""],
+                 "thwlab-probes/ordinal-0": [node, "Running", True, ""]})
+        for since, node in course
+    ]  # fmt: skip
+    return stepped("pods", *pods)
+
+
+def on_worker(*probes: Asked) -> History:
+    """A run in which the first worker was hit."""
+    return made(*probes, injections=[WORKER])
 
 
 def late_heartbeats(*counts: tuple[int, int, int]) -> list[Asked]:
@@ -448,6 +464,24 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
         None,
     ),
     (w.NewPod(at_most=Seconds(30)), NOBODY, UNKNOWN, None),
+    (
+        mv.Rescheduled(at_most=Seconds(20)),
+        on_worker(moved((0, "k8s-worker1"), (28, "k8s-worker2"))),
+        HELD,
+        18.01,
+    ),
+    (
+        mv.Rescheduled(at_most=Seconds(10)),
+        on_worker(moved((0, "k8s-worker1"), (28, "k8s-worker2"))),
+        BROKEN,
+        18.01,
+    ),
+    (mv.Rescheduled(at_most=Seconds(20)), on_worker(moved((0, "k8s-worker1"))), BROKEN, None),
+    (mv.Rescheduled(at_most=Seconds(90)), on_worker(moved((0, "k8s-worker1"))), UNKNOWN, None),
+    (mv.Rescheduled(at_most=Seconds(20)), on_worker(moved((0, "k8s-worker2"))), UNKNOWN, None),
+    (mv.TwiceRunning(), on_worker(moved((0, "k8s-worker1"))), HELD, 0),
+    (mv.TwiceRunning(), on_worker(moved((0, "k8s-worker1"), (58, "k8s-worker2"))), BROKEN, 2),
+    (mv.TwiceRunning(), on_worker(moved((0, "k8s-worker2"))), UNKNOWN, None),
     # streams
     (
         s.WatchDelay(at_most=Seconds(5)),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from functools import cache
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_ten_make_up_the_set_of_ci_and_last_a_minute_each() -> None:
 def test_what_is_rare_is_asked_only_where_it_is_named() -> None:
     asked = {each.name: "etcd-patient" in each.probes for each in scenarios()}
     assert [name for name, is_asked in asked.items() if is_asked] == ["etcd-leader-killed"]
-    rare = {"api-read", "api-kept", "etcd-patient", "etcd-read", "heartbeats", "dns-kept"}
+    rare = {"api-read", "api-kept", "etcd-patient", "etcd-read", "heartbeats", "moved", "dns-kept"}
     assert set(known().asked) - set(known().usual) == rare
 
 
@@ -120,6 +121,15 @@ def test_the_editors_schema_is_in_step() -> None:
     if os.environ.get("THWLAB_GOLDEN") == "write":
         SCHEMA.write_text(text)
     assert SCHEMA.read_text() == text
+
+
+def test_a_night_is_long_enough_for_all_of_them() -> None:
+    """With half a minute for each to begin and to be proven whole, and as long again for the other tests."""
+    text = (ROOT / ".github/workflows/nightly.yaml").read_text()
+    found = re.search(r"timeout-minutes: (\d+)\n(?:.*\n){0,4}?\s+run: make failover", text)
+    assert found, "no step of the night runs them"
+    phases = sum(sum(each.phases.values()) for each in scenarios()) / 60
+    assert phases + 0.5 * len(scenarios()) + 90 <= int(found[1])
 
 
 def test_the_alarm_that_nobody_disarms_is_a_file_that_can_be_run() -> None:
