@@ -37,6 +37,7 @@ INVARIANTS: Mapping[str, type[Invariant]] = {
         consensus.ReElection,
         consensus.LeaderChanges,
         consensus.TermChanges,
+        consensus.SplitVotes,
         consensus.MinorityAcks,
         writes.WriteGap,
         writes.InFlight,

@@ -391,7 +391,7 @@ QUESTIONS = (
     Question("scale", "a Deployment gets another size, and its controller acts", _scale),
     Question(
         MOVED,
-        "whether a Deployment's only pod is available, which begins on the first worker; only where it is named",
+        "whether a Deployment's only pod is available, first on the first worker; only where it is named",
         _moved,
         rare=True,
     ),

@@ -299,6 +299,11 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (c.TermChanges(at_most=Count(2)), made(raft("m1", (0, 4, "m1"), (12, 6, "m2"))), HELD, 2),
     (c.TermChanges(at_most=Count(1)), made(raft("m1", (0, 4, "m1"), (12, 6, ""))), BROKEN, 2),
     (c.TermChanges(at_most=Count(0)), NOBODY, UNKNOWN, None),
+    # terms 5 and 6 had candidates only
+    (c.SplitVotes(at_most=Count(2)), made(raft("m1", (0, 4, "m1"), (12, 5, ""), (14, 7, "m2"))), HELD, 2),
+    (c.SplitVotes(at_most=Count(1)), made(raft("m1", (0, 4, "m1"), (12, 5, ""), (14, 7, "m2"))), BROKEN, 2),
+    (c.SplitVotes(at_most=Count(0)), made(*ELECTED), HELD, 0),
+    (c.SplitVotes(at_most=Count(0)), NOBODY, UNKNOWN, None),
     (c.MinorityAcks(), made(WRITES, *MEMBERS), HELD, 0),
     # m1 goes on to acknowledge in term 4 from 12 to 20 s, when m2 leads in term 5;
     # of what it acknowledged last it may have known better
