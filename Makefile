@@ -92,7 +92,7 @@ lint: setup
 	"$(VENV)/bin/ruff" format --check .
 	"$(VENV)/bin/mypy"
 	MYPYPATH=tests/e2e "$(VENV)/bin/mypy" --explicit-package-bases tests/e2e
-	MYPYPATH=tests/failover "$(VENV)/bin/mypy" --explicit-package-bases tests/failover
+	MYPYPATH=tests/e2e:tests/failover "$(VENV)/bin/mypy" --explicit-package-bases tests/failover
 
 # What the lab needs of this host. As root in CI it is installed, else the plan is shown and asked for.
 host: setup

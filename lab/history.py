@@ -165,6 +165,7 @@ class Probed:
     ended: float = 0.0
     lost: str = ""  # why its vantage point was away for a while
     bound: float = 0.0  # by how many seconds all times of its samples may be wrong, for another clock's sake
+    again: bool = False  # begun anew after its machine was off, so that `began` lies in the middle of the run
 
 
 @dataclass(frozen=True, slots=True)

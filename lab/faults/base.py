@@ -84,6 +84,10 @@ class Fault(ABC):
     def check_healed(self, cluster: Cluster) -> None:
         """Return if nothing of it is left and what it hit serves again; raise `NotYet` until then."""
 
+    def remedy(self, cluster: Cluster) -> str:
+        """What whoever finds it unhealed may do."""
+        return "thwlab heal --all; where that does not help, thwlab restore or thwlab down and up"
+
     def record(self) -> dict[str, Any]:
         """Its word and values, as JSON can hold them."""
         return {"fault": self.word, **asdict(self)}

@@ -8,12 +8,14 @@ from lab.faults import (
     cpu,
     disk,
     etcd,
+    leading,
     link,
     machine,
     members,
     network,
     pods,
     process,
+    rights,
     shaping,
     space,
 )
@@ -31,7 +33,9 @@ FAMILIES: tuple[tuple[type[Fault], ...], ...] = (
     clock.FAULTS,
     certificates.FAULTS,
     etcd.FAULTS,
+    leading.FAULTS,
     members.FAULTS,
     space.FAULTS,
+    rights.FAULTS,
 )
 FAULTS: Mapping[str, type[Fault]] = {each.word: each for family in FAMILIES for each in family}

@@ -57,7 +57,7 @@ def heal(cluster: Cluster, debt: Debt, *, within: float = WITHIN) -> None:
     except WaitExpired as error:
         raise Unhealed(
             f"{fault.word} on {', '.join(fault.machines)} is not healed: {error}",
-            remedy="thwlab heal --all; where that does not help, thwlab restore or thwlab down and up",
+            remedy=fault.remedy(cluster),
         ) from error
     disarm([cluster.machines[name] for name in fault.machines if name in cluster.machines], debt)
     debt.pay()

@@ -84,19 +84,24 @@ class SpaceAlarm(ShellFault):
     def heal(self, cluster: Cluster) -> None:
         """Delete, compact, defragment; then disarm, and start the members anew with their own quota.
 
-        Not started anew while the alarm stays: that cures nothing.
+        Where the alarm is meant to stay they keep their quota until somebody has disarmed it: to start them
+        anew meanwhile cures nothing, and with no alarm and a quota that small the next would soon come.
         """
         deleted = quorum.from_anybody(cluster, "del", "--prefix", PREFIX).stdout.split()
         if (deleted and deleted[0] != "0") or quorum.alarms(cluster):
             self._shrink(cluster)
         if self.disarm:
             quorum.disarm(cluster)
+        elif quorum.alarms(cluster):
+            return
         for machine in self.victims(cluster):
-            if sh(machine, _OWN_QUOTA).strip() and self.disarm:
+            if sh(machine, _OWN_QUOTA).strip():
                 _restart(cluster, machine)
 
     def check_healed(self, cluster: Cluster) -> None:
-        """Nothing is left of what was written, the units are as rendered, and no alarm is raised."""
+        """No alarm is raised, nothing is left of what was written, and the units are as rendered."""
+        if raised := quorum.alarms(cluster):
+            raise NotYet(f"alarms: {raised}; remedy: etcdctl alarm disarm")
         for machine in self.victims(cluster):
             if left := sh(machine, f"ls {DROPIN} {SMALL} 2>/dev/null; true").split():
                 raise NotYet(f"{machine.name}: {', '.join(left)} is still there")
@@ -104,6 +109,15 @@ class SpaceAlarm(ShellFault):
         if not re.search(r'"Count" : 0\b', seen.stdout):
             raise NotYet(f"keys below {PREFIX} are left: {seen.stdout.strip()}")
         quorum.check_healthy(cluster)
+
+    def remedy(self, cluster: Cluster) -> str:
+        """An alarm that is meant to stay goes by its own command alone; healing again would only wait."""
+        if self.disarm:
+            return super().remedy(cluster)
+        member = self.victims(cluster)[0]
+        order = f"{etcdctl()} --endpoints={client_url(member.node)} alarm disarm"
+        name = cluster.topology.name
+        return f"thwlab --name {name} exec {member.name} -- {order}; then thwlab --name {name} heal --all"
 
     def _shrink(self, cluster: Cluster) -> None:
         """A compaction to where it was compacted already is no failure."""

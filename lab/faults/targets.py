@@ -28,6 +28,9 @@ def resolve(cluster: Cluster, asked: str) -> tuple[str, ...]:
     return ROLES[asked](cluster)
 
 
+LEASES_OF_MASTERS = ("kube-controller-manager", "kube-scheduler")
+
+
 def holder(cluster: Cluster, lease: str) -> str:
     """The machine whose program holds this lease of kube-system."""
     told = answering(cluster).get(f"{LEASES}/{lease}")["spec"].get("holderIdentity") or ""
@@ -77,6 +80,15 @@ def _holds(lease: str) -> Lookup:
     return lambda cluster: (holder(cluster, lease),)
 
 
+def _leading(cluster: Cluster) -> tuple[str, ...]:
+    """The one machine that leads etcd and holds both leases; `NotYet` with who has what where they differ."""
+    have = {"etcd": quorum.leader(cluster), **{each: holder(cluster, each) for each in LEASES_OF_MASTERS}}
+    if len(set(have.values())) > 1:
+        told = ", ".join(f"{name} leads {what}" for what, name in have.items())
+        raise NotYet(f"no master leads all: {told}; the fault `gather` brings it about")
+    return (have["etcd"],)
+
+
 def _first_apiserver(cluster: Cluster) -> tuple[str, ...]:
     ready = answering(cluster)
     masters = cluster.topology.of(Role.CONTROL_PLANE)
@@ -98,6 +110,7 @@ ROLES: Mapping[str, Lookup] = {
     "etcd:followers": _followers,
     "etcd:majority": _majority,
     "etcd:leader-and-follower": _edge,
+    "master:leading": _leading,
     "kube-apiserver:any": _first_apiserver,
     "kube-controller-manager:leader": _holds("kube-controller-manager"),
     "kube-scheduler:leader": _holds("kube-scheduler"),

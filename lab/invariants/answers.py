@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lab.history import History, Probed, Span
-from lab.invariants.base import Invariant, Seen, window_of
-from lab.invariants.finding import Unit, Verdict
+from lab.invariants.base import Invariant, Seen, Unclear, window_of
+from lab.invariants.finding import Unit, Verdict, shown
 from lab.invariants.formulas import blocks, counted, good_answers, longest_block, longest_gap, scattered
 from lab.invariants.paths import Watched, each_path, paths, watched
-from lab.invariants.terms import ALL_AFTER, IN_FORCE, Among, Paths, Phases, Question, Seconds, Share
+from lab.invariants.terms import ALL_AFTER, IN_FORCE, MOST, Among, Paths, Phases, Question, Seconds, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,3 +136,26 @@ class Scattered(OfAnswers):
     def _path(self, history: History, probe: Probed, span: Span) -> Seen:
         seen = watched(history, probe, span)
         return self.measured(scattered(seen), f"{probe.name}: {blocks(seen)}", span)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency(OfAnswers):
+    """Within how many seconds a share of all good answers came; `quantile` is that share.
+
+    Those that failed are not among them: how many is `availability`.
+    """
+
+    word: ClassVar[str] = "latency"
+    unit: ClassVar[Unit] = Unit.SECONDS
+    times_answers: ClassVar[bool] = True
+
+    quantile: Share = MOST
+    at_most: Seconds
+
+    def _path(self, history: History, probe: Probed, span: Span) -> Seen:
+        took = sorted(each.answered - each.sent for each in watched(history, probe, span).samples if each.ok)
+        if not took:
+            raise Unclear(f"{probe.name}: nothing was answered, so no answer took any time")
+        value = took[min(len(took) - 1, int(self.quantile * len(took)))]
+        which = shown(self.quantile, Unit.SHARE)
+        return self.measured(value, f"{probe.name}: {which} of {len(took)} answers came within that", span)

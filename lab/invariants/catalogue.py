@@ -2,7 +2,20 @@
 
 from collections.abc import Mapping
 
-from lab.invariants import answers, consensus, kinds, leaders, resample, since, streams, workload, writes
+from lab.invariants import (
+    answers,
+    consensus,
+    heartbeats,
+    kinds,
+    kubelets,
+    leaders,
+    moving,
+    resample,
+    since,
+    streams,
+    workload,
+    writes,
+)
 from lab.invariants.base import Invariant
 
 INVARIANTS: Mapping[str, type[Invariant]] = {
@@ -13,15 +26,18 @@ INVARIANTS: Mapping[str, type[Invariant]] = {
         answers.LongestOutage,
         answers.LongestBlock,
         answers.Scattered,
+        answers.Latency,
         since.FirstFailure,
         since.Recovery,
         kinds.ResetsOnly,
         kinds.TimeoutsOnly,
         kinds.RefusedWithin,
+        kinds.ResetWithin,
         resample.Resample,
         consensus.ReElection,
         consensus.LeaderChanges,
         consensus.TermChanges,
+        consensus.SplitVotes,
         consensus.MinorityAcks,
         writes.WriteGap,
         writes.InFlight,
@@ -37,7 +53,12 @@ INVARIANTS: Mapping[str, type[Invariant]] = {
         workload.NodeFlaps,
         workload.Evictions,
         workload.EndpointDropped,
+        workload.EndpointFlaps,
+        kubelets.LockedOut,
+        heartbeats.LateHeartbeats,
         workload.NewPod,
+        moving.Rescheduled,
+        moving.TwiceRunning,
         streams.WatchDelay,
         streams.WatchMissed,
         streams.WatchDoubled,

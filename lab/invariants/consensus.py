@@ -128,6 +128,20 @@ class LeaderChanges(Counted):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitVotes(Counted):
+    """How many new terms nobody was seen to lead: elections without a winner, each a second or two."""
+
+    word: ClassVar[str] = "split-votes"
+
+    def _count(self, first: Report, later: Sequence[Report], span: Span) -> Seen:
+        led = {report.term for report in later if report.leader and report.term > first.term}
+        highest = max((report.term for report in later), default=first.term)
+        lost = sorted(set(range(first.term + 1, highest + 1)) - led)
+        told = ", ".join(map(str, lost)) or "none"
+        return self.measured(len(lost), f"of terms {first.term} to {highest} nobody led: {told}", span)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TermChanges(Counted):
     """By how much the highest term rose: elections, also those that nobody won."""
 

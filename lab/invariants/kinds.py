@@ -25,7 +25,8 @@ class Kind(StrEnum):
 
 
 _KINDS = (
-    (Kind.TIMEOUT, r"timed out|time-?out|deadline"),
+    # "No route" is our own kernel's word when nobody says for seconds that the address is his: silence, too.
+    (Kind.TIMEOUT, r"timed out|time-?out|deadline|no route to host"),
     (Kind.RESET, r"reset|refused|broken ?pipe|remotedisconnected|connectionaborted|eof|closed"),
     (Kind.TLS, r"ssl|tls|certificate|handshake"),
     (Kind.STATUS, r"(wrong: )?(http \d|dns rcode)"),
@@ -88,21 +89,37 @@ class RefusedWithin(SinceFault):
     """
 
     word: ClassVar[str] = "refused-within"
+    done: ClassVar[str] = "refused"
 
     at_most: Seconds
 
+    def _is_one(self, sample: Sample) -> bool:
+        """Whether the question ended in the way that is waited for."""
+        return sample.outcome is Outcome.FAILED and kind_of(sample.said) is not Kind.TIMEOUT
+
     def _path(self, history: History, probe: Probed, span: Span) -> Seen:
         seen = watched(history, probe, span)
-        refused = next((sample for sample in seen.samples if _refuses(sample)), None)
+        refused = next((sample for sample in seen.samples if self._is_one(sample)), None)
         if refused:
             return self.measured(refused.answered - span.begin, f"{probe.name}: {refused.said}", span)
         if span.seconds < self.at_most:
-            raise Unclear(f"{probe.name}: not refused, but the run ended after {span.seconds:.1f} s")
-        return Seen(Verdict.BROKEN, None, f"{probe.name}: never refused in {span.seconds:.1f} s", span)
+            raise Unclear(f"{probe.name}: not {self.done}, but the run ended after {span.seconds:.1f} s")
+        return Seen(Verdict.BROKEN, None, f"{probe.name}: never {self.done} in {span.seconds:.1f} s", span)
 
     def needs(self) -> Need:  # noqa: D102
-        return Need(self.at_most, Since.FAULT, "it may take so long until something is refused")
+        return Need(self.at_most, Since.FAULT, f"it may take so long until something is {self.done}")
 
 
-def _refuses(sample: Sample) -> bool:
-    return sample.outcome is Outcome.FAILED and kind_of(sample.said) is not Kind.TIMEOUT
+@dataclass(frozen=True, kw_only=True)
+class ResetWithin(RefusedWithin):
+    """Seconds from the beginning of a fault until a question's connection was reset or refused.
+
+    `fault` is which of the scenario's faults, 1 for the first.  Best of a probe that keeps its connections,
+    for what a crash says it says only to those that stand.
+    """
+
+    word: ClassVar[str] = "reset-within"
+    done: ClassVar[str] = "reset"
+
+    def _is_one(self, sample: Sample) -> bool:
+        return not sample.ok and kind_of(sample.said) is Kind.RESET

@@ -1,6 +1,6 @@
 """Which questions a judgement looks at: the probes of a word, and what each of them recorded in a window."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -67,7 +67,12 @@ def paths(history: History, question: str, among: Among = Among.ALL) -> list[Pro
 
 
 def watched(history: History, probe: Probed, span: Span) -> Watched:
-    """What that probe saw in the window; `Unclear` if it saw nothing, or its vantage point was away."""
+    """What that probe saw in the window; `Unclear` if it saw nothing, or its vantage point was away.
+
+    One that was begun anew after its machine was off is looked at from then on.
+    """
+    if probe.again and probe.began > span.begin:
+        span = Span(min(probe.began, span.end), span.end)
     samples = tuple(history.within(probe.name, span))
     seen = Watched(probe, span, samples, holes_in(samples, span, probe.interval))
     if probe.lost and len(samples) <= ENOUGH * seen.planned:
@@ -81,7 +86,18 @@ def each_path(
     history: History, question: str, among: Among, look: Callable[[Probed], Seen]
 ) -> Iterator[Seen]:
     """The judgement of each path by itself; unknown where it cannot be told."""
-    for probe in paths(history, question, among):
+    yield from each_of(paths(history, question, among), look)
+
+
+def begun_anew(history: History, probe: Probed) -> bool:
+    """Whether it was away, and another one asks the same from there since."""
+    same = [each for each in history.asking(probe.question) if each.again and each.at == probe.at]
+    return bool(probe.lost) and any(each.target == probe.target for each in same)
+
+
+def each_of(probes: Iterable[Probed], look: Callable[[Probed], Seen]) -> Iterator[Seen]:
+    """The same of these probes."""
+    for probe in probes:
         try:
             yield look(probe)
         except Unclear as why:

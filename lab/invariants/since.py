@@ -8,7 +8,7 @@ from lab.history import History, Probed, Span
 from lab.invariants.base import Invariant, Need, Seen, Unclear, end_of, injection_of, origin_of
 from lab.invariants.finding import Unit, Verdict, shown
 from lab.invariants.formulas import WELL, counted, may_recover, recovered
-from lab.invariants.paths import each_path, watched
+from lab.invariants.paths import begun_anew, each_of, each_path, paths, watched
 from lab.invariants.terms import FIRST, Among, Count, Question, Seconds, Since
 
 
@@ -85,6 +85,12 @@ class Recovery(SinceFault):
 
     at_most: Seconds
     since: Since = Since.FAULT
+
+    def look(self, history: History) -> Seen:
+        """Of a path whose prober ended with its machine, by the one that was begun there since."""
+        span = Span(self._origin(history), end_of(history))
+        asked = [each for each in paths(history, self.of, self.among) if not begun_anew(history, each)]
+        return self.gravest(each_of(asked, lambda probe: self._sure(history, probe, span)))
 
     def _origin(self, history: History) -> float:
         return origin_of(injection_of(history, self.fault), self.since)

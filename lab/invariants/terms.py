@@ -11,8 +11,10 @@ Phases = NewType("Phases", str)  # one phase, or from one to a later one: fault+
 Lease = NewType("Lease", str)  # kube-controller-manager, kube-scheduler
 
 NONE, FIRST = Count(0), Count(1)
+MOST = Share(0.99)
 ETCD, ETCD_LEASE = Question("etcd"), Question("etcd-lease")
 ETCD_PATIENT = Question("etcd-patient")
+HEARTBEATS, MOVED = Question("heartbeats"), Question("moved")
 NEW_POD, API_WATCH = Question("new-pod"), Question("api-watch")
 ALL_AFTER = Phases("fault+recovery")
 IN_FORCE = Phases("in-force")  # from when every fault was proven to bite until the first one's healing began

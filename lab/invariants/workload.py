@@ -12,6 +12,7 @@ from lab.invariants.base import (
     Seen,
     Unclear,
     end_of,
+    fact_of,
     injection_of,
     origin_of,
     victims_of,
@@ -37,6 +38,7 @@ from lab.invariants.terms import (
 NODES, PODS, ENDPOINTS, LEASES = "nodes", "pods", "endpoints", "leases"
 READY = "True"
 BLIND = 10.0  # seconds without an observation, from which on an observer may have missed something
+PLAN = "plan"  # fact: every planned value by its path
 
 
 def observed(history: History, question: str, span: Span) -> list[Sample]:
@@ -139,6 +141,34 @@ class EndpointDropped(UntilSeen):
             (s, f"{', '.join(sorted(known - set(s.value)))} is gone") for s in after if known - set(s.value)
         ]
         return self._wait(history, gone, after[-1].answered, f"{', '.join(sorted(known))} stayed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointFlaps(Invariant):
+    """How often an address of before left the Service although nothing was done to its machine.
+
+    Masters renew their place there by leases of 15 s: one that a stale leader of etcd revokes is a promise
+    that was broken to who had renewed it.
+    """
+
+    word: ClassVar[str] = "endpoint-flaps"
+    unit: ClassVar[Unit] = Unit.COUNT
+    observes: ClassVar[tuple[str, ...]] = (ENDPOINTS,)
+
+    at_most: Count = NONE
+    during: Phases = ALL_AFTER
+
+    def look(self, history: History) -> Seen:  # noqa: D102
+        span = window_of(history, self.during)
+        plan = fact_of(history, PLAN)
+        hit = {plan.get(f"machines.{name}.address") for name in victims_of(history)}
+        seen = _whole(observed(history, ENDPOINTS, span), span, "endpoints")
+        left = [
+            f"{address} at {now.answered:.1f} s"
+            for before, now in pairwise(seen)
+            for address in sorted(set(before.value) - set(now.value) - hit)
+        ]
+        return self.measured(len(left), "; ".join(left[:3]) or f"{', '.join(seen[0].value)} stayed", span)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,21 +4,25 @@ Fast ones ask 20 times a second; they are what outages are measured by.  Observe
 sample's value and are judged by nobody for their availability.
 """
 
+import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.components.etcd import CLIENT_PORT
-from lab.probes.workload import NAMESPACE, PORT, SCALED, Workload, configmap, new_pod
+from lab.probes.workload import MOVED, NAMESPACE, PORT, SCALED, Workload, configmap, new_pod
 from lab.topology import Node, Role, Topology
 
 FAST, BRISK, SLOW = 0.05, 0.2, 1.0  # seconds between questions
+PATIENT, UNHURRIED, RARELY = 0.125, 0.5, 2.0  # what would cost too much: 40 % of a core are for all
 DEADLINE = 5.0  # seconds; what a patient user waits
 PATIENCE = 12.0  # seconds; etcd gives up a proposal after 7, so whoever waits longer hears what becomes of it
 LEASE_TTL = 10  # seconds
 WATCH_SILENCE = 20.0  # seconds without a word, bookmarks neither, after which a watch is begun anew
 ETCD_ROOT = "/thwlab-probes"
+OWN = f"/api/v1/namespaces/{NAMESPACE}"
+IN_ETCD = f"/registry/namespaces/{NAMESPACE}"
 KEPT_PORT = 10053  # of a client that keeps its own; below those that the kernel gives out
 OUTSIDE = ""  # the vantage point of a user: this host, in the lab's network
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
@@ -104,6 +108,27 @@ def _api_in_cluster(topology: Topology, _: Workload) -> Iterator[Probe]:
         )
 
 
+def _api_read(topology: Topology, _: Workload) -> Iterator[Probe]:
+    """What is there before any run, so that it can be had where nothing may be written."""
+    plan = {
+        **_https(str(topology.api_address), topology.networks.api_port),
+        "requests": [{"method": "GET", "path": OWN, "accept": [200], "holds": f'"name":"{NAMESPACE}"'}],
+    }
+    yield Probe("api-read", "api-read", BRISK, plan, OUTSIDE, secrets="kubernetes")
+
+
+def _api_kept(topology: Topology, _: Workload) -> Iterator[Probe]:
+    for node in topology.of(Role.CONTROL_PLANE):
+        plan = {
+            **_https(str(node.address), topology.networks.api_port),
+            "ask": "kept",
+            "path": OWN,
+            "steps": ("connect", "answer", "rest of the answer"),
+        }
+        name, at = f"api-kept@{node.name}", node.name
+        yield Probe(name, "api-kept", BRISK, plan, OUTSIDE, secrets="kubernetes", target=at)
+
+
 def _write_and_read(topology: Topology, address: str, prefix: str) -> dict[str, Any]:
     root = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
     body = json.dumps(configmap())
@@ -142,7 +167,15 @@ def _etcd_patient(topology: Topology, _: Workload) -> Iterator[Probe]:
     for node in topology.of(Role.ETCD):
         name, plan = f"etcd-patient@{node.name}", _put(topology, node, "patient-")
         at = node.name
-        yield Probe(name, "etcd-patient", 0.1, plan, secrets="etcd", target=at, deadline=PATIENCE)
+        yield Probe(name, "etcd-patient", PATIENT, plan, secrets="etcd", target=at, deadline=PATIENCE)
+
+
+def _etcd_read(topology: Topology, _: Workload) -> Iterator[Probe]:
+    key = base64.b64encode(IN_ETCD.encode()).decode()
+    read = {"method": "POST", "path": "/v3/kv/range", "body": f'{{"key":"{key}"}}', "holds": '"count":"1"'}
+    for node in topology.of(Role.ETCD):
+        plan = {**_https(str(node.address), CLIENT_PORT), "requests": [read]}
+        yield Probe(f"etcd-read@{node.name}", "etcd-read", BRISK, plan, secrets="etcd", target=node.name)
 
 
 def _put(topology: Topology, node: Node, word: str, *then: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +199,18 @@ def _raft(topology: Topology, _: Workload) -> Iterator[Probe]:
             "take": "raft",
         }
         yield Probe(f"raft@{node.name}", "raft", 0.25, plan, secrets="etcd", target=node.name, deadline=2.0)
+
+
+def _heartbeats(topology: Topology, _: Workload) -> Iterator[Probe]:
+    """Of what a member counts of itself; a page of some hundred kilobytes, so not often."""
+    for node in topology.of(Role.ETCD):
+        plan = {
+            **_https(str(node.address), CLIENT_PORT),
+            "requests": [{"method": "GET", "path": "/metrics"}],
+            "take": "heartbeats",
+        }
+        name, at = f"heartbeats@{node.name}", node.name
+        yield Probe(name, "heartbeats", RARELY, plan, secrets="etcd", target=at)
 
 
 def _etcd_lease(topology: Topology, _: Workload) -> Iterator[Probe]:
@@ -225,6 +270,15 @@ def _scale(topology: Topology, _: Workload) -> Iterator[Probe]:
     yield Probe("scale", "scale", 5.0, plan, secrets="kubernetes", deadline=30.0)
 
 
+def _moved(topology: Topology, _: Workload) -> Iterator[Probe]:
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{MOVED}"
+    plan = {
+        **_https(str(topology.api_address), topology.networks.api_port),
+        "requests": [{"method": "GET", "path": path, "accept": [200], "holds": '"availableReplicas":1'}],
+    }
+    yield Probe("moved", "moved", SLOW, plan, OUTSIDE, secrets="kubernetes")
+
+
 # -- what users of the cluster's network feel -------------------------------------------------------------
 
 
@@ -254,7 +308,8 @@ def _dns_pod(topology: Topology, workload: Workload) -> Iterator[Probe]:
     for node in topology.of(Role.WORKER):
         for number, (machine, address) in enumerate(workload.resolvers, 1):
             plan = {**_name(topology), "address": address}
-            yield Probe(f"dns-pod{number}@{node.name}", "dns-pod", BRISK, plan, node.name, target=machine)
+            name = f"dns-pod{number}@{node.name}"
+            yield Probe(name, "dns-pod", UNHURRIED, plan, node.name, target=machine)
 
 
 def _dns_kept(topology: Topology, _: Workload) -> Iterator[Probe]:
@@ -299,6 +354,18 @@ QUESTIONS = (
     Question(
         "api-in-cluster", "/readyz from a pod on each worker, by the Service's address", _api_in_cluster
     ),
+    Question(
+        "api-read",
+        "read an object, on one fresh connection through the balancer; only where it is named",
+        _api_read,
+        rare=True,
+    ),
+    Question(
+        "api-kept",
+        "the same of each master by itself, on a connection that is kept; only where it is named",
+        _api_kept,
+        rare=True,
+    ),
     Question("etcd", "put a key and read it back, of each member by itself", _etcd),
     Question(
         "etcd-patient",
@@ -306,18 +373,35 @@ QUESTIONS = (
         _etcd_patient,
         rare=True,
     ),
+    Question(
+        "etcd-read",
+        "read a key through the quorum, of each member by itself; only where it is named",
+        _etcd_read,
+        rare=True,
+    ),
+    Question(
+        "heartbeats",
+        "how many heartbeats each member sent late, as it counts them; only where it is named",
+        _heartbeats,
+        rare=True,
+    ),
     Question("etcd-lease", "keep a lease alive, through each member", _etcd_lease),
     Question("api-watch", "write through a pool of connections and see the event in a watch", _api_watch),
     Question("new-pod", "a new pod on each worker: bound, started, answering", _new_pod),
     Question("scale", "a Deployment gets another size, and its controller acts", _scale),
+    Question(
+        MOVED,
+        "whether a Deployment's only pod is available, first on the first worker; only where it is named",
+        _moved,
+        rare=True,
+    ),
     Question("cluster-ip", "HTTP to a Service's address, from each worker", _cluster_ip),
     Question("node-port", "HTTP to a Service's port on each worker, from outside", _node_port),
     Question("dns", "a name of the cluster, from each worker", _dns),
     Question(
         "dns-pod",
-        "the same, of each CoreDNS pod by itself; only where it is named",
+        "the same, of each CoreDNS pod by itself",
         _dns_pod,
-        rare=True,
     ),
     Question(
         "dns-kept",

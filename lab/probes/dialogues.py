@@ -3,7 +3,7 @@
 Each takes the beat's question and a TLS context, and returns or raises as the prober's own do.  `pod`: a new
 pod is asked for; phases are bound, started, answering.  `scale`: a Deployment gets another number of replicas
 and its controller acts.  `lease`: a lease of etcd is kept alive.  `watch`: an object is written through a
-pool of connections and its event is waited for.
+pool of connections and its event is waited for.  `kept`: one request on a connection that stands already.
 """
 
 import http.client
@@ -176,6 +176,26 @@ def ask_lease(question: Any, context: Context) -> None:
         raise Wrong(f"lease {number} is gone")
 
 
+# -- a connection that is kept ------------------------------------------------------------------------------
+
+
+def ask_kept(question: Any, context: Context) -> None:
+    """A request on the connection that the beat before has left; without one, on a fresh one.
+
+    What a machine's end says to connections that stand, or that it says nothing, is what fresh ones are
+    rarely there to hear.  One on which something went wrong is not used again.
+    """
+    idle: queue.SimpleQueue[http.client.HTTPConnection] = question.shared["idle"]
+    try:
+        connection = idle.get_nowait()
+    except queue.Empty:
+        connection = opened(question.plan, context, question.left())
+    question.reached()
+    exchanged(connection, question.left(), "GET", question.plan["path"])
+    question.reached()
+    idle.put(connection)
+
+
 # -- a watch -------------------------------------------------------------------------------------------------
 
 
@@ -274,7 +294,7 @@ def ask_watch(question: Any, context: Context) -> None:
 
 def begin(plan: dict[str, Any], context: Context) -> dict[str, Any]:
     """What all beats of one prober share."""
-    return {"watcher": Watcher(plan, context)} if plan["ask"] == "watch" else {}
+    return {"watcher": Watcher(plan, context)} if plan["ask"] == "watch" else {"idle": queue.SimpleQueue()}
 
 
 ASK: dict[str, Callable[[Any, Context], None]] = {
@@ -282,4 +302,5 @@ ASK: dict[str, Callable[[Any, Context], None]] = {
     "scale": ask_scale,
     "lease": ask_lease,
     "watch": ask_watch,
+    "kept": ask_kept,
 }

@@ -22,6 +22,7 @@ from lab.probes.workload import Workload
 from lab.wait import NotYet, wait_until
 
 IDLE = "idle"  # the fact with what became of the connections that were kept
+AGAIN = "-again"  # after the name of a probe that was begun anew
 FIRST = 30.0  # seconds until every probe must have been answered once
 Lines = list[dict[str, Any]]
 
@@ -66,6 +67,24 @@ class Watch:
 
     def _begin(self, probe: Probe) -> Running:
         return begin(self.cluster, probe, self.workload, self.folder, self.seconds, self.clocks)
+
+    def again(self, names: Sequence[str]) -> None:
+        """Begin anew what ended with these machines, under names of their own.
+
+        Not what asked from a pod's network, which is no more.  One that cannot be begun is told as trouble.
+        """
+        known = {each.probe.name for each in self.running}
+        ended = [
+            replace(each.probe, name=f"{each.probe.name}{AGAIN}")
+            for each in self.running
+            if each.probe.at in names and not each.probe.pod and each.trouble()
+        ]
+        tasks = [start(partial(self._begin, each), each.name) for each in ended if each.name not in known]
+        for task in tasks:
+            if error := task.exception():
+                self._trouble(flat(error))
+            else:
+                self.running.append(task.result())
 
     def check(self) -> None:
         """Raise `LabError` if a prober on this host, or another program of ours, ended by itself."""
@@ -122,6 +141,8 @@ class Watch:
 
     def _write(self, running: Running, lines: Lines, lost: str, trouble: str) -> None:
         probe = running.probe
+        again = probe.name.endswith(AGAIN)
+        lost = "" if again and lines else lost
         samples = [self._sample(probe, line) for line in lines if "scheduled" in line]
         ends = {name: line for line in lines for name in ("ready", "ended") if name in line}
         began = ends["ready"]["ready"] - self.recorder.began if "ready" in ends else 0.0
@@ -138,6 +159,7 @@ class Watch:
             ended=round(last, 4),
             lost=lost,
             bound=round(running.bound, 4),
+            again=again,
         )
         costs = {"priority": ends.get("ready", {}).get("priority"), "cpu": ends.get("ended", {}).get("cpu")}
         self.recorder.write("prober", probe=probe.name, **costs)

@@ -16,6 +16,7 @@ NAMESPACE = "thwlab-probes"
 PORT = 8080
 CONTAINER = "web"
 RESOLVERS = "/api/v1/namespaces/kube-system/pods"
+MOVED = "moved"  # a Deployment of one pod, and the word of who asks for it
 SCALED = "scaled"  # a Deployment whose pods nobody binds
 CRI = "unix:///run/containerd/containerd.sock"
 START, GONE = 90.0, 120.0  # seconds
@@ -38,10 +39,10 @@ class Workload:
 def manifests(topology: Topology) -> list[Manifest]:
     """Namespace, DaemonSet and Service, in the order to create them.  Pure."""
     labels = {"app": "web"}
-    template = {"metadata": {"labels": labels}, "spec": _server(topology)}
+    template = {"metadata": {"labels": labels}, "spec": server(topology)}
     unbound = {
         "metadata": {"labels": {"app": SCALED}},
-        "spec": {**_server(topology), "schedulerName": "nobody"},
+        "spec": {**server(topology), "schedulerName": "nobody"},
     }
     scaled = {"replicas": 1, "selector": {"matchLabels": {"app": SCALED}}, "template": unbound}
     return [
@@ -68,14 +69,14 @@ def configmap() -> Manifest:
 
 def new_pod(topology: Topology, worker: str) -> Manifest:
     """A pod that the scheduler can bind to this worker only; %KEY% stands for its name.  Pure."""
-    spec = {**_server(topology), "nodeSelector": {"kubernetes.io/hostname": worker}, "restartPolicy": "Never"}
+    spec = {**server(topology), "nodeSelector": {"kubernetes.io/hostname": worker}, "restartPolicy": "Never"}
     metadata = {"name": "%KEY%", "labels": {"thwlab": "probe"}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def quiet_pod(topology: Topology, name: str) -> Manifest:
     """A pod that says a line or two when it begins, and nothing ever after.  Pure."""
-    image = _server(topology)["containers"][0]["image"]
+    image = server(topology)["containers"][0]["image"]
     container = {"name": CONTAINER, "image": image, "imagePullPolicy": "Never", "args": ["pause"]}
     spec = {
         "terminationGracePeriodSeconds": 1,
@@ -86,8 +87,8 @@ def quiet_pod(topology: Topology, name: str) -> Manifest:
     return {**pod, "metadata": {**pod["metadata"], "labels": {"thwlab": "probe"}}}
 
 
-def _server(topology: Topology) -> Manifest:
-    """The spec of a pod with a small web server."""
+def server(topology: Topology) -> Manifest:
+    """The spec of a pod with a small web server.  Pure."""
     container = {
         "name": CONTAINER,
         "image": f"registry.k8s.io/e2e-test-images/agnhost:{topology.versions.agnhost}",

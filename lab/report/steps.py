@@ -19,6 +19,7 @@ HTTP = ("connect", "", "first byte")
 STEPS: Mapping[str, tuple[str, ...]] = {
     "cluster-ip": HTTP,
     "node-port": HTTP,
+    "api-kept": ("connect", "answer"),
     "dns": ("", "answer"),
     "dns-pod": ("", "answer"),
     "dns-kept": ("", "answer"),

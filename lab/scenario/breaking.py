@@ -16,7 +16,7 @@ from lab.faults.watchdog import guard
 from lab.history import Injection, Recorder, Still
 from lab.scenario.course import Doing
 from lab.scenario.lasting import ANSWER, look_again
-from lab.wait import stretched, wait_until
+from lab.wait import NotYet, stretched, wait_until
 
 RESOLVED = 20.0  # seconds for a role to have a holder
 EVIDENCE = 15.0  # seconds for a fault to show
@@ -35,10 +35,22 @@ def fault_of(cluster: Cluster, doing: Doing) -> Fault:
 
 
 def insist_possible(cluster: Cluster, doing: Doing) -> None:
-    """Raise `Unavailable` if this cluster or host cannot do it; changes nothing."""
+    """Raise `Unavailable` if this cluster or host cannot do it; changes nothing.
+
+    A role that nobody has yet may be what an earlier fault brings about: it is looked up at its moment.
+    """
+    if doing.at and not _known_yet(cluster, doing.on):
+        return
     fault = fault_of(cluster, doing)
     if why := fault.unavailable(cluster):
         raise Unavailable(f"{fault.word}: {why}")
+
+
+def _known_yet(cluster: Cluster, asked: str) -> bool:
+    try:
+        return bool(resolve(cluster, asked))
+    except NotYet:
+        return False
 
 
 def hindrance(cluster: Cluster, doings: Iterable[Doing]) -> str:

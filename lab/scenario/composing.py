@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from lab.errors import ConfigError
 from lab.invariants.answers import Availability
@@ -27,7 +28,7 @@ def composed(
     Raises `ConfigError` if not even one of the pool's faults fits.
     """
     choose = stream(seed, "random", "faults")
-    usable = [each for each in pool if each.faults and not each.destroys_data]
+    usable = [each for each in pool if each.faults and not each.destroys_data and _are_apart(each, gap)]
     room = seconds - FIRST - LAST
     doings: list[Doing] = []
     lost, at = 0.0, SOON
@@ -53,6 +54,12 @@ def allowed_loss(scenario: Scenario) -> float:
             window = sum(scenario.phases[name] for name in during)
             return (1 - each.at_least) * window
     return _hold(scenario)
+
+
+def _are_apart(scenario: Scenario, gap: float) -> bool:
+    """Whether its own faults are one at a time, too."""
+    order = sorted(scenario.faults, key=lambda each: each.at)
+    return all(after.at >= before.at + before.hold + gap for before, after in pairwise(order))
 
 
 def _hold(scenario: Scenario) -> float:

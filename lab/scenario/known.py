@@ -72,6 +72,7 @@ class Known:
             "control-plane": Role.CONTROL_PLANE,
             "workers": Role.WORKER,
             "etcd": Role.ETCD,
+            "master": Role.CONTROL_PLANE,
             "node-of": Role.WORKER,
             "nodes-of": Role.WORKER,
             "kube-apiserver": Role.CONTROL_PLANE,

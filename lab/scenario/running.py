@@ -14,7 +14,7 @@ from lab.cluster import Cluster
 from lab.errors import ClusterError, LabError, flat
 from lab.faults.healing import FAILURES, heal_all
 from lab.history import Recorder
-from lab.probes import workload
+from lab.probes import moving, workload
 from lab.probes.catalogue import probes, spared
 from lab.probes.clocks import Clocks
 from lab.probes.watching import Watch, await_answers
@@ -116,6 +116,8 @@ class Run:
     def _watched(self) -> Iterator[Watch]:
         with self.spent.on("set-up"):
             served = workload.ensure(self.cluster)
+            if workload.MOVED in self.course.probes:
+                moving.ensure(self.cluster)
             clear(self.cluster)
         watch = Watch(
             self.cluster,
@@ -185,15 +187,18 @@ class Run:
                 self.clocks.silenced += _silenced(breaking)
                 self.lost |= breaking.begin()
                 self.moments.append(breaking.begun)
-                heal = partial(self._healed, breaking)
+                heal = partial(self._healed, breaking, watch)
                 if breaking.fault.lasts:
                     healings.appoint(breaking.begun + doing.hold, heal, breaking.fault.word)
                 else:
                     heal()
             healings.await_all(watch.check)
 
-    def _healed(self, breaking: Breaking) -> None:
-        """Undo it; what its victims said so far is read before the next fault takes a journal along."""
+    def _healed(self, breaking: Breaking, watch: Watch) -> None:
+        """Undo it; what its victims said so far is read before the next fault takes a journal along.
+
+        Whoever asked from a machine that was off asks again from now on.
+        """
         if breaking.fault.lasts:
             self.moments.append(self.recorder.now())
         try:
@@ -203,6 +208,8 @@ class Run:
             for name in _silenced(breaking):
                 self.clocks.silenced.remove(name)
         self.holding.listen(LATELY)
+        if breaking.fault.silences:
+            watch.again(breaking.fault.machines)
 
     def _compare(self, breaking: Breaking) -> None:
         """The clocks of machines that may have stood still."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 
 import support_interface
 import support_pods
@@ -53,8 +54,8 @@ def cut(cluster: Cluster, machine: Machine, pods: PodSet) -> Cut:
     seen = Cut(machine.name)
     watchers = [each for each in cluster.of(Role.ETCD) if each is not machine]
     with _writers(cluster, machine, seen):
-        seen.lasting = on_each(watchers, lambda each: _capturing(each, machine))
-        since = on_each(watchers, _clock)
+        seen.lasting = on_each(watchers, lambda each: capturing(each, machine))
+        since = on_each(watchers, clock)
         seen.pulled = time.monotonic()
         machine.pull_plug()
         seen.dead = time.monotonic()
@@ -63,8 +64,8 @@ def cut(cluster: Cluster, machine: Machine, pods: PodSet) -> Cut:
                 watchers, lambda each: len(_flows(each, machine) & seen.lasting[each.name])
             )
             _while_dead(cluster, machine, pods, seen)
-            captured = on_each(watchers, _captured)
-            for name, lines in captured.items():
+            lines_of = on_each(watchers, captured)
+            for name, lines in lines_of.items():
                 seen.heard[name] = len(heard(lines, seen.lasting[name], since[name]))
                 seen.goodbyes[name] = goodbyes(lines, seen.lasting[name], since[name])
         finally:
@@ -160,7 +161,7 @@ def _reckoned(cluster: Cluster, seen: Cut) -> None:
         seen.lost[kind] = lost(cluster, seen.writes[kind])
 
 
-def _capturing(watcher: Machine, machine: Machine) -> set[str]:
+def capturing(watcher: Machine, machine: Machine) -> set[str]:
     """Start to keep the heads of all packets from the machine; the connections with it that last."""
     told = (support_interface.of(watcher), f"tcp and src host {machine.node.address}", whole(100))
     watcher.check("sh", "-c", _CAPTURE, CAPTURE, *told)
@@ -189,12 +190,12 @@ def _dotted(end: str) -> str:
     return f"{address.removeprefix('[::ffff:').removesuffix(']')}.{port}"
 
 
-def _clock(watcher: Machine) -> float:
+def clock(watcher: Machine) -> float:
     """The watcher's own clock, which its captures are stamped by."""
     return float(watcher.check("date", "+%s.%N"))
 
 
-def _captured(watcher: Machine) -> list[str]:
+def captured(watcher: Machine) -> list[str]:
     """What was captured, by the lines of tcpdump; the capture is ended."""
     return watcher.check("sh", "-c", _TELL, CAPTURE).splitlines()
 
@@ -204,13 +205,15 @@ def heard(lines: Sequence[str], lasting: set[str], since: float) -> list[str]:
     return [line for line in lines if 0 < _stamp(line) < since and _is_about(line, lasting)]
 
 
-def goodbyes(lines: Sequence[str], lasting: set[str], since: float) -> list[str]:
-    """Lines with FIN or RST of connections that were to last, from the cut on.  Pure.
+def goodbyes(lines: Sequence[str], lasting: set[str], since: float, until: float = inf) -> list[str]:
+    """Lines with FIN or RST of connections that were to last, from the cut on and ``until``.  Pure.
 
     On a loaded host even a request lasts, and its connection may end in good order before the cut.
     """
     return [
-        line for line in lines if _stamp(line) >= since and _is_about(line, lasting) and ENDS.search(line)
+        line
+        for line in lines
+        if since <= _stamp(line) < until and _is_about(line, lasting) and ENDS.search(line)
     ]
 
 

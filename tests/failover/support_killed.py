@@ -31,6 +31,7 @@ LASTING: Mapping[str, tuple[str, float]] = {
     "certificate-expired": ("unit: etcd, on: 'etcd:follower'", 0.0),
     "foreign-ca": ("unit: kubelet, on: k8s-worker1", 0.0),
     "token-revoked": ("on: control-plane", 0.0),
+    "deaf": ("on: control-plane", 0.0),
     "quorum-lost": ("on: 'etcd:majority'", 0.0),
     "member-wiped": ("on: 'etcd:follower'", STARTS),
     "space-alarm": ("on: 'etcd:all'", STARTS),
@@ -44,6 +45,8 @@ ONCE: Mapping[str, tuple[str, float]] = {
     "move-leader": ("on: 'etcd:leader'", 0.0),
     "defrag": ("on: 'etcd:all'", 0.0),
     "disarm": ("on: 'etcd:leader'", 0.0),
+    "lead": ("on: k8s-master2", 0.0),
+    "gather": ("on: k8s-master2", 0.0),
     "reboot": ("on: k8s-worker2", BOOT),
     "member-replaced": ("on: 'etcd:follower'", 0.0),
 }

@@ -9,7 +9,8 @@ from functools import partial
 from itertools import product
 
 import pytest
-from test_faults import BITES, CASES, STEADY, built, left_behind, mend
+from support_left import left_behind
+from test_faults import BITES, CASES, STEADY, built, mend
 
 from lab.cluster import Cluster
 from lab.history import Still

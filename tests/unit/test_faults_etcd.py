@@ -146,6 +146,12 @@ def test_a_full_database_refuses_writes_until_it_is_disarmed(
             Disarm(()).in_force(etcd)
         Disarm(()).inject(etcd)
         assert Disarm(()).in_force(etcd)
+        with pytest.raises(NotYet, match="is still there"):
+            fault.check_healed(etcd)
+        etcd.machines[MEMBERS[0]].calls()
+        fault.heal(etcd)
+        orders = etcd.machines[MEMBERS[0]].calls()
+        assert "restart --no-block etcd.service" in orders, "its quota is still small"
     await_(lambda: fault.check_healed(etcd))
     put(etcd, "again", "x")
     assert etcd.machines[MEMBERS[0]].left() == []
@@ -198,3 +204,12 @@ def test_members_that_cannot_be_asked_do_not_disprove_an_alarm(tmp_path: Path) -
 )
 def test_what_cannot_be_done_is_said_with_its_reason(tmp_path: Path, fault: Any, reason: str) -> None:
     assert reason in fault.unavailable(silent_lab(tmp_path))
+
+
+def test_an_alarm_that_is_meant_to_stay_has_the_command_that_ends_it(tmp_path: Path) -> None:
+    """Healing once more never does."""
+    lab = silent_lab(tmp_path)
+    kept = SpaceAlarm(tuple(MEMBERS), disarm=False).remedy(lab)
+    assert kept.startswith(f"thwlab --name {lab.topology.name} exec {MEMBERS[0]} -- /opt/etcd/bin/etcdctl ")
+    assert " alarm disarm; then thwlab --name " in kept
+    assert "disarm" not in SpaceAlarm(tuple(MEMBERS)).remedy(lab)

@@ -141,6 +141,17 @@ def test_what_is_not_proven_healed_stays_owed_and_says_why(tmp_path: Path, spell
     assert len(undo.debts(tmp_path)) == 1
 
 
+def test_what_is_not_healed_has_the_remedy_of_its_fault(
+    tmp_path: Path, spell: type[Spell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spell.whole = False
+    monkeypatch.setattr(spell, "remedy", lambda self, cluster: "say it backwards")
+    debt = undo.owe(tmp_path, spell(("a",)).record(), 60)
+    cluster: Any = Cluster()
+    with pytest.raises(healing.Unhealed, match="say it backwards"):
+        healing.heal(cluster, debt, within=0.1)
+
+
 def test_all_are_tried_and_the_rest_is_healed_though_one_fails(tmp_path: Path, spell: type[Spell]) -> None:
     undo.owe(tmp_path, spell(("a",)).record(), 60)
     undo.owe(tmp_path, {"fault": "of-a-later-version", "machines": ["b"]}, 60)

@@ -9,9 +9,11 @@ from made_histories import KILL, Asked, asked, made, raft, single, stepped
 from lab.history import History, Injection, Outcome, Sample, Span
 from lab.invariants import answers as a
 from lab.invariants import consensus as c
+from lab.invariants import heartbeats as hb
 from lab.invariants import kinds as k
+from lab.invariants import kubelets, since
 from lab.invariants import leaders as ld
-from lab.invariants import since
+from lab.invariants import moving as mv
 from lab.invariants import streams as s
 from lab.invariants import workload as w
 from lab.invariants import writes as wr
@@ -136,6 +138,51 @@ SAID = {"m1": [[9.0, f"{CM}: E leaderelection lost"], [21.5, f"{CM}[7]: E1126 Le
 GAVE_UP: dict[str, Any] = {"failing": [(0, 60)], "deadline": 12, "writes": True, "outcome": Outcome.UNKNOWN}
 NEVER = {CM: {"m1": [[0, None]]}}
 
+ADDRESSES = {"machines.k8s-master1.address": "a", "machines.k8s-master2.address": "b"}
+ENDED = [
+    13.2,
+    'E1127 "Unhandled Error" err="part of the existing bootstrap client certificate in'
+    ' /opt/kubernetes/cfg/kubelet.kubeconfig is expired: 2026-11-26 04:00:00 +0000 UTC"',
+]
+REFUSED = [
+    14.5,
+    'E1127 "Unhandled Error" err="kubernetes.io/kube-apiserver-client-kubelet: Failed while requesting a'
+    ' signed certificate from the control plane: cannot create certificate signing request: Unauthorized"',
+]
+
+
+def slow(seconds: float) -> Asked:
+    """Answers of the fault phase's first half that take so long."""
+    probe, samples = asked()
+    return probe, tuple(
+        replace(each, answered=each.sent + seconds) if 10 <= each.scheduled < 20 else each for each in samples
+    )
+
+
+def moved(*course: tuple[float, str]) -> Asked:
+    """Where the pods of a Deployment and of a StatefulSet were, from when on."""
+    pods = [
+        (since, {f"thwlab-probes/moved-{node}": [node, "Running", True, ""],
+                 "thwlab-probes/ordinal-0": [node, "Running", True, ""]})
+        for since, node in course
+    ]  # fmt: skip
+    return stepped("pods", *pods)
+
+
+def on_worker(*probes: Asked) -> History:
+    """A run in which the first worker was hit."""
+    return made(*probes, injections=[WORKER])
+
+
+def late_heartbeats(*counts: tuple[int, int, int]) -> list[Asked]:
+    """What each member had counted when the fault began, in its middle, and from 40 s on."""
+    return [
+        stepped("heartbeats", (0, {"late": 0}), (9, {"late": before}), (20, {"late": then}),
+                (40, {"late": last}), name=f"heartbeats@{n}", target=f"k8s-master{n}")
+        for n, (before, then, last) in enumerate(counts, 1)
+    ]  # fmt: skip
+
+
 CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     # availability: 5 of 50 s without an answer
     (a.Availability(of=API, at_least=Share(0.89)), made(asked(failing=[(10, 15)])), HELD, 0.9),
@@ -181,6 +228,11 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     ),
     (a.Scattered(of=API, at_most=Share(0.001)), made(asked(failing=[(12, 15), (20, 20.1)])), BROKEN, 0.002),
     (a.Scattered(of=API, at_most=Share(0.001)), NOBODY, UNKNOWN, None),
+    # 100 of 600 answers are slow, which are those of the slowest hundredth
+    (a.Latency(of=API, at_most=Seconds(0.5)), made(slow(0.5)), HELD, 0.5),
+    (a.Latency(of=API, at_most=Seconds(0.4)), made(slow(0.5)), BROKEN, 0.5),
+    (a.Latency(of=API, at_most=Seconds(0.4), quantile=Share(0.5)), made(slow(0.5)), HELD, 0.01),
+    (a.Latency(of=API, at_most=Seconds(0.4)), made(asked(failing=[(0, 60)])), UNKNOWN, None),
     (since.FirstFailure(of=API, at_least=Seconds(2)), made(asked(failing=[(12, 13)])), HELD, 2),
     (since.FirstFailure(of=API, at_least=Seconds(2)), made(asked(failing=[(11, 13)])), BROKEN, 1),
     (since.FirstFailure(of=API, at_least=Seconds(2)), made(asked()), HELD, None),
@@ -213,6 +265,19 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     ),
     (k.RefusedWithin(of=API, at_most=Seconds(5)), made(asked(failing=[(12, 60)])), BROKEN, None),
     (k.RefusedWithin(of=API, at_most=Seconds(90)), made(asked(failing=[(12, 60)])), UNKNOWN, None),
+    (
+        k.ResetWithin(of=API, at_most=Seconds(5)),
+        made(asked(failing=[(12, 20)], said=RESET, outcome=Outcome.UNKNOWN)),
+        HELD,
+        2.01,
+    ),
+    (
+        k.ResetWithin(of=API, at_most=Seconds(5)),
+        made(asked(failing=[(12, 60)], said="HTTP 500: no")),
+        BROKEN,
+        None,
+    ),
+    (k.ResetWithin(of=API, at_most=Seconds(90)), made(asked(failing=[(12, 60)])), UNKNOWN, None),
     # once a second, from 12 s on: 13 to 15, so three questions
     (Resample(of=API, at_most=Seconds(1)), made(asked(failing=[(12.5, 15.5)])), HELD, 0),
     (
@@ -234,6 +299,11 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (c.TermChanges(at_most=Count(2)), made(raft("m1", (0, 4, "m1"), (12, 6, "m2"))), HELD, 2),
     (c.TermChanges(at_most=Count(1)), made(raft("m1", (0, 4, "m1"), (12, 6, ""))), BROKEN, 2),
     (c.TermChanges(at_most=Count(0)), NOBODY, UNKNOWN, None),
+    # terms 5 and 6 had candidates only
+    (c.SplitVotes(at_most=Count(2)), made(raft("m1", (0, 4, "m1"), (12, 5, ""), (14, 7, "m2"))), HELD, 2),
+    (c.SplitVotes(at_most=Count(1)), made(raft("m1", (0, 4, "m1"), (12, 5, ""), (14, 7, "m2"))), BROKEN, 2),
+    (c.SplitVotes(at_most=Count(0)), made(*ELECTED), HELD, 0),
+    (c.SplitVotes(at_most=Count(0)), NOBODY, UNKNOWN, None),
     (c.MinorityAcks(), made(WRITES, *MEMBERS), HELD, 0),
     # m1 goes on to acknowledge in term 4 from 12 to 20 s, when m2 leads in term 5;
     # of what it acknowledged last it may have known better
@@ -363,6 +433,24 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     ),
     (w.EndpointDropped(at_most=Seconds(30)), made(stepped("endpoints", (0, ["a", "b"]))), BROKEN, None),
     (w.EndpointDropped(at_most=Seconds(90)), made(stepped("endpoints", (0, ["a", "b"]))), UNKNOWN, None),
+    (w.EndpointFlaps(), made(stepped("endpoints", (0, ["a", "b"])), plan=ADDRESSES), HELD, 0),
+    # a's machine is the victim's
+    (w.EndpointFlaps(), made(stepped("endpoints", (0, ["a", "b"]), (27, ["b"])), plan=ADDRESSES), HELD, 0),
+    (w.EndpointFlaps(), made(stepped("endpoints", (0, ["a", "b"]), (27, ["a"])), plan=ADDRESSES), BROKEN, 1),
+    (
+        w.EndpointFlaps(),
+        made(stepped("endpoints", (0, ["a"]), failing=[(20, 40)]), plan=ADDRESSES),
+        UNKNOWN,
+        None,
+    ),
+    (kubelets.LockedOut(at_most=Seconds(15)), made(logs={"k8s-master1": [ENDED, REFUSED]}), HELD, 4.5),
+    (kubelets.LockedOut(at_most=Seconds(4)), made(logs={"k8s-master1": [ENDED, REFUSED]}), BROKEN, 4.5),
+    (kubelets.LockedOut(at_most=Seconds(15)), made(logs={"k8s-master1": [ENDED]}), UNKNOWN, None),
+    (kubelets.LockedOut(at_most=Seconds(15)), made(logs={"k8s-master2": [ENDED, REFUSED]}), UNKNOWN, None),
+    # the victim counted 7, was started anew and counted 2 more; the other one 1
+    (hb.LateHeartbeats(at_least=Share(0.9)), made(*late_heartbeats((5, 12, 2), (0, 1, 1))), HELD, 0.9),
+    (hb.LateHeartbeats(at_least=Share(0.5)), made(*late_heartbeats((5, 5, 6), (0, 2, 3))), BROKEN, 0.25),
+    (hb.LateHeartbeats(at_least=Share(0.5)), made(*late_heartbeats((5, 5, 5), (0, 0, 0))), UNKNOWN, None),
     (w.NewPod(at_most=Seconds(5)), made(single("new-pod", pod(12, 1, 2, 3), pod(22, 1, 2, 4.5))), HELD, 4.5),
     (w.NewPod(at_most=Seconds(2), step=Step.BOUND), made(single("new-pod", pod(12, 3, 4, 5))), BROKEN, 3),
     (w.NewPod(at_most=Seconds(30)), made(single("new-pod", pod(12, took=40))), BROKEN, None),
@@ -380,6 +468,24 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
         None,
     ),
     (w.NewPod(at_most=Seconds(30)), NOBODY, UNKNOWN, None),
+    (
+        mv.Rescheduled(at_most=Seconds(20)),
+        on_worker(moved((0, "k8s-worker1"), (28, "k8s-worker2"))),
+        HELD,
+        18.01,
+    ),
+    (
+        mv.Rescheduled(at_most=Seconds(10)),
+        on_worker(moved((0, "k8s-worker1"), (28, "k8s-worker2"))),
+        BROKEN,
+        18.01,
+    ),
+    (mv.Rescheduled(at_most=Seconds(20)), on_worker(moved((0, "k8s-worker1"))), BROKEN, None),
+    (mv.Rescheduled(at_most=Seconds(90)), on_worker(moved((0, "k8s-worker1"))), UNKNOWN, None),
+    (mv.Rescheduled(at_most=Seconds(20)), on_worker(moved((0, "k8s-worker2"))), UNKNOWN, None),
+    (mv.TwiceRunning(), on_worker(moved((0, "k8s-worker1"))), HELD, 0),
+    (mv.TwiceRunning(), on_worker(moved((0, "k8s-worker1"), (58, "k8s-worker2"))), BROKEN, 2),
+    (mv.TwiceRunning(), on_worker(moved((0, "k8s-worker2"))), UNKNOWN, None),
     # streams
     (
         s.WatchDelay(at_most=Seconds(5)),
@@ -541,8 +647,32 @@ def test_a_pod_that_nobody_binds_points_to_who_held_the_lease() -> None:
         ("HTTP 500: etcdserver: request timed out", k.Kind.STATUS),
         ("Wrong: HTTP 503: connection reset", k.Kind.STATUS),
         ("DNS rcode 2, 0 answers", k.Kind.STATUS),
-        ("OSError: [Errno 113] No route to host", k.Kind.OTHER),
+        ("OSError: [Errno 113] No route to host", k.Kind.TIMEOUT),  # our own kernel found nobody there
+        ("OSError: [Errno 101] Network is unreachable", k.Kind.OTHER),
     ],
 )
 def test_a_failure_is_told_by_what_the_prober_said(said: str, kind: k.Kind) -> None:
     assert k.kind_of(said) is kind
+
+
+def test_a_kubelet_that_is_locked_out_says_since_when_and_why() -> None:
+    """Case A8: not the network, and not unknown."""
+    finding = kubelets.LockedOut(at_most=Seconds(15)).judge(made(logs={"k8s-master1": [ENDED, REFUSED]}))
+    ended = "client certificate ended at 2026-11-26 04:00:00 +0000 UTC"
+    assert finding.text == f"k8s-master1: {ended}, bootstrap token refused"
+
+
+def test_of_a_worker_that_was_off_recovery_is_judged_by_who_asked_there_since() -> None:
+    """Case D8: the probers of before are gone with their machine, and what they wrote with it."""
+    gone = asked("dns", name="dns@w1", at="w1", lost="cold-start", end=0.0)
+    probe, samples = asked("dns", name="dns@w1-again", at="w1", failing=[(40, 45)])
+    later = tuple(each for each in samples if each.scheduled >= 40)
+    back = replace(probe, again=True, began=40.0), later
+    wanted = since.Recovery(of=DNS, since=Since.HEAL, at_most=Seconds(16))
+    assert wanted.judge(made(gone)).verdict is UNKNOWN
+    found = wanted.judge(made(gone, back))
+    assert (found.verdict, found.value) == (HELD, pytest.approx(15.01))
+    late = since.Recovery(of=DNS, since=Since.HEAL, at_most=Seconds(10)).judge(made(gone, back))
+    assert late.verdict is BROKEN
+    whole = a.Availability(of=DNS, at_least=Share(0.1)).judge(made(gone, back))
+    assert whole.verdict is UNKNOWN, "what was answered while nobody asked is not known"

@@ -132,3 +132,11 @@ def test_what_was_expected_to_break_must(
 def test_that_an_expected_one_held_is_said() -> None:
     _, why = verdict_of([FINDING], [A])
     assert why == [f"{A} held, and should have broken: {FINDING.text}"]
+
+
+def test_who_asks_again_after_a_boot_is_not_held_against_the_time_before() -> None:
+    probe, samples = asked("dns", name="dns@w1-again", at="w1")
+    later = tuple(each for each in samples if each.scheduled >= 40)
+    anew = replace(probe, again=True, began=40.0), later
+    assert reasons(made(asked(), anew), ASKED, faults=1) == []
+    assert "planned questions" in "".join(reasons(made(asked(), (probe, later)), ASKED, faults=1))

@@ -127,6 +127,13 @@ def test_a_write_that_was_acknowledged_stays_so_when_the_read_after_it_fails() -
         pytest.param(hanging, [READ], "failed", "timed out in answer", id="read-hangs"),
         pytest.param(resetting, [WRITE], "unknown", "Connection", id="write-reset"),
         pytest.param(answering(500, b"no leader"), [WRITE], "unknown", "HTTP 500: no leader", id="write-500"),
+        pytest.param(
+            answering(500, b"etcdserver: mvcc: database space exceeded"),
+            [WRITE],
+            "failed",
+            "HTTP 500: etcdserver: mvcc: database space exceeded",
+            id="no-room",
+        ),
         pytest.param(answering(409, b"is there"), [WRITE], "failed", "HTTP 409: is there", id="write-409"),
         pytest.param(answering(200, b"other"), [{**READ, "holds": "mine"}], "failed", "HTTP 200", id="wrong"),
     ],
@@ -421,3 +428,11 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _some(path: Path, count: int) -> None:
     if not path.exists() or len(_lines(path)) < count:
         raise NotYet("not yet")
+
+
+def test_late_heartbeats_are_taken_from_what_a_member_counts() -> None:
+    page = b"# HELP etcd_server_heartbeat_send_failures_total The total number.\n"
+    page += b"etcd_server_has_leader 1\netcd_server_heartbeat_send_failures_total 1.2e+01\n"
+    with server(answering(200, page)) as port:
+        seen = asked(port, READ, take="heartbeats")
+    assert (seen["outcome"], seen["value"]) == ("ok", {"late": 12})

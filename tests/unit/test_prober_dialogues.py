@@ -1,14 +1,17 @@
 """Questions of several steps, against an API that is made up: real TLS and sockets on loopback."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from lab.invariants.kinds import Kind, kind_of
 from lab.probes import dialogues, prober
 
 Answer = Callable[[str, str, Any], tuple[int, Any]]
@@ -201,3 +204,61 @@ def test_what_a_watch_shows_of_a_write(served: Any, how: str, outcome: str, seen
     assert (question.outcome, question.value["seen"], question.value["ordered"]) == (outcome, seen, ordered)
     if seen:
         assert 0 <= question.value["delay"] < 1
+
+
+# -- a connection that is kept -------------------------------------------------------------------------------
+
+
+def kept(*, closes: bool) -> tuple[list[tuple[str, int]], Callable[[socket.socket], None]]:
+    """A server's end of connections that stand: who asked, and whether it goes after an answer."""
+    heard: list[tuple[str, int]] = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            while asked_for := connection.recv(4096):
+                heard.append((asked_for.split()[1].decode(), connection.getpeername()[1]))
+                connection.sendall(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\n{}")
+                if closes:
+                    return
+
+    return heard, serve
+
+
+@contextmanager
+def listening(serve: Callable[[socket.socket], None]) -> Iterator[dict[str, Any]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        port = listener.getsockname()[1]
+        try:
+            yield {"ask": "kept", "path": "/x", "address": "127.0.0.1", "port": port, "host": "127.0.0.1"}
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_one_connection_is_kept_for_all_beats() -> None:
+    heard, serve = kept(closes=False)
+    with listening(serve) as plan:
+        shared = dialogues.begin(plan, PLAIN)
+        outcomes = [asked(plan, shared, number).outcome for number in range(3)]
+    assert outcomes == ["ok", "ok", "ok"]
+    assert len(set(heard)) == 1
+
+
+def test_the_end_of_a_kept_connection_is_told_and_the_next_beat_begins_anew() -> None:
+    """Who only opens fresh ones would never hear it."""
+    heard, serve = kept(closes=True)
+    with listening(serve) as plan:
+        shared = dialogues.begin(plan, PLAIN)
+        first, second, third = (asked(plan, shared, number) for number in range(3))
+    assert [each.outcome for each in (first, second, third)] == ["ok", "failed", "ok"]
+    assert kind_of(second.said) is Kind.RESET, second.said
+    assert len(set(heard)) == 2

@@ -10,6 +10,7 @@ from lab.errors import LabError
 from lab.failover.performing import perform
 from lab.history import Recorder, history, read
 from lab.plan import load_topology
+from lab.probes import watching
 from lab.probes.catalogue import WORDS, probes, spared
 from lab.probes.clocks import Clocks
 from lab.probes.watching import Watch, _marked
@@ -127,6 +128,46 @@ def test_a_machine_that_is_off_keeps_no_other_prober_from_being_ended(tmp_path: 
     assert history(read(recorder.path)).troubles == (
         "api: nothing came back from its program: k8s-worker1 is not running",
     )
+
+
+class Ended(Prober):
+    """A prober that ended with its machine, which runs again; one on another machine is at work."""
+
+    def __init__(self, name: str, *, at_work: bool = False) -> None:
+        super().__init__(off=False)
+        asked = {each.name: each for each in probes(load_topology(), SERVED, WORDS)}
+        self.probe, self.at_work = asked[name], at_work
+
+    def trouble(self) -> str:
+        return "" if self.at_work else f"{self.probe.name}: the prober ended"
+
+
+def test_who_asked_from_a_machine_that_was_off_asks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a cold start nobody else would say whether names and Services are there (case D8)."""
+    cluster: Any = SimpleNamespace(machines={})
+    recorder = Recorder(tmp_path / "records.jsonl")
+    watch = Watch(cluster, SERVED, tmp_path / "probes", recorder, 60, "seed", Clocks(cluster))
+    worker = "k8s-worker1"
+    names = (f"dns@{worker}", f"cluster-ip@{worker}", f"api-in-cluster@{worker}", "dns@k8s-worker2", "api")
+    watch.running = [Ended(name) for name in names]  # type: ignore[misc]
+    watch.running.append(Ended(f"node-port@{worker}", at_work=True))  # type: ignore[arg-type]
+    begun: list[str] = []
+
+    def begin(_: Any, probe: Any, *__: Any) -> Any:
+        begun.append(probe.name)
+        made = Ended(f"dns@{worker}", at_work=True)
+        made.probe = probe
+        return made
+
+    monkeypatch.setattr(watching, "begin", begin)
+    for _ in range(2):
+        watch.again((worker,))
+    assert sorted(begun) == [f"cluster-ip@{worker}-again", f"dns@{worker}-again"]
+    watch.end(lost={worker: "cold-start"})
+    told = history(read(recorder.path)).probes
+    assert (told[f"dns@{worker}"].lost, told[f"dns@{worker}"].again) == ("cold-start", False)
 
 
 def test_two_runs_never_share_a_stream(tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def test_without_probes_all_is_asked_that_is_not_rare() -> None:
 
 
 def test_to_the_usual_probes_others_can_be_added() -> None:
-    text = GOOD.replace("[api, api-direct, dns]", "[dns-pod, usual]")
-    assert scenario(text).probes == (*known().usual, "dns-pod")
+    text = GOOD.replace("[api, api-direct, dns]", "[dns-kept, usual]")
+    assert scenario(text).probes == (*known().usual, "dns-kept")
     rare = text.replace("longest-outage, of: api,", "longest-outage, of: etcd-patient,")
     assert "etcd-patient" in scenario(rare).probes
 

@@ -31,6 +31,11 @@ class Written:
             word=doing.fault, lasts=doing.hold > 0, silences=silences, machines=(doing.on,)
         )
 
+    @classmethod
+    def again(cls, machines: tuple[str, ...]) -> None:
+        """In the place of the probes that ended with machines."""
+        cls.told.append(f"ask again from {', '.join(machines)}")
+
     def begin(self) -> dict[str, str]:
         self.told.append(f"begin {self.doing.on}")
         self.told += [f"no clock of {name}" for name in self.silenced]
@@ -63,7 +68,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         course = Course("x", {FAULT: 1.0}, doings)
         nothing: Any = None
         made = Run(nothing, course, Recorder(tmp_path / "records.jsonl"), tmp_path, print)
-        made._break(made.recorder.now(), SimpleNamespace(check=check))  # type: ignore[arg-type]
+        made._break(made.recorder.now(), SimpleNamespace(check=check, again=Written.again))  # type: ignore[arg-type]
         return Written.told
 
     return broken
@@ -172,3 +177,9 @@ def test_what_somebody_has_just_proven_is_not_proven_again_but_debts_are_paid(
     with pytest.raises(LookupError, match="so far"):
         before(tmp_path, [], proven=True).go()
     assert looks == ["heal", "possible"]
+
+
+def test_who_asked_from_a_machine_that_was_away_asks_again_once_it_is_healed(run: Any) -> None:
+    told = run(Doing("freeze", "one", hold=0.1), Doing("stop", "other", hold=0.2))
+    assert told.index("ask again from one") == told.index("healed one") + 1
+    assert "ask again from other" not in told

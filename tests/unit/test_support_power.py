@@ -41,7 +41,7 @@ def test_the_capture_looks_at_the_interface_in_the_labs_network(monkeypatch: pyt
         node=SimpleNamespace(address="192.168.100.100"),
         check=lambda *argv, **_: asked.append(argv) or next(shown),
     )
-    support_power._capturing(
+    support_power.capturing(
         watcher, SimpleNamespace(name="m", node=SimpleNamespace(address="192.168.100.11"))
     )  # type: ignore[arg-type]
     assert asked[1][3:6] == (support_power.CAPTURE, "eth1", "tcp and src host 192.168.100.11")
@@ -56,3 +56,9 @@ def test_silence_on_a_link_where_nobody_ever_spoke_proves_nothing() -> None:
         judged.test_a_power_cut_is_silent(lambda _: cut, "m")
     cut.heard["k8s-lb"] = 3
     judged.test_a_power_cut_is_silent(lambda _: cut, "m")
+
+
+def test_what_a_machine_says_that_boots_again_is_no_goodbye() -> None:
+    """It resets what it does not know any more."""
+    assert goodbyes([LINE], LASTING, 1795715136.0, until=1795715140.0) == [LINE]
+    assert goodbyes([LINE], LASTING, 1795715100.0, until=1795715136.0) == []
