@@ -10,7 +10,7 @@ from lab.providers.base import Provider
 from lab.providers.incus import IncusProvider, IncusVmProvider
 from lab.providers.vagrant.libvirt.daemon import running_socket
 from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
-from lab.providers.vagrant.plan import Project
+from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import MANAGE, VirtualBox
@@ -50,11 +50,12 @@ def provider_of(word: str, name: str) -> Provider:
     if kind != "vagrant":
         incus = IncusVmProvider if kind == "incus-vm" else IncusProvider
         return incus(name, state.path, daemon=which or "auto")
+    box, log = Box.plain(os.environ), state.path / "vagrant/vagrant.log"
     if which == "virtualbox":
-        return VagrantProvider(name, state.path, VirtualBox(state.path / "vagrant/vagrant.log"))
+        return VagrantProvider(name, state.path, VirtualBox(log), box=box)
     if owns_libvirt(state):
         return PrivateLibvirtProvider(name, state.path)
-    return VagrantProvider(name, state.path, Virsh(state.path / "vagrant/vagrant.log"))
+    return VagrantProvider(name, state.path, Virsh(log), box=box)
 
 
 def kept_for(state: StateFolder) -> str:

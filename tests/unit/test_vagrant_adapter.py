@@ -14,7 +14,7 @@ from lab.errors import LabError
 from lab.plan import load_topology
 from lab.providers.vagrant.adapter import Adapter, State, parse_access, parse_status
 from lab.providers.vagrant.connection import Access
-from lab.providers.vagrant.plan import Box, Project, vagrantfile
+from lab.providers.vagrant.plan import DEFAULT_BOX, Box, Project, vagrantfile
 from lab.providers.vagrant.process import Call, carry_out
 from lab.providers.vagrant.troubles import ProgramFailed, known
 from lab.wait import NotYet, wait_until
@@ -29,6 +29,17 @@ STATUS = """\
 1424098924,k8s-master1,state-human-long,The VM is paused%!(VAGRANT_COMMA) and
 1424098924,k8s-lb,provider-name,virtualbox
 1424098924,k8s-lb,state,not_created
+"""
+BOXES = """\
+1424098924,,box-name,debian/bookworm64
+1424098924,,box-provider,virtualbox
+1424098924,,box-version,12.20240905.1
+1424098924,,box-name,lab/mine
+1424098924,,box-provider,virtualbox
+1424098924,,box-version,0
+1424098924,,box-name,lab/libvirts
+1424098924,,box-provider,libvirt
+1424098924,,box-version,0
 """
 SSH_CONFIG = """\
 Host k8s-master1
@@ -295,13 +306,37 @@ def test_its_command_line_begins_with_the_labs_namespace(program: StandIn, proje
 
 
 def test_a_box_from_a_file_is_added_under_its_name(program: StandIn, adapter: Adapter) -> None:
-    adapter.add_box("lab/debian", url="/tmp/a b.box", sha256="ab")
+    adapter.add_box(Box("lab/debian", url="/tmp/a b.box", sha256="ab"))
     assert program.calls == [
         [
             *("box", "add", "--name", "lab/debian", "/tmp/a b.box", "--provider", "virtualbox"),
             *("--checksum", "ab", "--checksum-type", "sha256"),
         ]
     ]
+
+
+@pytest.mark.parametrize(
+    ("box", "there"),
+    [
+        (Box("debian/bookworm64"), True),
+        (Box("debian/bookworm64", version="12.20240905.1"), True),
+        (Box("debian/bookworm64", version="12.20240905.1.0"), True),
+        (Box("debian/bookworm64", version="12.20230101.1"), False),
+        (Box("debian/bookworm64", version=">= 12"), True),
+        (Box("lab/mine", url="/x/mine.box", version="3"), True),
+        (Box("lab/libvirts"), False),
+        (Box("lab/none"), False),
+    ],
+)
+def test_a_box_is_there_for_its_provider_and_in_its_version(
+    program: StandIn, adapter: Adapter, box: Box, there: bool
+) -> None:
+    program.answer("box list", BOXES)
+    assert adapter.has_box(box) is there
+
+
+def test_the_default_box_is_the_vagrantfiles() -> None:
+    assert f'given("THWLAB_BOX") || "{DEFAULT_BOX}"' in vagrantfile().read_text()
 
 
 def test_the_plan_that_vagrant_reads_is_the_effective_one(tmp_path: Path) -> None:

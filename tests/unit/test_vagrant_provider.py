@@ -682,6 +682,20 @@ def test_the_box_is_fetched_once_and_before_the_machines(
     assert not [call for call in world.calls if "add" in call]
 
 
+def test_a_lab_that_is_whole_needs_no_box(
+    provider: VagrantProvider, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second `up` works without a network, also where the box was removed meanwhile."""
+    monkeypatch.setattr("lab.providers.vagrant.provider.supplies_of", lambda *_: None)
+    again = VagrantProvider("thw", provider.state, provider.hypervisor, box=Box("lab/debian"))
+    world.forget_calls()
+    again.prepare(topology, lambda _: None)
+    assert not [call for call in world.calls if "box" in call]
+    set_state(world, "k8s-lb", "poweroff")
+    again.prepare(replace(topology, nodes=load_topology().nodes), lambda _: None)
+    assert ["vagrant", "box", "add", "lab/debian"] in [call[:4] for call in world.calls]
+
+
 def test_a_lab_that_never_was_is_not_there(make: Maker, topology: Topology) -> None:
     provider = make()
     assert not provider.is_there()

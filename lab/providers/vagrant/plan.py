@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from lab.topology import Topology
 
 PREFIX = "thwlab_"  # neither a lab's name nor a machine's has "_": no lab's VMs begin like another's
 UNSAID = IPv4Network("192.168.100.0/24")  # the Vagrantfile's own, of a plan that names no network
+DEFAULT_BOX = "debian/bookworm64"  # the Vagrantfile's own, where the user names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,12 @@ class Box:
         """The one that the user names by the Vagrantfile's variables."""
         names = ("THWLAB_BOX", "THWLAB_BOX_VERSION", "THWLAB_BOX_URL", "THWLAB_BOX_SHA256")
         return cls(*(environ.get(name, "") for name in names))
+
+    @classmethod
+    def plain(cls, environ: Mapping[str, str]) -> "Box":
+        """The one that plain machines are made of: the user's, else the Vagrantfile's own."""
+        found = cls.chosen(environ)
+        return found if found.name else replace(found, name=DEFAULT_BOX)
 
     def environment(self) -> dict[str, str]:
         """The variables by which the Vagrantfile takes it."""

@@ -67,14 +67,17 @@ class VagrantProvider(Provider):
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`: what a plain box lacks; the box, where it is known beforehand which."""
         supplies_of(topology, report)
-        self._fetch_box(report)
+        there = self._inventory.domains()
+        if not all(self._inventory.is_whole(node.name, there) for node in topology.nodes):
+            self._fetch_box(report)
 
     def _fetch_box(self, report: Callable[[str], None]) -> None:
+        """Not left to `vagrant up`, whose deadline is for the machines and which nobody sees at work."""
         box = self.project.box
-        if not box.name or (box.name, self.project.provider) in self.adapter.boxes():
+        if not box.name or self.adapter.has_box(box):
             return
         report(f"fetching the box {box.name}")
-        self.adapter.add_box(box.name, url=box.url, version=box.version, sha256=box.sha256)
+        self.adapter.add_box(box)
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`; a VM that an earlier run left half-made is removed and made anew."""

@@ -117,5 +117,6 @@ class PrivateLibvirtProvider(VagrantProvider):
             return
         box = box_of(topology, report)
         self.hypervisor.box = box
-        if (box.name, self.hypervisor.name) not in self.adapter.boxes():
-            self.adapter.add_box(box.name, url=str(box.box))
+        told = Box(box.name, url=str(box.box))
+        if not self.adapter.has_box(told):
+            self.adapter.add_box(told)
