@@ -31,7 +31,8 @@ class Result:
 
     `status` is None when the deadline cut it; `cut` counts the bytes beyond `OUTPUT_CAP` that were dropped.
     `leftover` names the processes that the deadline ended beside or after the command itself; where nobody
-    waited for them, because the command had ended before, it is empty.
+    waited for them, because the command had ended before, it is empty.  `silence` is how the machine failed
+    to answer, where it was that and not the command which took so long.
     """
 
     status: int | None
@@ -40,6 +41,7 @@ class Result:
     seconds: float = 0.0
     cut: int = 0
     leftover: tuple[str, ...] = ()
+    silence: str = ""
 
     @property
     def ok(self) -> bool:
@@ -134,6 +136,19 @@ class Machine(ABC):
     def resume(self) -> None:
         """Undo `pause`; harmless when it is not paused."""
 
+    def plight(self) -> str:
+        """Why it cannot answer now, by whoever runs it: paused, stopped, gone; empty if it runs.
+
+        Also where nobody can tell: it is asked for the sake of messages.
+        """
+        return ""
+
+    def overdue(self, result: Result, command: str, seconds: float, printed: str) -> CommandTimedOut:
+        """The error of a command that its deadline ended, with what is the matter with the machine."""
+        return CommandTimedOut(
+            self.name, command, seconds, printed, plight=self.plight(), seen=result.silence
+        )
+
     def check(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> str:
         """Run a command that must succeed and return what it printed."""
         result = self.run(*argv, stdin=stdin, timeout=timeout)
@@ -179,7 +194,7 @@ class Machine(ABC):
 
     def _insist(self, result: Result, command: str, timeout: float) -> None:
         if result.timed_out:
-            raise CommandTimedOut(self.name, command, patience(timeout), result.stdout + result.stderr)
+            raise self.overdue(result, command, patience(timeout), result.stdout + result.stderr)
         if result.status != 0:
             raise CommandFailed(self.name, command, result.status or 0, result.stderr or result.stdout)
 

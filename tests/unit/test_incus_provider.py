@@ -325,6 +325,19 @@ def test_a_command_on_a_machine_that_is_off_says_so_and_what_boots_it(
         machine.run("true")
 
 
+@pytest.mark.parametrize(
+    ("status", "plight"), [("Running", ""), ("Frozen", "paused"), ("Stopped", "stopped")]
+)
+def test_why_a_machine_does_not_answer_is_the_daemons_word(
+    provider: IncusProvider, three: Daemon, status: str, plight: str
+) -> None:
+    machine = IncusMachine(guide_topology().node("k8s-lb"), provider.api)
+    three.replies[f"GET {INSTANCES}/k8s-lb"] = ok(instance("k8s-lb", status))
+    assert machine.plight() == plight
+    three.replies[f"GET {INSTANCES}/k8s-lb"] = refused(500, "it broke")
+    assert machine.plight() == "", "nobody can tell"
+
+
 def test_pause_resume_and_boot_are_harmless_when_there_is_nothing_to_do(
     provider: IncusProvider, three: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from fake_lab import until
@@ -14,14 +16,14 @@ from sshd import Server, needs_sshd, serving
 from stand_in import on_path
 
 from lab.background import start
-from lab.errors import LabError, WaitExpired
+from lab.errors import CommandTimedOut, LabError, WaitExpired
 from lab.machine import Machine, Result
 from lab.plan import load_topology
 from lab.providers.base import Capability
 from lab.providers.vagrant import adapter, hypervisor, obstacles, speed
 from lab.providers.vagrant import machine as machines
 from lab.providers.vagrant import provider as provider_module
-from lab.providers.vagrant.connection import Connection, Unreachable
+from lab.providers.vagrant.connection import Connection, Silent, Unreachable
 from lab.providers.vagrant.hypervisor import Hypervisor
 from lab.providers.vagrant.machine import VagrantMachine
 from lab.providers.vagrant.plan import Box, Project
@@ -549,6 +551,64 @@ def test_a_machine_that_is_off_says_so(provider: VagrantProvider, topology: Topo
     with pytest.raises(Unreachable, match="k8s-lb is stopped") as caught:
         victim.run("true", timeout=10)
     assert caught.value.remedy == "thwlab up"
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("paused", "; k8s-lb is paused; "), ("poweroff", "; k8s-lb is stopped; ")]
+)
+def test_a_machine_that_is_paused_in_the_middle_of_a_command_is_named_so(
+    provider: VagrantProvider,
+    world: World,
+    topology: Topology,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    said: str,
+) -> None:
+    """SSH only knows that nobody answers; its hypervisor knows why."""
+    victim = provider.attach(topology)["k8s-lb"]
+
+    def paused_under(*_: object, **__: object) -> Result:
+        set_state(world, "k8s-lb", state)
+        return Result(
+            None, b"half", silence="k8s-lb (x@127.0.0.1:1) did not answer by SSH within 3s after it"
+        )
+
+    monkeypatch.setattr(machines, "execute", paused_under)
+    with pytest.raises(CommandTimedOut, match=said) as caught:
+        victim.check("sleep", "600", timeout=60)
+    assert "did not answer by SSH within 3s after it; printed so far: half" in str(caught.value)
+    assert caught.value.remedy == "thwlab up"
+
+
+def test_a_machine_that_is_silent_though_it_runs_is_not_called_off(
+    provider: VagrantProvider, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    monkeypatch.setattr(machines, "execute", lambda *_, **__: Result(None, silence="k8s-lb: nothing"))
+    with pytest.raises(CommandTimedOut, match="; last seen: k8s-lb: nothing; ") as caught:
+        victim.check("true", timeout=60)
+    assert caught.value.remedy == "thwlab status"
+
+
+def test_who_never_answered_is_a_silence_and_no_output() -> None:
+    """Whatever ssh saw last goes along, and is not taken for the command's own words."""
+    silent = cast("Connection", SimpleNamespace(held=Mute, name="k8s-lb"))
+    found = execute(silent, ("true",), stdin=b"", timeout=1)
+    assert (found.status, found.err) == (None, b"")
+    assert found.silence == "k8s-lb (x@h:22) did not answer by SSH; last seen: Connection timed out"
+
+
+class Mute:
+    """A connection that could not be opened by the deadline."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+
+    def __enter__(self) -> None:
+        raise Silent("k8s-lb (x@h:22) did not answer by SSH; last seen: Connection timed out", remedy="x")
+
+    def __exit__(self, *_: object) -> None:
+        return
 
 
 def test_a_machine_that_ends_while_it_boots_is_not_waited_for(

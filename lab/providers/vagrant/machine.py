@@ -34,9 +34,17 @@ class VagrantMachine(Machine):
         try:
             return execute(self.connection, argv, stdin=stdin, timeout=timeout)
         except Unreachable as error:
-            if (state := self.state()) != RUNNING:
-                raise Unreachable(f"{self.name} is {state or 'gone'}", remedy="thwlab up") from error
+            if plight := self.plight():
+                raise Unreachable(f"{self.name} is {plight}", remedy="thwlab up") from error
             raise
+
+    def plight(self) -> str:
+        """See `Machine.plight`."""
+        try:
+            state = self.state()
+        except LabError:
+            return ""
+        return "" if state == RUNNING else state or "gone"
 
     def pull_plug(self) -> None:
         """Cut links and power, if there is any.  Our own connection is closed after it: closing it sends."""
