@@ -233,6 +233,18 @@ def test_a_failure_has_the_command_the_time_the_last_lines_and_the_log(
             "--lab-provider=incus",
         ),
         (
+            "Error while creating domain: Error saving the server: Call to virDomainDefineXML failed: "
+            "invalid argument: could not find capabilities for domaintype=kvm",
+            "which this host has not",
+            "--lab-provider=vagrant:libvirt:private",
+        ),
+        (
+            "Could not access KVM kernel module: No such file or directory\n"
+            "qemu-system-x86_64: failed to initialize KVM: No such file or directory",
+            "which this host has not",
+            "modprobe kvm_intel",
+        ),
+        (
             "The box 'lab/none' could not be found or\ncould not be accessed in the remote catalog.",
             "neither installed nor",
             "THWLAB_BOX_URL",

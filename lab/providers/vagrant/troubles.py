@@ -38,6 +38,14 @@ KNOWN = (
         "KVM holds the processor's virtualisation, and VirtualBox cannot share it",
         "end the KVM guests (virsh list --all), then sudo modprobe -r kvm_intel kvm_amd",
     ),
+    # https://github.com/vagrant-libvirt/vagrant-libvirt/issues/1208, https://github.com/adrahon/vagrant-kvm/issues/20
+    Signature(
+        r"could not find capabilities for (arch=\S+ )?domaintype=kvm|Domain requires KVM, but it is not|"
+        r"Could not access KVM kernel module|failed to initialize kvm|failed to initialize KVM",
+        "libvirt would run the VMs by KVM, which this host has not",
+        "sudo modprobe kvm_intel (or kvm_amd), or switch virtualisation on in the firmware; "
+        "emulated VMs, as root: --lab-provider=vagrant:libvirt:private",
+    ),
     # https://github.com/hashicorp/vagrant/issues/11325
     Signature(
         r"VERR_VMX_NO_VMX|VERR_SVM_NO_SVM|VERR_VMX_MSR_ALL_VMX_DISABLED|VERR_SVM_DISABLED|"
