@@ -20,11 +20,12 @@ from lab.errors import CommandTimedOut, LabError, WaitExpired
 from lab.machine import Machine, Result
 from lab.plan import load_topology
 from lab.providers.base import Capability
-from lab.providers.vagrant import adapter, hypervisor, obstacles, speed
+from lab.providers.vagrant import adapter, host, hypervisor, needs, obstacles, speed
 from lab.providers.vagrant import machine as machines
 from lab.providers.vagrant import provider as provider_module
 from lab.providers.vagrant.connection import Connection, Silent, Unreachable
 from lab.providers.vagrant.hypervisor import Hypervisor
+from lab.providers.vagrant.libvirt.kvm import Kvm
 from lab.providers.vagrant.machine import VagrantMachine
 from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.process import Call, Ended
@@ -51,7 +52,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         status, out, err = answer(made, argv, call.env or {})
         return Ended(status, out, out + err, 0.0)
 
-    for module in (adapter, hypervisor):
+    for module in (adapter, hypervisor, host):
         monkeypatch.setattr(module, "carry_out", here)
     return made
 
@@ -660,12 +661,17 @@ def test_it_says_what_it_can_and_what_its_guests_are(provider: VagrantProvider) 
 
 @pytest.fixture
 def around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, IPv4Network]:
-    """This host's networks, none, and a networks.conf that allows VirtualBox the plan's."""
+    """This host's networks, none; what else is looked at lets the lab run, and can be changed."""
     there: dict[str, IPv4Network] = {}
-    conf = tmp_path / "networks.conf"
-    conf.write_text("* 192.168.100.0/24\n")
-    monkeypatch.setattr(obstacles, "NETWORKS_CONF", str(conf))
     monkeypatch.setattr(obstacles, "networks_of_host", lambda: there)
+    monkeypatch.setattr(host, "tried", lambda: Kvm(True, "it counted"))
+    monkeypatch.setattr(host, "ROOT", tmp_path / "root")
+    for module in needs.MODULES:
+        (tmp_path / "root/sys/module" / module).mkdir(parents=True)
+    (tmp_path / "root/proc").mkdir()
+    (tmp_path / "root/proc/meminfo").write_text("MemAvailable:   8192000 kB\n")
+    (tmp_path / "root/etc/vbox").mkdir(parents=True)
+    (tmp_path / "root/etc/vbox/networks.conf").write_text("* 192.168.100.0/24\n")
     return there
 
 
@@ -693,7 +699,7 @@ def test_up_refuses_what_is_in_the_way_of_its_vms(
     provider = make()
     world.change(virtualbox="7.0.6", vms={"thwlab_two_k8s-lb": new_vm()})
     around["eth0"] = IPv4Network("192.168.0.0/16")
-    (tmp_path / "networks.conf").write_text("* 10.0.0.0/8\n")
+    (tmp_path / "root/etc/vbox/networks.conf").write_text("* 10.0.0.0/8\n")
     other = tmp_path / "a state" / "two" / "vagrant"
     Project("two", other, provider.hypervisor.name).write_plan(replace(topology, name="two"))
     found = {each.what.partition(":")[0]: each for each in provider.preflight(topology)}
@@ -703,6 +709,40 @@ def test_up_refuses_what_is_in_the_way_of_its_vms(
     assert "lab two runs 1 VMs in 192.168.100.0/24" in found["other labs' VMs"].what
     assert "thwlab down --name two" in found["other labs' VMs"].remedy
     assert "192.168.0.0/16 of eth0" in found["subnet"].what
+
+
+@pytest.mark.usefixtures("around")
+def test_up_refuses_what_the_doctor_calls_missing_before_the_first_machine(
+    make: Maker, world: World, topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = make()
+    assert provider.preflight(topology) == []
+    (tmp_path / "root/proc/meminfo").write_text("MemAvailable:   1024000 kB\n")
+    (tmp_path / "root/sys/module/vboxnetadp").rmdir()
+    monkeypatch.setenv("THWLAB_BOX", "ubuntu/xenial64")
+    monkeypatch.setattr(host, "tried", lambda: Kvm(False, "there is no /dev/kvm"))
+    world.change(virtualbox="6.0.24")
+    found = {each.what.partition(":")[0]: each for each in provider.preflight(topology)}
+    both = {"box", "memory"}
+    assert set(found) == both | (
+        {"VirtualBox and Vagrant", "VirtualBox's modules"}
+        if provider.hypervisor.name == "virtualbox"
+        else {"KVM"}
+    )
+    assert (
+        "1000 MiB available; needed: 2348 MiB for 2 VMs; k8s-master1 alone 1024 MiB" in found["memory"].what
+    )
+    assert ups(world) == []
+
+
+@pytest.mark.usefixtures("around")
+def test_a_lab_that_runs_is_refused_nothing_for_want_of_memory(
+    provider: VagrantProvider, make: Maker, topology: Topology, tmp_path: Path
+) -> None:
+    (tmp_path / "root/proc/meminfo").write_text("MemAvailable:   102400 kB\n")
+    assert make().preflight(topology) == []
+    enclosed = VagrantProvider("thw", provider.state, Virsh(network=tmp_path / "netns"))
+    assert enclosed.preflight(topology) == [], "also in a network namespace of its own"
 
 
 def test_its_own_vms_and_those_that_are_off_are_not_in_the_way(

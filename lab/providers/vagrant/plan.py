@@ -13,6 +13,7 @@ from lab.topology import Topology
 
 PREFIX = "thwlab_"  # neither a lab's name nor a machine's has "_": no lab's VMs begin like another's
 UNSAID = IPv4Network("192.168.100.0/24")  # the Vagrantfile's own, of a plan that names no network
+MORE = "LAB_VAGRANTFILE_MORE"  # a file of the user's whose settings come on top
 DEFAULT_BOX = "debian/bookworm64"  # the Vagrantfile's own, where the user names none
 
 

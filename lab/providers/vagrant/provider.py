@@ -12,7 +12,7 @@ from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.providers.commands import ENVIRONMENT
 from lab.providers.reaching import Forwarders
-from lab.providers.vagrant import networks, obstacles, programs, snapshots, speed, strays
+from lab.providers.vagrant import host, needs, networks, programs, snapshots, speed, strays
 from lab.providers.vagrant.adapter import UP, Adapter
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
@@ -58,11 +58,12 @@ class VagrantProvider(Provider):
         return programs.lacking(self.adapter) or self._in_the_way(topology)
 
     def _in_the_way(self, topology: Topology) -> list[Missing]:
-        """In the doctor's words; ``state`` lies beside the folders of all other labs."""
+        """All that the doctor calls missing, in its words; ``state`` lies beside the folders of all labs."""
         private = self.hypervisor.network is not None
-        around = obstacles.look(self.hypervisor, self.state.parent, private=private)
-        found = obstacles.obstacles(around, topology)
-        return [Missing(f"{each.what}: {each.found}", each.remedy) for each in found]
+        enclosed = self._inventory.domains() if private else {}
+        here = host.gather(self.hypervisor, self.state.parent, private=private, enclosed=enclosed)
+        found = needs.hindering(here, topology)
+        return [Missing(f"{each.what}: {each.found}; needed: {each.needed}", each.remedy) for each in found]
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`: what a plain box lacks; the box, where it is known beforehand which."""
