@@ -226,6 +226,16 @@ def test_what_was_prepared_is_what_the_daemon_is_started_with(
     assert started == [BuiltBox(tmp_path / "0123"), Kvm(False, "tried out once")]
 
 
+def test_where_a_console_is_is_where_the_daemon_writes_it(
+    provider: PrivateLibvirtProvider, tmp_path: Path
+) -> None:
+    inside = "/var/log/libvirt/qemu/console-#{name}.log"
+    assert inside in MORE.read_text()
+    found = provider.hypervisor.console("k8s-lb")
+    assert found == tmp_path / "thw/libvirt/log/qemu/console-k8s-lb.log"
+    assert OWN["log"] == "/var/log/libvirt"
+
+
 def test_a_box_that_the_user_names_is_run_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THWLAB_BOX", "plain/debian")
     monkeypatch.setenv("THWLAB_BOX_URL", "/x/plain.box")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from fake_lab import until
@@ -31,6 +31,7 @@ from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.process import Call, Ended
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.ssh import execute
+from lab.providers.vagrant.unmade import NotMade
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.topology import Topology
@@ -71,6 +72,8 @@ def clock(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def guest_says(connection: Connection, argv: tuple[str, ...], *, stdin: bytes, timeout: float) -> Result:
         if world.vms[f"thwlab_thw_{connection.name}"]["state"] != "running":
             raise Unreachable(f"{connection.where}: connection refused")
+        if connection.name == world.load().get("breaks"):
+            return Result(None, silence="it was asked, and said nothing")
         if argv[0] == "date":
             told.append(connection.name)
         return Result(0, {"stat": b"cgroup2fs\n", "python3": b"0.5\n"}.get(argv[0], b"boot\n"))
@@ -285,13 +288,20 @@ def test_a_machine_that_fails_to_come_up_is_made_anew_the_next_time(
     assert sorted(world.vms) == sorted(VMS)
 
 
-def test_one_of_five_that_fails_stops_the_rest_and_the_next_run_has_all(make: Maker, world: World) -> None:
+def test_one_of_five_that_fails_is_named_and_nothing_of_the_five_is_left(make: Maker, world: World) -> None:
     plan = load_topology()
     five = [node.name for node in plan.nodes]
     world.change(breaks=five[2])
     with pytest.raises(LabError, match="never answered by SSH") as caught:
         make().create(plan, five)
+    said = [line for line in str(caught.value).splitlines() if " did not come up: " in line]
+    assert said == [
+        f"{five[2]} did not come up: it is on: no answer by SSH within 10s",
+        *(f"{name} did not come up: it was not made" for name in five[3:]),
+    ], "the first two answer"
     assert caught.value.remedy.startswith("look at its console")
+    assert str(caught.value).count("remedy:") == 1
+    assert world.vms == {}, "their memory is free again"
     assert not make().attach(plan)
     world.change(breaks="")
     make().create(plan, five)
@@ -299,6 +309,49 @@ def test_one_of_five_that_fails_stops_the_rest_and_the_next_run_has_all(make: Ma
     make().destroy()
     assert world.vms == {}
     assert not make().is_there()
+
+
+def test_those_that_were_whole_stay_when_another_fails(
+    make: Maker, world: World, topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is only found by asking it, after Vagrant was content; its console is named."""
+    make().create(topology, ["k8s-lb"])
+    console = tmp_path / "console"
+    console.write_text("Booting\n\nKernel panic - not syncing\n")
+    monkeypatch.setattr(Hypervisor, "console", lambda _, name: console if name == "k8s-master1" else None)
+    answers = machines.execute
+
+    def has_no_address(connection: Connection, argv: tuple[str, ...], **given: Any) -> Result:
+        return Result(1) if connection.name == "k8s-master1" else answers(connection, argv, **given)
+
+    monkeypatch.setattr(machines, "execute", has_no_address)
+    with at_most(0.3), pytest.raises(NotMade, match="gave up on k8s-master1 to boot after") as caught:
+        make().create(topology, NAMES)
+    assert "k8s-master1 did not come up: it is on: no 192.168.100.11 on any" in str(caught.value)
+    assert f"its console is in {console} and ends with:\n  Booting\n  Kernel panic" in str(caught.value)
+    assert make().states() == {"k8s-lb": "running"}
+
+
+def test_what_cannot_be_removed_does_not_hide_why_it_did_not_come_up(
+    make: Maker, world: World, topology: Topology, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.change(breaks="k8s-lb")
+    for words in ("vagrant destroy", "unregistervm", "undefine"):
+        world.fail(words, "it is locked")
+    with at_most(1), pytest.raises(LabError, match="never answered by SSH"):
+        make().create(topology, NAMES)
+    assert "what was made of them is left" in caplog.text
+
+
+def test_a_defect_of_ours_is_no_machine_that_did_not_come_up(
+    make: Maker, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(machine: VagrantMachine, **_: object) -> None:
+        raise TypeError(machine.name)
+
+    monkeypatch.setattr(VagrantMachine, "await_boot", broken)
+    with pytest.raises(ExceptionGroup, match="2 of 2 machines failed"):
+        make().create(topology, NAMES)
 
 
 def test_a_vm_of_a_killed_run_that_vagrant_forgot_is_removed_and_made_anew(

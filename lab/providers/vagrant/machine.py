@@ -87,7 +87,7 @@ class VagrantMachine(Machine):
     def await_boot(self, *, other_than: str = "", timeout: float = BOOT_TIMEOUT) -> None:
         """Return once its systemd takes jobs and its planned address is up; ``other_than`` is a boot's id."""
         wait_until(
-            f"{self.name} to boot", partial(_check_booted, self, other_than), timeout=timeout, every=0.5
+            f"{self.name} to boot", partial(check_booted, self, other_than), timeout=timeout, every=0.5
         )
 
     def state(self) -> str | None:
@@ -95,7 +95,8 @@ class VagrantMachine(Machine):
         return self._hypervisor.state(self.domain)
 
 
-def _check_booted(machine: VagrantMachine, other_than: str) -> None:
+def check_booted(machine: VagrantMachine, other_than: str = "") -> None:
+    """Return if it takes jobs and has its address; `NotYet` while it may come to that; see `await_boot`."""
     script = 'cat "$2" && systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q .'
     try:
         # Without patience: whoever is not up yet is asked anew, however slow it is.

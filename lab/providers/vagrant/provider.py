@@ -1,5 +1,6 @@
 """The provider `vagrant`: VMs that Vagrant makes and their hypervisor switches; the contract, little else."""
 
+import logging
 import shlex
 import shutil
 import threading
@@ -12,7 +13,7 @@ from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.providers.commands import ENVIRONMENT
 from lab.providers.reaching import Forwarders
-from lab.providers.vagrant import host, needs, networks, programs, snapshots, speed, strays
+from lab.providers.vagrant import host, needs, networks, programs, snapshots, speed, strays, unmade
 from lab.providers.vagrant.adapter import UP, Adapter
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
@@ -21,6 +22,8 @@ from lab.providers.vagrant.machine import VagrantMachine
 from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.removal import Removal
 from lab.topology import Node, Topology
+
+log = logging.getLogger(__name__)
 
 
 class VagrantProvider(Provider):
@@ -86,18 +89,51 @@ class VagrantProvider(Provider):
         self.project.write_plan(topology)
         self.hypervisor.begin()
         networks.note(self.project, self.hypervisor)
-        there = self._inventory.domains()
+        there: Mapping[str, str] = self._inventory.domains()
         new = [name for name in names if not self._inventory.is_whole(name, there)]
         self._removal.of_halves(new, there)
-        if new:
-            self.adapter.up(new, parallel=self.hypervisor.parallel, timeout=self._up_timeout)
-            for name, access in self.adapter.access(new).items():
-                self._connection(name).learn(access, new=True)
-            there = self._inventory.domains()
-        machines = [self._machine(topology.node(name)) for name in names]
-        on_each(machines, lambda each: self._have_running(each, there.get(each.domain), new=each.name in new))
+        try:
+            there = self._up(new) if new else there
+            machines = [self._machine(topology.node(name)) for name in names]
+            on_each(machines, lambda m: self._have_running(m, there.get(m.domain), new=m.name in new))
+        except (LabError, ExceptionGroup) as error:
+            if not unmade.is_of_the_laboratory(error) or (told := self._unmade(topology, new, error)) is None:
+                raise
+            raise told from error
         if speed.read(self._speed) is None:
             speed.write(speed.calibrate(machines[0]), self._speed)
+
+    def _up(self, new: Sequence[str]) -> Mapping[str, str]:
+        """By Vagrant; the lab's VMs after it."""
+        self.adapter.up(new, parallel=self.hypervisor.parallel, timeout=self._up_timeout)
+        for name, access in self.adapter.access(new).items():
+            self._connection(name).learn(access, new=True)
+        return self._inventory.domains()
+
+    def _unmade(self, topology: Topology, new: Sequence[str], error: Exception) -> LabError | None:
+        """The error with the names of those that did not come up; what there is of them goes at once.
+
+        Whole ones stay; None if all are.  A removal that fails is written down: the next `up` does it.
+        """
+        try:
+            there = self._inventory.domains()
+            gone = [name for name in new if not self._inventory.is_whole(name, there)]
+            if not gone:
+                return None
+            machines = [self._machine(topology.node(name)) for name in gone]
+            found = unmade.findings(machines, there, self._learn)
+            told = unmade.told(found, {name: self.hypervisor.console(name) for name in gone}, error)
+        except LabError:
+            log.warning("%s: cannot be asked what became of them", ", ".join(new), exc_info=True)
+            return None
+        try:
+            self._removal.of_halves(gone, there)
+        except LabError:
+            log.warning("%s: what was made of them is left", ", ".join(gone), exc_info=True)
+        return told
+
+    def _learn(self, name: str) -> None:
+        self._connection(name).learn(self.adapter.access([name])[name], new=True)
 
     def attach(self, topology: Topology) -> Mapping[str, Machine]:
         """See `Provider.attach`."""

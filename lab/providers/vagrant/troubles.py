@@ -96,7 +96,8 @@ KNOWN = (
     Signature(
         r"Timed out while waiting for the machine to boot|invalid state while waiting for it\s+to boot",
         "the VM was started and never answered by SSH",
-        "look at its console in the hypervisor; memory may be short (thwlab doctor)",
+        "look at its console in the hypervisor while the next `thwlab up` boots it; memory may be short "
+        "(thwlab doctor); LAB_BOOT_TIMEOUT=900 waits longer, in seconds",
     ),
     Signature(
         r"[Cc]hecksum (mismatch|of the downloaded box did not match)|checksum.*did not match",

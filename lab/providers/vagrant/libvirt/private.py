@@ -55,6 +55,10 @@ class PrivateLibvirt(Virsh):
         """See `Hypervisor.is_there`."""
         return self.daemon.is_running()
 
+    def console(self, machine: str) -> Path | None:
+        """See `Hypervisor.console`; as `private.rb` has the daemon write it."""
+        return self.daemon.directory / "log/qemu" / f"console-{machine}.log"
+
     def inside(self, argv: Sequence[str]) -> list[str]:
         """See `Hypervisor.inside`; before there is such a network, this host's does for questions."""
         return super().inside(argv) if self.daemon.network.exists() else list(argv)
