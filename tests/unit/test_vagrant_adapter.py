@@ -14,8 +14,9 @@ from lab.errors import LabError
 from lab.plan import load_topology
 from lab.providers.vagrant.adapter import Adapter, State, parse_access, parse_status
 from lab.providers.vagrant.connection import Access
-from lab.providers.vagrant.plan import DEFAULT_BOX, Box, Project, vagrantfile
+from lab.providers.vagrant.plan import DEFAULT_BOOT, DEFAULT_BOX, Box, Project, vagrantfile
 from lab.providers.vagrant.process import Call, carry_out
+from lab.providers.vagrant.provider import up_timeout
 from lab.providers.vagrant.troubles import ProgramFailed, known
 from lab.wait import NotYet, wait_until
 
@@ -112,6 +113,46 @@ def test_vagrant_is_told_where_everything_of_the_lab_is(
     assert environment["LAB_CONFIG"] == str(project.plan)
     assert environment["LAB_PREFIX"] == "thwlab_thw_"
     assert "LAB_VERSIONS" not in environment
+
+
+def test_what_a_user_may_tell_the_vagrantfile_is_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their file comes on top of ours, their patience in place of it, what is ours is ours."""
+    monkeypatch.chdir(tmp_path)
+    extra = (("LAB_VAGRANTFILE_MORE", "/ours.rb"), ("LAB_BOOT_TIMEOUT", "900"))
+    ours = Project("thw", tmp_path, "libvirt", extra=extra)
+    given = {
+        "LAB_VAGRANTFILE_MORE": "mine.rb",
+        "LAB_BOOT_TIMEOUT": "1200",
+        "LAB_PREFIX": "x",
+        "LAB_NAMED": "1",
+    }
+    found = ours.environment(given)
+    assert found["LAB_VAGRANTFILE_MORE"] == f"/ours.rb\n{tmp_path}/mine.rb"
+    assert (found["LAB_BOOT_TIMEOUT"], found["LAB_PREFIX"]) == ("1200", "thwlab_thw_")
+    assert "LAB_NAMED" not in found
+    assert ours.environment({})["LAB_BOOT_TIMEOUT"] == "900"
+    plain = Project("thw", tmp_path, "virtualbox").environment(given)
+    assert plain["LAB_VAGRANTFILE_MORE"] == f"{tmp_path}/mine.rb"
+    assert "LAB_BOOT_TIMEOUT" not in Project("thw", tmp_path, "virtualbox").environment({})
+
+
+@pytest.mark.parametrize(
+    ("least", "said", "turns", "seconds"),
+    [
+        (900, "", 1, 900),
+        (900, "", 5, 1800),
+        (900, "900", 1, 1200),
+        (900, "900", 5, 4800),
+        (2400, "900", 1, 2400),
+    ],
+)
+def test_vagrant_up_has_time_for_all_its_own_waiting(
+    least: float, said: str, turns: int, seconds: float
+) -> None:
+    assert f'given("LAB_BOOT_TIMEOUT") || "{DEFAULT_BOOT:.0f}"' in vagrantfile().read_text()
+    assert up_timeout(least, {"LAB_BOOT_TIMEOUT": said}, turns) == seconds
 
 
 def test_the_box_is_passed_on_and_an_empty_field_is_the_vagrantfiles_choice(project: Project) -> None:

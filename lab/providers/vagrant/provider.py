@@ -19,9 +19,11 @@ from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
 from lab.providers.vagrant.inventory import Inventory
 from lab.providers.vagrant.machine import VagrantMachine
-from lab.providers.vagrant.plan import Box, Project
+from lab.providers.vagrant.plan import BOOT_TIMEOUT, DEFAULT_BOOT, Box, Project
 from lab.providers.vagrant.removal import Removal
 from lab.topology import Node, Topology
+
+MAKING = 300.0  # seconds, for all that `vagrant up` does beside waiting for machines to boot
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +107,9 @@ class VagrantProvider(Provider):
 
     def _up(self, new: Sequence[str]) -> Mapping[str, str]:
         """By Vagrant; the lab's VMs after it."""
-        self.adapter.up(new, parallel=self.hypervisor.parallel, timeout=self._up_timeout)
+        parallel = self.hypervisor.parallel
+        timeout = up_timeout(self._up_timeout, self.project.environment(), 1 if parallel else len(new))
+        self.adapter.up(new, parallel=parallel, timeout=timeout)
         for name, access in self.adapter.access(new).items():
             self._connection(name).learn(access, new=True)
         return self._inventory.domains()
@@ -270,6 +274,11 @@ class VagrantProvider(Provider):
                 except Unreachable:
                     continue
         return None
+
+
+def up_timeout(least: float, environment: Mapping[str, str], turns: int) -> float:
+    """Seconds for `vagrant up`: no less than it may wait for machines that boot in so many turns.  Pure."""
+    return max(least, turns * float(environment.get(BOOT_TIMEOUT) or DEFAULT_BOOT) + MAKING)
 
 
 def cgroup_of(machine: Machine) -> int | None:

@@ -11,6 +11,7 @@ from lab.artifacts.prepare import box_of
 from lab.background import start
 from lab.errors import LabError
 from lab.providers.base import Missing
+from lab.providers.vagrant import plan
 from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
 from lab.providers.vagrant.libvirt.kvm import EMULATOR, Kvm, probe
 from lab.providers.vagrant.plan import Box
@@ -80,12 +81,12 @@ class PrivateLibvirtProvider(VagrantProvider):
         hypervisor = PrivateLibvirt(daemon, state / "vagrant/vagrant.log")
         chosen = Box.chosen(os.environ)
         self._plain = daemon.plain if daemon.vms.exists() else chosen.name
-        extra = {"LAB_VAGRANTFILE_MORE": str(MORE), "LAB_VMS": str(daemon.vms)}
+        extra = {plan.MORE: str(MORE), "LAB_VMS": str(daemon.vms)}
         if not self._plain:
             super().__init__(lab, state, hypervisor, extra={**extra, "LAB_NAMED": "1"})
             return
         # A whole system behind a boot loader takes an emulated processor minutes to boot.
-        extra["LAB_BOOT_TIMEOUT"] = f"{PLAIN_BOOT:.0f}"
+        extra[plan.BOOT_TIMEOUT] = f"{PLAIN_BOOT:.0f}"
         box = chosen if chosen.name == self._plain else Box(self._plain)
         super().__init__(lab, state, hypervisor, box=box, extra=extra, up_timeout=PLAIN_UP)
 
