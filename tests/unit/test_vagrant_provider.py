@@ -537,6 +537,32 @@ def test_a_restore_brings_all_back_paused_before_the_first_goes_on(
     assert sorted(clock) == sorted(NAMES)
 
 
+@pytest.mark.parametrize("verb", ["revert", "resume"])
+def test_a_restore_that_fails_on_one_leaves_none_paused_and_says_what_it_left(
+    provider: VagrantProvider, world: World, clock: list[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    provider.snapshot("clean")
+    clock.clear()
+    really, failed = getattr(provider.hypervisor, verb), []
+
+    def fails_once(domain: str, *words: str) -> None:
+        if domain == VMS[0] and not failed:
+            failed.append(domain)
+            raise LabError(f"{domain}: the disk is full", remedy="more disk")
+        really(domain, *words)
+
+    monkeypatch.setattr(provider.hypervisor, verb, fails_once)
+    with pytest.raises(
+        LabError, match=f"not all machines went back to 'clean'.*{VMS[0]}: the disk is"
+    ) as caught:
+        provider.restore("clean")
+    assert caught.value.remedy == "thwlab restore clean"
+    assert str(caught.value).count("remedy:") == 1
+    assert provider.states() == dict.fromkeys(NAMES, "running")
+    assert NAMES[0 if verb == "resume" else 1] in clock, "whoever stood still has its clock set"
+    provider.restore("clean")
+
+
 def test_a_snapshot_that_not_all_have_is_refused_before_anything_changes(
     provider: VagrantProvider, world: World
 ) -> None:
