@@ -18,6 +18,7 @@ from lab.state import Intent, StateFolder, boot_id, state_root
 
 DAEMONS = ("auto", "running", "private", "incusd", "lxd")
 HYPERVISORS = ("virtualbox", "libvirt")
+DEFAULT_PROVIDER = "VAGRANT_DEFAULT_PROVIDER"  # Vagrant's own variable
 
 
 class Made(StrEnum):
@@ -124,8 +125,17 @@ def _kind(word: str) -> str:
 
 
 def _preferred() -> str:
-    """As Vagrant itself would choose: what the user says, else VirtualBox where there is one."""
-    said = os.environ.get("VAGRANT_DEFAULT_PROVIDER", "")
-    if said in HYPERVISORS:
-        return said
+    """As Vagrant itself would choose: what the user says, else VirtualBox where there is one.
+
+    `ConfigError` where they say what no lab runs on: another in its place would be a surprise.
+    """
+    if said := os.environ.get(DEFAULT_PROVIDER, ""):
+        if said in HYPERVISORS:
+            return said
+        close = nearest(said, HYPERVISORS)
+        meant = f"did you mean {close}? " if close else ""
+        there = f"{said!r} is none that a lab's VMs run on; {meant}there are {', '.join(HYPERVISORS)}"
+        raise ConfigError(
+            DEFAULT_PROVIDER, [f"{there}, also as --provider vagrant:{close or HYPERVISORS[0]}"]
+        )
     return "virtualbox" if shutil.which(MANAGE) else "libvirt"

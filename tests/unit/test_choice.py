@@ -84,8 +84,27 @@ def test_vagrant_alone_is_what_vagrant_would_choose(tmp_path: Path, monkeypatch:
     assert isinstance(found.hypervisor, VirtualBox)
     monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "libvirt")
     assert settled("vagrant") == "vagrant:libvirt"
-    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "hyperv")
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "")
     assert settled("vagrant") == "vagrant:virtualbox"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("hyperv", "'hyperv' is none that a lab's VMs run on; there are virtualbox, libvirt"),
+        ("virtualbx", "did you mean virtualbox?"),
+        ("Libvirt", "did you mean libvirt?"),
+    ],
+)
+def test_a_preference_that_cannot_be_met_is_not_passed_over(
+    said: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", said)
+    with pytest.raises(ConfigError, match="VAGRANT_DEFAULT_PROVIDER") as caught:
+        settled("vagrant")
+    assert told in str(caught.value)
+    assert settled("vagrant:libvirt") == "vagrant:libvirt", "who names one is not asked"
+    assert settled("auto") == "auto"
 
 
 @pytest.mark.parametrize("word", ["vagrant:virtualbox", "vagrant:libvirt"])
