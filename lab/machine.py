@@ -144,6 +144,10 @@ class Machine(ABC):
         """
         return ""
 
+    def disk_cache(self) -> str:
+        """How writes of its disk reach this host's, in its hypervisor's word; empty where nobody can tell."""
+        return ""
+
     def overdue(self, result: Result, command: str, seconds: float, printed: str) -> CommandTimedOut:
         """The error of a command that its deadline ended, with what is the matter with the machine."""
         return CommandTimedOut(

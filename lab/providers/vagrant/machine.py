@@ -80,6 +80,10 @@ class VagrantMachine(Machine):
             self._hypervisor.resume(self.domain)
             self.set_clock()
 
+    def disk_cache(self) -> str:
+        """See `Machine.disk_cache`."""
+        return self._hypervisor.disk_cache(self.domain)
+
     def set_clock(self) -> None:
         """Give it this host's time at once, instead of the minutes that time synchronisation takes."""
         self.check("date", "-u", "-s", f"@{time.time():.3f}", timeout=CLOCK_TIMEOUT)
