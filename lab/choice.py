@@ -10,7 +10,7 @@ from lab.providers.base import Provider
 from lab.providers.incus import IncusProvider, IncusVmProvider
 from lab.providers.vagrant.libvirt.daemon import running_socket
 from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
-from lab.providers.vagrant.plan import Project
+from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import MANAGE, VirtualBox
@@ -20,6 +20,7 @@ DAEMONS = ("auto", "running", "private", "incusd", "lxd")
 HYPERVISORS = ("virtualbox", "libvirt")
 LIBVIRT = "vagrant:libvirt"  # whichever libvirtd there is; these two say whose
 LIBVIRT_PRIVATE, LIBVIRT_RUNNING = f"{LIBVIRT}:private", f"{LIBVIRT}:running"
+DEFAULT_PROVIDER = "VAGRANT_DEFAULT_PROVIDER"  # Vagrant's own variable
 
 
 class Made(StrEnum):
@@ -54,11 +55,12 @@ def provider_of(word: str, name: str) -> Provider:
     if kind != "vagrant":
         incus = IncusVmProvider if kind == "incus-vm" else IncusProvider
         return incus(name, state.path, daemon=which or "auto")
+    box, log = Box.plain(os.environ), state.path / "vagrant/vagrant.log"
     if which == "virtualbox":
-        return VagrantProvider(name, state.path, VirtualBox(state.path / "vagrant/vagrant.log"))
+        return VagrantProvider(name, state.path, VirtualBox(log), box=box)
     if word == LIBVIRT_PRIVATE:
         return PrivateLibvirtProvider(name, state.path)
-    return VagrantProvider(name, state.path, Virsh(state.path / "vagrant/vagrant.log"))
+    return VagrantProvider(name, state.path, Virsh(log), box=box)
 
 
 def kept_for(state: StateFolder) -> str:
@@ -144,8 +146,17 @@ def _kind(word: str) -> str:
 
 
 def _preferred() -> str:
-    """As Vagrant itself would choose: what the user says, else VirtualBox where there is one."""
-    said = os.environ.get("VAGRANT_DEFAULT_PROVIDER", "")
-    if said in HYPERVISORS:
-        return said
+    """As Vagrant itself would choose: what the user says, else VirtualBox where there is one.
+
+    `ConfigError` where they say what no lab runs on: another in its place would be a surprise.
+    """
+    if said := os.environ.get(DEFAULT_PROVIDER, ""):
+        if said in HYPERVISORS:
+            return said
+        close = nearest(said, HYPERVISORS)
+        meant = f"did you mean {close}? " if close else ""
+        there = f"{said!r} is none that a lab's VMs run on; {meant}there are {', '.join(HYPERVISORS)}"
+        raise ConfigError(
+            DEFAULT_PROVIDER, [f"{there}, also as --provider vagrant:{close or HYPERVISORS[0]}"]
+        )
     return "virtualbox" if shutil.which(MANAGE) else "libvirt"

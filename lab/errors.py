@@ -35,13 +35,21 @@ class CommandFailed(LabError):
 
 
 class CommandTimedOut(LabError):
-    """A command on a machine did not end before its deadline; `output` is what it had printed."""
+    """A command on a machine did not end before its deadline; `output` is what it had printed.
 
-    def __init__(self, machine: str, command: str, seconds: float, output: str) -> None:
-        super().__init__(
-            f"{machine}: `{command}` timed out after {seconds:.1f}s; "
-            f"printed so far: {output.strip()[-2000:] or '(nothing)'}"
-        )
+    `plight` is what the machine was found in after it, such as paused; `seen` how it failed to answer.
+    """
+
+    def __init__(
+        self, machine: str, command: str, seconds: float, output: str, *, plight: str = "", seen: str = ""
+    ) -> None:
+        told = [
+            f"{machine}: `{command}` timed out after {seconds:.1f}s",
+            *([f"{machine} is {plight}"] if plight else []),
+            *([f"last seen: {seen}"] if seen else []),
+            f"printed so far: {output.strip()[-2000:] or '(nothing)'}",
+        ]
+        super().__init__("; ".join(told), remedy="thwlab up" if plight else "thwlab status")
 
 
 class OutputLost(LabError):

@@ -22,6 +22,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound="Machine")
 LONGEST = 300.0  # seconds for a command on a slow machine, unless it was given more
 REPORTS_LOST = 2  # reports of received files that may be lost, one after the other
+KERNEL, SYSTEMD = (5, 10), 247  # Debian 11's; on nothing older a lab was ever tried
 OUTPUT_CAP = 8 * 1024 * 1024  # bytes kept per stream; a flood must not fill the prober's memory
 
 
@@ -31,7 +32,8 @@ class Result:
 
     `status` is None when the deadline cut it; `cut` counts the bytes beyond `OUTPUT_CAP` that were dropped.
     `leftover` names the processes that the deadline ended beside or after the command itself; where nobody
-    waited for them, because the command had ended before, it is empty.
+    waited for them, because the command had ended before, it is empty.  `silence` is how the machine failed
+    to answer, where it was that and not the command which took so long.
     """
 
     status: int | None
@@ -40,6 +42,7 @@ class Result:
     seconds: float = 0.0
     cut: int = 0
     leftover: tuple[str, ...] = ()
+    silence: str = ""
 
     @property
     def ok(self) -> bool:
@@ -134,6 +137,23 @@ class Machine(ABC):
     def resume(self) -> None:
         """Undo `pause`; harmless when it is not paused."""
 
+    def plight(self) -> str:
+        """Why it cannot answer now, by whoever runs it: paused, stopped, gone; empty if it runs.
+
+        Also where nobody can tell: it is asked for the sake of messages.
+        """
+        return ""
+
+    def disk_cache(self) -> str:
+        """How writes of its disk reach this host's, in its hypervisor's word; empty where nobody can tell."""
+        return ""
+
+    def overdue(self, result: Result, command: str, seconds: float, printed: str) -> CommandTimedOut:
+        """The error of a command that its deadline ended, with what is the matter with the machine."""
+        return CommandTimedOut(
+            self.name, command, seconds, printed, plight=self.plight(), seen=result.silence
+        )
+
     def check(self, *argv: str, stdin: bytes = b"", timeout: float = 60) -> str:
         """Run a command that must succeed and return what it printed."""
         result = self.run(*argv, stdin=stdin, timeout=timeout)
@@ -179,7 +199,7 @@ class Machine(ABC):
 
     def _insist(self, result: Result, command: str, timeout: float) -> None:
         if result.timed_out:
-            raise CommandTimedOut(self.name, command, patience(timeout), result.stdout + result.stderr)
+            raise self.overdue(result, command, patience(timeout), result.stdout + result.stderr)
         if result.status != 0:
             raise CommandFailed(self.name, command, result.status or 0, result.stderr or result.stdout)
 

@@ -16,15 +16,10 @@ from lab.versions import row_of, unknown_row
 
 PREFIX = "LAB_"
 OURS = "THWLAB_"
-# What the Vagrantfiles take from the environment beside the plan's LAB_CONFIG; no settings of ours.
-OF_VAGRANTFILE = (
-    "LAB_PREFIX",
-    "LAB_BOOT_TIMEOUT",
-    "LAB_POWER_CUT",
-    "LAB_NAMED",
-    "LAB_VAGRANTFILE_MORE",
-    "LAB_VMS",
-)
+# What the Vagrantfiles take from the environment beside the plan's LAB_CONFIG: what a user may tell them
+# through us, and what is told by us, where a user's value would be dropped.
+HANDED_ON = ("LAB_BOOT_TIMEOUT", "LAB_VAGRANTFILE_MORE")
+OF_VAGRANT_ALONE = ("LAB_PREFIX", "LAB_POWER_CUT", "LAB_NAMED", "LAB_VMS")
 FOLDERS = (STATE, CACHE)
 BOX = ("THWLAB_BOX", "THWLAB_BOX_VERSION", "THWLAB_BOX_URL", "THWLAB_BOX_SHA256")
 OF_VMS = (*BOX, "THWLAB_NAT")
@@ -129,7 +124,8 @@ def _effective(
 
 
 def _problems(found: Mapping[str, Effective], env: Mapping[str, str]) -> list[str]:
-    return [*_wrong_words(found), *_wrong_values(found), *_strange(env), *_nearly_ours(env), *_folders(env)]
+    words = [*_wrong_words(found), *_wrong_values(found)]
+    return [*words, *_strange(env), *_handed_on(env), *_nearly_ours(env), *_folders(env)]
 
 
 def _wrong_words(found: Mapping[str, Effective]) -> list[str]:
@@ -182,9 +178,25 @@ def _mistakes_in_plan(found: Mapping[str, Effective]) -> list[str]:
 
 def _strange(env: Mapping[str, str]) -> list[str]:
     settings = sorted(setting.variable for setting in SETTINGS)
-    known = {*settings, *OF_VAGRANTFILE}
-    strange = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
-    return [_no_setting(name, settings) for name in strange]
+    strange = sorted(name for name in env if name.startswith(PREFIX) and name not in {*settings, *HANDED_ON})
+    return [
+        _of_vagrant(name) if name in OF_VAGRANT_ALONE else _no_setting(name, settings) for name in strange
+    ]
+
+
+def _of_vagrant(name: str) -> str:
+    return f"{name} is for `vagrant` alone, and thwlab gives it a value of its own: unset {name}"
+
+
+def _handed_on(env: Mapping[str, str]) -> list[str]:
+    """What would else be an error of Vagrant's, minutes later."""
+    seconds, more = (env.get(name, "") for name in HANDED_ON)
+    problems = []
+    if seconds and not (seconds.isdecimal() and int(seconds)):
+        problems.append(f"{HANDED_ON[0]}: {seconds[:60]!r} is no whole number of seconds above 0")
+    if more and not Path(more).is_file():
+        problems.append(f"{HANDED_ON[1]}: there is no file {more[:200]!r}")
+    return problems
 
 
 def _nearly_ours(env: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ from lab.topology import Versions
 
 IMAGED = ("pause", "coredns", "agnhost")  # the programs in images
 CLIENTS = ("busybox-static", "curl", "dnsutils")  # the packages that agnhost's image takes from
+UNPACKER = "dpkg-deb"  # of Debian and its kin
 MERGED = ("bin", "lib", "lib64", "sbin")
 
 Report = Callable[[str], None]
@@ -55,8 +56,11 @@ def supply(
 def _images(
     cache: Path, archive: Archive, programs: Programs, versions: Versions, report: Report
 ) -> tuple[Path, ...]:
+    """All of them; those that need no package where the archive was copied here without its images."""
     clients = archive.needed_by(CLIENTS)
     name = f"{_of(programs, versions)}-{hash_of([package.file.name for package in clients])}"
+    if not (cache / "images" / name).is_dir() and shutil.which(UNPACKER) is None:
+        return _bare_images(cache, programs, versions, report)
 
     def make(folder: Path) -> None:
         unpack(clients, folder / "root")

@@ -15,7 +15,7 @@ from lab.cli.session import Session
 from lab.cli.status import units_of
 from lab.cli.terminal import interactive
 from lab.cli.units import insist_there
-from lab.errors import CommandTimedOut, LabError
+from lab.errors import LabError
 from lab.machine import Machine, Result
 from lab.wait import NotYet, wait_until
 
@@ -47,7 +47,7 @@ def shell(session: Session, machine_name: str) -> None:
         status = interactive(lab.provider, machine.name, SHELL)
     else:
         done = machine.run(*SHELL, stdin=_input(), timeout=SHELL_TIMEOUT)
-        status = show(done, machine.name, "bash", SHELL_TIMEOUT)
+        status = show(done, machine, "bash", SHELL_TIMEOUT)
     raise click.exceptions.Exit(status)
 
 
@@ -75,7 +75,7 @@ def execute(session: Session, timeout: float, machine_name: str, command: tuple[
         result = replace(result, err=result.err.removesuffix(why))
         if not _is_program(machine, argv[0]):
             click.echo(_not_run(machine.name, argv, why.decode(), session.flags), err=True)
-    raise click.exceptions.Exit(show(result, machine.name, " ".join(argv), timeout))
+    raise click.exceptions.Exit(show(result, machine, " ".join(argv), timeout))
 
 
 @click.command(
@@ -132,14 +132,14 @@ def _print_journal(seen: Result, machine: str) -> str:
     return found[1].decode(errors="replace") if found else ""
 
 
-def show(result: Result, machine: str, command: str, timeout: float) -> int:
+def show(result: Result, machine: Machine, command: str, timeout: float) -> int:
     """Print both streams byte for byte; the command's status.  `LabError` if the deadline ended it."""
     click.echo(result.out, nl=False)
     click.echo(result.err, nl=False, err=True)
     if result.cut:
         click.echo(f"({result.cut} bytes more were cut)", err=True)
     if result.status is None:
-        raise CommandTimedOut(machine, command, timeout, "see above")
+        raise machine.overdue(result, command, timeout, "see above")
     return result.status
 
 

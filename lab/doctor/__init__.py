@@ -6,6 +6,7 @@ Reading order: `facts` (a host as data), `gather` (the only part that looks), `f
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lab.choice import Made, hypervisor_of, made_of
 from lab.doctor import daemonvms, hypervisors, kernel, programs, surroundings, vmhost
@@ -13,6 +14,8 @@ from lab.doctor.facts import Facts
 from lab.doctor.finding import Check, Finding, Verdict
 from lab.doctor.gather import gather
 from lab.providers.base import Missing
+from lab.providers.vagrant.hypervisor import RUNNING
+from lab.providers.vagrant.plan import PREFIX
 from lab.topology import Topology
 
 CHECKS: tuple[Check, ...] = (*kernel.CHECKS, *surroundings.CHECKS, *programs.CHECKS)
@@ -38,6 +41,8 @@ def examine(topology: Topology, provider: str = "auto") -> list[Finding]:
     if not facts.vms:
         return diagnose(facts, topology)
     host = vmhost.gather(hypervisor_of(provider), private=facts.private)
+    if facts.running and facts.private:  # its daemon is not the one that was asked
+        host = replace(host, enclosed={f"{PREFIX}{topology.name}_{n.name}": RUNNING for n in topology.nodes})
     about = [check(facts, topology) for check in (*surroundings.VM_CHECKS, *programs.VM_CHECKS)]
     return [*about, *hypervisors.diagnose(host, topology)]
 

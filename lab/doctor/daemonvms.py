@@ -6,8 +6,8 @@ from pathlib import Path
 from lab.doctor import hypervisors, programs, surroundings
 from lab.doctor.facts import Facts
 from lab.doctor.finding import Finding, Verdict, good
-from lab.doctor.hypervisors import VmHost
 from lab.providers.incus.vmneeds import Look, look
+from lab.providers.vagrant.needs import VmHost
 from lab.topology import Topology
 
 KIND = "incus-vm"

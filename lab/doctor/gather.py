@@ -27,6 +27,7 @@ from lab.doctor.programs import DISK_PROGRAMS, PROGRAMS, VM_PROGRAMS
 from lab.errors import LabError
 from lab.providers.incus.daemon import closed_socket, running_socket
 from lab.providers.incus.description import bridge_of
+from lab.providers.memory import available_mib
 from lab.rights import group_of
 from lab.state import Intent, StateFolder, labs, state_root
 from lab.topology import Cni, Topology
@@ -96,7 +97,7 @@ def _of_kernel(root: Path, system: str) -> Facts:
         kernel=_features(root),
         cgroup=version,
         controllers=controllers,
-        memory_mib=proc.available_mib(_read(root / "proc/meminfo")),
+        memory_mib=available_mib(_read(root / "proc/meminfo")),
         limits=dict(_limits(root)),
         in_use={
             INSTANCES: _instances_in_use(root / "proc"),

@@ -64,12 +64,6 @@ def _little_endian(text: str) -> IPv4Address:
     return IPv4Address(int.from_bytes(bytes.fromhex(text), "little"))
 
 
-def available_mib(meminfo: str) -> int | None:
-    """MemAvailable of /proc/meminfo."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo, re.MULTILINE)
-    return int(found[1]) // 1024 if found else None
-
-
 def keys_in_use(key_users: str) -> int:
     """The most keys that any user but root has; root has a limit of its own, five thousand times higher."""
     found = re.findall(r"^\s*(\d+):\s+\d+ \d+/\d+ (\d+)/\d+", key_users, re.MULTILINE)

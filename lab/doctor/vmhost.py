@@ -1,98 +1,35 @@
-"""Gather what VMs need to know of a host.  Reads files and asks programs; changes and starts nothing."""
+"""Gather what VMs need to know of a host, as doctor asks; see `lab.providers.vagrant.host`."""
 
-import os
-import platform
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
-from lab.doctor import proc
-from lab.doctor.hypervisors import MODULES, VmHost
 from lab.errors import LabError
-from lab.providers.vagrant.hypervisor import RUNNING, Hypervisor
-from lab.providers.vagrant.obstacles import Version, answer_or, look, numbers, text_of
-from lab.providers.vagrant.plan import Box
+from lab.providers.vagrant import host
+from lab.providers.vagrant.hypervisor import Hypervisor
+from lab.providers.vagrant.needs import VmHost
 from lab.providers.vagrant.process import Call, carry_out
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.state import state_root
 
-ASK = 20.0
-KVM = ("kvm_intel", "kvm_amd")
-RUNNING_AT_LOAD = "module/kvm/parameters/enable_virt_at_load"  # Linux 6.12 and later
-
 
 def gather(
-    kind: str, *, private: bool = False, root: Path = Path("/"), hypervisor: Hypervisor | None = None
+    kind: str, *, private: bool = False, root: Path | None = None, hypervisor: Hypervisor | None = None
 ) -> VmHost:
     """This host, for VMs of this kind.  What cannot be read is left out, never an error.
 
     ``private`` ones have a network of their own, that nothing of this host's can be in.
     """
-    vbox = VirtualBox()
-    asked = hypervisor or (vbox if kind == "virtualbox" else Virsh())
-    kvm = next((name for name in KVM if (root / "sys/module" / name).is_dir()), "")
-    nothing: Mapping[str, str] = {}
-    vbox_vms = answer_or(vbox.states, nothing) if kind == "libvirt" else nothing
-    around = look(asked, state_root(), private=private, root=root)
-    return VmHost(
-        **{each.name: getattr(around, each.name) for each in fields(around)},
-        vagrant=version_of(["vagrant", "--version"]),
-        plugins=_plugins() if kind == "libvirt" else frozenset(),
-        kvm=kvm,
-        kvm_holds=bool(kvm) and kvm_holds(root / "sys", kvm),
-        kvm_guests=bool(kvm) and kvm_guests(root / "sys", kvm),
-        kvm_at_load=kvm_at_load(root / "sys"),
-        modules=modules(root / "sys") if platform.system() == "Linux" else None,
-        vbox_runs=tuple(name for name, state in vbox_vms.items() if state == RUNNING),
-        virtualisation=virtualisation(text_of(root / "proc/cpuinfo")),
-        memory_mib=proc.available_mib(text_of(root / "proc/meminfo") or ""),
-        cpus=os.cpu_count(),
-        box=Box.chosen(os.environ).name,
-    )
-
-
-def version_of(argv: Sequence[str]) -> Version | None:
-    """The first version a program prints of itself; None where there is no such program."""
-    try:
-        ended = carry_out(Call(argv, ASK))
-    except LabError:
-        return None
-    return numbers(ended.out) if ended.status == 0 else None
-
-
-def kvm_holds(sys: Path, module: str) -> bool:
-    """Whether KVM has the processor: it runs guests, or took it when it was loaded."""
-    return bool(kvm_at_load(sys)) or kvm_guests(sys, module)
-
-
-def kvm_guests(sys: Path, module: str) -> bool:
-    """Whether anybody uses KVM."""
-    return (text_of(sys / "module" / module / "refcnt") or "0").strip() != "0"
-
-
-def kvm_at_load(sys: Path) -> bool | None:
-    """Whether KVM takes the processor when it is loaded; None of a kernel that has no such setting."""
-    said = text_of(sys / RUNNING_AT_LOAD)
-    return None if said is None else said.strip() in ("Y", "1")
-
-
-def modules(sys: Path) -> frozenset[str]:
-    """Which of VirtualBox's are loaded."""
-    return frozenset(name for name in MODULES if (sys / "module" / name).is_dir())
-
-
-def virtualisation(cpuinfo: str | None) -> bool | None:
-    """Whether an x86 processor offers it; None where there is no such line.  Pure."""
-    flags = re.search(r"^flags\s*:(.*)$", cpuinfo or "", re.MULTILINE)
-    return bool(re.search(r"\b(vmx|svm)\b", flags[1])) if flags else None
+    asked = hypervisor or (VirtualBox() if kind == "virtualbox" else Virsh())
+    found = host.gather(asked, state_root(), private=private, root=root)
+    return replace(found, plugins=_plugins()) if kind == "libvirt" else found
 
 
 def _plugins() -> frozenset[str]:
     """Vagrant's, of this user."""
     try:
-        ended = carry_out(Call(["vagrant", "plugin", "list", "--machine-readable"], ASK))
+        ended = carry_out(Call(["vagrant", "plugin", "list", "--machine-readable"], host.ASK))
     except LabError:
         return frozenset()
     return frozenset(re.findall(r",plugin-name,([\w.-]+)", ended.out))

@@ -8,12 +8,10 @@ from lab.artifacts.catalogue import ARCHITECTURES
 from lab.artifacts.debian import os_release
 from lab.artifacts.packages import Release
 from lab.errors import LabError
-from lab.machine import Machine
+from lab.machine import KERNEL, SYSTEMD, Machine
 
 MARK = "/var/lib/thwlab/programs"  # holds the hash of what was brought
 KNOWN = ("debian", "ubuntu")
-# Debian 11's; nothing older was ever tried.
-KERNEL, SYSTEMD = (5, 10), 247
 CGROUP = "cgroup2fs"
 ASK_TIMEOUT = 60.0
 REMEDY = "another box, such as Debian 12's: THWLAB_BOX names it; then thwlab down, thwlab up"

@@ -4,11 +4,12 @@ A container's page cache is its host's and survives, so that this needs machines
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
+import support_disks
 import support_dropin
 import support_etcd
 import support_writes
@@ -54,11 +55,12 @@ class Loss:
 
 
 @pytest.fixture
-def mortal(lab_etcd: Cluster) -> Iterator[Cluster]:
+def mortal(lab_etcd: Cluster, record_property: Callable[[str, object], None]) -> Iterator[Cluster]:
     """A lab whose members may lose what they know: afterwards it is as it was."""
     provider = lab_etcd.lab.provider
     if lacking := [each for each in NEEDED if each not in provider.capabilities]:
         pytest.skip(f"provider {provider.name} lacks {', '.join(lacking)} here")
+    record_property("disk cache", support_disks.told(support_disks.cache_modes(lab_etcd.of(Role.ETCD))))
     with as_it_was(lab_etcd):
         yield lab_etcd
 

@@ -30,6 +30,24 @@ INTERFACES = """\
 
 """
 BOX_IMAGE = "debian-VAGRANTSLASH-bookworm64_vagrant_box_image_12.1_box.img"
+DOMAIN_XML = """\
+<domain type='qemu' id='1'>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='none'/>
+      <target dev='vdb' bus='virtio'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='unsafe'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <disk type='file' device='cdrom'>
+      <target dev='sda' bus='sata'/>
+    </disk>
+  </devices>
+</domain>
+
+"""
 VIRSH_STATES = {"start": "running", "resume": "running", "suspend": "paused", "destroy": "poweroff"}
 
 
@@ -262,6 +280,8 @@ def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     vm = facts["vms"][words[1]]
     if words[0] == "domiflist":
         return INTERFACES
+    if words[0] == "dumpxml":
+        return DOMAIN_XML
     if words[0] == "domif-setlink":
         vm["cables"][words[2]] = words[3]
     if words[0] == "domif-getlink":

@@ -84,6 +84,21 @@ def test_without_an_archive_there_are_the_images_that_need_none(
     assert [path.name for path in got.images] == ["coredns.tar", "pause.tar"]
 
 
+def test_a_cache_that_was_filled_on_a_debian_host_has_everything_for_a_host_without_apt(
+    tmp_path: Path, versions: Versions, world: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS: archive and images are taken as they are; without the images there are the bare ones."""
+    mine, cache = programs(tmp_path / "programs"), tmp_path / "cache"
+    filled = supply(cache, HERE, mine, versions)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert supply(cache, HERE, mine, versions) == filled
+    shutil.rmtree(cache / "images")
+    got = supply(cache, HERE, mine, versions)
+    assert got.archive == filled.archive
+    assert [path.name for path in got.images] == ["coredns.tar", "pause.tar"]
+    assert len(world) == 1
+
+
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is not installed")
 def test_packages_are_unpacked_as_they_lie_in_a_debian_root(tmp_path: Path) -> None:
     made = deb(tmp_path, "hello")

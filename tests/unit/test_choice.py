@@ -15,9 +15,11 @@ from lab.plan import load_topology
 from lab.providers.incus import IncusProvider
 from lab.providers.vagrant.libvirt import daemon
 from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
+from lab.providers.vagrant.plan import DEFAULT_BOX, Box
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
+from lab.settings import BOX
 from lab.state import StateFolder
 
 
@@ -26,6 +28,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateFolder:
     """No libvirtd runs, none says what it prefers, and there is no VirtualBox."""
     monkeypatch.setenv("THWLAB_STATE", str(tmp_path))
     monkeypatch.delenv("VAGRANT_DEFAULT_PROVIDER", raising=False)
+    for name in BOX:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(daemon, "RUNNING_SOCKETS", ("/no/such/socket",))
     return StateFolder(tmp_path / "thw")
@@ -136,8 +140,47 @@ def test_vagrant_alone_is_what_vagrant_would_choose(tmp_path: Path, monkeypatch:
     assert isinstance(found.hypervisor, VirtualBox)
     monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "libvirt")
     assert settled("vagrant") == "vagrant:libvirt"
-    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "hyperv")
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "")
     assert settled("vagrant") == "vagrant:virtualbox"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("hyperv", "'hyperv' is none that a lab's VMs run on; there are virtualbox, libvirt"),
+        ("virtualbx", "did you mean virtualbox?"),
+        ("Libvirt", "did you mean libvirt?"),
+    ],
+)
+def test_a_preference_that_cannot_be_met_is_not_passed_over(
+    said: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", said)
+    with pytest.raises(ConfigError, match="VAGRANT_DEFAULT_PROVIDER") as caught:
+        settled("vagrant")
+    assert told in str(caught.value)
+    assert settled("vagrant:libvirt") == "vagrant:libvirt", "who names one is not asked"
+    assert settled("auto") == "auto"
+
+
+@pytest.mark.parametrize("word", ["vagrant:virtualbox", "vagrant:libvirt"])
+def test_plain_machines_have_their_box_named_so_that_it_is_fetched_before_them(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the download is a part of `vagrant up`, without a word and within the machines' deadline."""
+    running(monkeypatch)
+    assert box_of(word) == Box(DEFAULT_BOX)
+    monkeypatch.setenv("THWLAB_BOX_VERSION", "12.1")
+    assert box_of(word) == Box(DEFAULT_BOX, version="12.1")
+    monkeypatch.setenv("THWLAB_BOX", "my/debian")
+    monkeypatch.setenv("THWLAB_BOX_URL", "/x/my.box")
+    assert box_of(word) == Box("my/debian", version="12.1", url="/x/my.box")
+
+
+def box_of(word: str) -> Box:
+    found = provider_of(word, "thw")
+    assert isinstance(found, VagrantProvider)
+    return found.project.box
 
 
 def test_kinds_of_machines() -> None:

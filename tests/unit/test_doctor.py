@@ -1,6 +1,7 @@
 import gzip
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -25,9 +26,9 @@ from lab.doctor.facts import Disk
 from lab.doctor.finding import good
 from lab.doctor.fix import carry_out, repair_for
 from lab.doctor.gather import gather
-from lab.doctor.hypervisors import VmHost
 from lab.errors import LabError
 from lab.providers.base import Missing
+from lab.providers.vagrant.needs import VmHost
 from lab.topology import Cni
 
 NEEDED = [program for program in programs.PROGRAMS if not program.testing]
@@ -391,6 +392,26 @@ def test_whose_libvirtd_the_word_says_is_whose_is_looked_at(
         for word in ("vagrant:libvirt:private", "vagrant:libvirt:running", "vagrant:libvirt"):
             doctor.examine(guide_topology(), word)
     assert asked == [True, False, True, True, False, False]
+
+
+def test_a_lab_of_a_private_libvirtd_that_runs_has_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its VMs are in no listing that this user gets by asking libvirt."""
+    monkeypatch.setenv("THWLAB_STATE", str(tmp_path))
+    gather_module = import_module("lab.doctor.gather")
+    monkeypatch.setattr(choice, "running_socket", lambda: None)
+    monkeypatch.setattr(
+        doctor.vmhost, "gather", lambda kind, private: VmHost(kind, private=private, memory_mib=9)
+    )
+
+    def memory() -> Verdict:
+        findings = doctor.examine(guide_topology(), "vagrant:libvirt")
+        return next(each.verdict for each in findings if each.what == "memory")
+
+    assert memory() is Verdict.MISSING
+    monkeypatch.setattr(gather_module, "_is_running", lambda _: True)
+    assert memory() is Verdict.GOOD
 
 
 def test_a_folder_that_cannot_be_written_is_no_good_disk(

@@ -11,10 +11,13 @@ from stand_in import on_path
 
 from lab.doctor import hypervisors, vmhost
 from lab.doctor.finding import Finding, Verdict
-from lab.doctor.hypervisors import CHECKS, VmHost, best_for, diagnose
+from lab.doctor.hypervisors import CHECKS, diagnose
 from lab.plan import load_topology
-from lab.providers.vagrant import obstacles
-from lab.providers.vagrant.obstacles import LOOKED_FOR, allowed_ranges
+from lab.providers.vagrant import host as here
+from lab.providers.vagrant import needs, obstacles
+from lab.providers.vagrant.libvirt.kvm import Kvm
+from lab.providers.vagrant.needs import VmHost, best_for
+from lab.providers.vagrant.obstacles import allowed_ranges
 from lab.providers.vagrant.plan import Project
 from lab.topology import Topology
 
@@ -25,7 +28,7 @@ VBOX = VmHost(
     virtualbox=(7, 0, 6),
     networks_conf="* 192.168.0.0/16\n",
     virtualisation=True,
-    modules=frozenset(hypervisors.MODULES),
+    modules=frozenset(needs.MODULES),
     memory_mib=16000,
     cpus=4,
 )
@@ -64,6 +67,12 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         replace(VBOX, virtualbox=None),
         "no VBoxManage answers",
         "install VirtualBox",
+    ),
+    "VirtualBox is too old": (
+        hypervisors.check_pair,
+        replace(VBOX, virtualbox=(6, 0, 24)),
+        "VirtualBox 6.0.24",
+        "install VirtualBox 7.0",
     ),
     "VirtualBox 7.0 is too new": (
         hypervisors.check_pair,
@@ -112,6 +121,12 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         replace(VBOX, kvm="kvm_intel", kvm_holds=True),
         "kvm_intel holds the processor",
         "modprobe -r kvm_intel",
+    ),
+    "a libvirtd that runs, without a KVM that works": (
+        hypervisors.check_guests,
+        replace(KVM, probed=Kvm(False, "there is no /dev/kvm")),
+        "there is no /dev/kvm",
+        "modprobe kvm_intel",
     ),
     "KVM runs guests beside a VirtualBox that asks it": (
         hypervisors.check_kvm,
@@ -224,24 +239,61 @@ def test_every_check_is_tried_on_something_broken() -> None:
     assert {check.__name__ for check in CHECKS if check not in tried} == {"check_nat"}
 
 
-def test_what_up_refuses_by_is_what_the_doctor_says() -> None:
-    """Each of these is an obstacle to `up` in the doctor's words, or to none of both."""
-    judged = (
-        hypervisors.check_answers,
-        hypervisors.check_host_only,
-        hypervisors.check_others,
-        hypervisors.check_nat,
-        hypervisors.check_subnet,
-    )
-    assert len(judged) == len(LOOKED_FOR)
-    refused = 0
-    for _, host, _, _ in BROKEN.values():
-        bad = [each for each in (check(host, PLAN) for check in judged) if each.verdict is Verdict.MISSING]
-        found = obstacles.obstacles(host, PLAN)
-        said = [(each.what, each.found, each.needed, each.remedy) for each in found]
-        assert said == [(each.what, each.found, each.needed, each.remedy) for each in bad]
-        refused += len(said)
-    assert refused >= 7
+def test_what_up_refuses_by_is_what_the_doctor_calls_missing() -> None:
+    """Each in the doctor's words; but for Vagrant itself and its plugin, which `programs` looks for."""
+    others = {hypervisors.check_vagrant, hypervisors.check_plugin}
+    refused = set()
+    for check, host, _, _ in BROKEN.values():
+        if check in others:
+            continue
+        judged = [each(host, PLAN) for each in CHECKS if each not in others]
+        missing = {
+            (each.what, each.found, each.needed, each.remedy)
+            for each in judged
+            if each.verdict is Verdict.MISSING
+        }
+        found = needs.hindering(host, PLAN)
+        assert {(each.what, each.found, each.needed, each.remedy) for each in found} == missing
+        refused |= {each.what for each in found}
+    assert refused == {each.what for each in diagnose(VBOX, PLAN)} - {
+        "vagrant",
+        "vagrant-libvirt",
+        "NAT network",
+    }
+
+
+def test_vms_of_the_lab_that_run_are_in_no_way_of_the_rest() -> None:
+    """A second `up` is refused nothing that its own VMs have, of whatever daemon they are."""
+    states = {f"thwlab_thw_{node.name}": "running" for node in PLAN.nodes}
+    host = replace(VBOX, memory_mib=100, kvm="kvm_intel", kvm_holds=True)
+    assert len(needs.hindering(host, PLAN)) == 2
+    assert needs.hindering(replace(host, vms=states), PLAN) == []
+    assert needs.hindering(replace(host, enclosed=states), PLAN) == []
+
+
+def test_memory_is_reckoned_for_those_that_are_not_on() -> None:
+    states = {f"thwlab_thw_{node.name}": "running" for node in PLAN.nodes[:3]}
+    host = replace(VBOX, vms={**states, f"thwlab_thw_{PLAN.nodes[3].name}": "stopped"})
+    planned = sum(map(needs.memory_of, PLAN.nodes[3:]))
+    assert needs.of_memory(replace(host, memory_mib=planned), PLAN) is None
+    found = needs.of_memory(replace(host, memory_mib=planned - 1), PLAN)
+    assert found is not None
+    assert found.needed.startswith(f"{planned} MiB for 2 VMs; ")
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        (VBOX, "not needed here"),
+        (replace(KVM, private=True), "found out by `up`, which does without"),
+        (replace(KVM, probed=Kvm(True, "it counted")), "it counted"),
+        (replace(KVM, probed=Kvm(False, "it did not"), more="/x.rb"), "it did not; /x.rb decides"),
+    ],
+)
+def test_kvm_is_insisted_on_only_for_who_cannot_do_without(host: VmHost, said: str) -> None:
+    """A file of the user's may have the VMs emulated; one of the lab's own libvirtd does so by itself."""
+    finding = hypervisors.check_guests(host, PLAN)
+    assert (finding.verdict, finding.found) == (Verdict.GOOD, said)
 
 
 @pytest.mark.parametrize(
@@ -302,6 +354,8 @@ def test_virtualbox_insists_only_where_and_since_it_does(
         ((2, 4, 9), (7, 2, 4), Verdict.GOOD),
         ((2, 4, 9), (7, 3, 0), Verdict.WARNING),
         ((2, 4, 1), (7, 1, 0), Verdict.MISSING),
+        ((2, 3, 4), (6, 0, 24), Verdict.MISSING),
+        ((2, 4, 9), (5, 2, 44), Verdict.MISSING),
     ],
 )
 def test_pairs_of_versions(vagrant: tuple[int, ...], virtualbox: tuple[int, ...], verdict: Verdict) -> None:
@@ -382,7 +436,8 @@ def test_the_biggest_machine_is_named_where_memory_is_short() -> None:
 
 
 def test_a_lab_that_runs_has_its_memory_already() -> None:
-    host = replace(VBOX, memory_mib=100, vms={OURS: "running"})
+    states = {f"thwlab_thw_{node.name}": "running" for node in PLAN.nodes}
+    host = replace(VBOX, memory_mib=100, vms=states)
     assert hypervisors.check_memory(host, PLAN).verdict is Verdict.GOOD
 
 
@@ -407,6 +462,14 @@ def test_what_a_system_does_not_tell_is_not_tried() -> None:
     found = {each.what: each.verdict for each in diagnose(host, PLAN)}
     assert found["memory"] is found["processors"] is Verdict.UNTRIED
     assert found["KVM and VirtualBox"] is Verdict.GOOD
+
+
+@pytest.fixture(autouse=True)
+def kvm(monkeypatch: pytest.MonkeyPatch) -> Kvm:
+    """Nobody tries this host's."""
+    seen = Kvm(False, "a guest did not count")
+    monkeypatch.setattr(here, "tried", lambda: seen)
+    return seen
 
 
 @pytest.fixture
@@ -449,6 +512,16 @@ def test_a_virtualbox_host_is_gathered(root: Path, tmp_path: Path) -> None:
     assert host.labs == {"thw": IPv4Network("192.168.100.0/24")}
 
 
+def test_kvm_is_tried_only_for_a_libvirtd_that_runs_and_as_it_makes_vms_by_itself(
+    root: Path, kvm: Kvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert vmhost.gather("libvirt", root=root).probed == kvm
+    assert vmhost.gather("libvirt", private=True, root=root).probed is None
+    assert vmhost.gather("virtualbox", root=root).probed is None
+    monkeypatch.setenv("LAB_VAGRANTFILE_MORE", "/x.rb")
+    assert vmhost.gather("libvirt", root=root).probed is None
+
+
 def test_a_libvirt_host_is_gathered(root: Path) -> None:
     host = vmhost.gather("libvirt", root=root)
     assert host.plugins == {"vagrant-libvirt"}
@@ -478,10 +551,10 @@ def test_a_new_kernels_kvm_holds_the_processor_without_a_guest(
     write(tmp_path / "module/kvm_amd/refcnt", users)
     if at_load:
         write(tmp_path / "module/kvm/parameters/enable_virt_at_load", at_load)
-    assert vmhost.kvm_holds(tmp_path, "kvm_amd") is holds
+    assert here.kvm_holds(tmp_path, "kvm_amd") is holds
 
 
 def test_a_processor_without_the_word_offers_none() -> None:
-    assert vmhost.virtualisation("flags\t\t: fpu sse svml\n") is False
-    assert vmhost.virtualisation("flags\t\t: fpu svm\n") is True
-    assert vmhost.virtualisation("Features : fp asimd\n") is None
+    assert here.virtualisation("flags\t\t: fpu sse svml\n") is False
+    assert here.virtualisation("flags\t\t: fpu svm\n") is True
+    assert here.virtualisation("Features : fp asimd\n") is None

@@ -277,6 +277,20 @@ def test_a_snapshot_that_fails_leaves_no_machine_paused(provider: IncusProvider,
     assert sum(each.method == "PUT" and each.body.get("action") == "unfreeze" for each in three.asked) == 3
 
 
+def test_a_restore_that_fails_on_one_boots_all_and_says_what_it_left(
+    provider: IncusProvider, three: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booted: list[str] = []
+    monkeypatch.setattr(IncusMachine, "boot", lambda machine: booted.append(machine.name))
+    three.replies[f"PUT {INSTANCES}/k8s-lb"] = refused(500, "the pool is full")
+    with pytest.raises(
+        LabError, match=r"not all machines went back to 'fresh'[\s\S]*the pool is full"
+    ) as caught:
+        provider.restore("fresh")
+    assert caught.value.remedy == "thwlab restore fresh"
+    assert sorted(booted) == ["k8s-lb", "k8s-master1", "k8s-worker1"]
+
+
 def test_a_restore_brings_every_machine_back_running(
     provider: IncusProvider, three: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +337,19 @@ def test_a_command_on_a_machine_that_is_off_says_so_and_what_boots_it(
     machine = IncusMachine(guide_topology().node("k8s-lb"), provider.api)
     with pytest.raises(LabError, match=r"k8s-lb is not running[\s\S]*thwlab up"):
         machine.run("true")
+
+
+@pytest.mark.parametrize(
+    ("status", "plight"), [("Running", ""), ("Frozen", "paused"), ("Stopped", "stopped")]
+)
+def test_why_a_machine_does_not_answer_is_the_daemons_word(
+    provider: IncusProvider, three: Daemon, status: str, plight: str
+) -> None:
+    machine = IncusMachine(guide_topology().node("k8s-lb"), provider.api)
+    three.replies[f"GET {INSTANCES}/k8s-lb"] = ok(instance("k8s-lb", status))
+    assert machine.plight() == plight
+    three.replies[f"GET {INSTANCES}/k8s-lb"] = refused(500, "it broke")
+    assert machine.plight() == "", "nobody can tell"
 
 
 def test_pause_resume_and_boot_are_harmless_when_there_is_nothing_to_do(

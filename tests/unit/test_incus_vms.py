@@ -26,6 +26,7 @@ from lab.providers.incus.machine import IncusMachine
 from lab.providers.incus.vm import IncusVm
 from lab.providers.incus.vmneeds import Look
 from lab.providers.incus.vmprovider import IncusVmProvider
+from lab.providers.vagrant.libvirt import kvm
 from lab.providers.vagrant.libvirt.kvm import Kvm
 
 INSTANCES = "/1.0/instances"
@@ -246,12 +247,17 @@ def test_kvm_that_works_and_that_does_not() -> None:
 def test_without_a_qemu_to_start_a_guest_with_the_device_has_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vmneeds, "SEARCHED", str(tmp_path))
-    monkeypatch.setattr(vmneeds, "DEVICE", tmp_path)
-    assert vmneeds.tried_kvm().works
-    monkeypatch.setattr(vmneeds, "probe", lambda: Kvm(False, "tried"))
-    monkeypatch.setattr(vmneeds, "DEVICE", tmp_path / "none")
-    assert vmneeds.tried_kvm() == Kvm(False, "tried")
+    """So it has to where this user may not open it: the daemon may."""
+    monkeypatch.setattr(kvm, "probe", lambda: Kvm(False, "tried"))
+    monkeypatch.setattr(kvm, "SEARCHED", str(tmp_path))
+    monkeypatch.setattr(kvm, "DEVICE", tmp_path)
+    assert kvm.tried().works
+    (tmp_path / kvm.EMULATOR).touch(mode=0o755)
+    assert kvm.tried() == Kvm(False, "tried")
+    monkeypatch.setattr(kvm.os, "access", lambda path, _: path != tmp_path)
+    assert "not tried, for this user may not open it" in kvm.tried().why
+    monkeypatch.setattr(kvm, "DEVICE", tmp_path / "none")
+    assert kvm.tried() == Kvm(False, "tried")
 
 
 def test_vsock_and_what_brings_it(tmp_path: Path) -> None:
@@ -281,7 +287,7 @@ def test_up_refuses_before_anything_is_made_in_doctors_words(
     provider: IncusVmProvider, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.shutil, "which", lambda *_, **__: "/bin/x")
-    monkeypatch.setattr(vmneeds, "tried_kvm", lambda: Kvm(False, "a guest did not count"))
+    monkeypatch.setattr(kvm, "tried", lambda: Kvm(False, "a guest did not count"))
     monkeypatch.setattr(vmneeds, "VSOCK", Path("/none"))
     missing = provider.preflight(guide_topology())
     assert [each.what.split(":")[0] for each in missing[:1]] == ["KVM"]

@@ -278,6 +278,19 @@ def test_check_at_the_deadline_shows_what_was_printed_so_far() -> None:
         frozen.check("true", timeout=5)
 
 
+@pytest.mark.parametrize(("plight", "remedy"), [("", "thwlab status"), ("paused", "thwlab up")])
+def test_a_deadline_tells_what_the_machine_was_found_in_and_what_helps(
+    plight: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = machine()
+    silent.answer = Result(None, silence="k8s-lb did not answer by SSH")
+    monkeypatch.setattr(silent, "plight", lambda: plight)
+    with pytest.raises(CommandTimedOut, match="last seen: k8s-lb did not answer by SSH") as caught:
+        silent.check("true", timeout=5)
+    assert ("; k8s-lb is paused;" in str(caught.value)) is bool(plight)
+    assert caught.value.remedy == remedy
+
+
 def test_bytes_that_are_no_text_show_replacement_marks_and_are_kept() -> None:
     result = Result(0, b"\xaa\xff\x00", b"\xe9")
     assert (result.out, result.stdout, result.stderr) == (b"\xaa\xff\x00", "��\0", "�")

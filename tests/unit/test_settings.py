@@ -8,7 +8,7 @@ import pytest
 from lab.errors import ConfigError
 from lab.providers.commands import MARK
 from lab.providers.vagrant.libvirt.private import NAT
-from lab.settings import BOX, SETTINGS, Effective, keep_policy, resolve
+from lab.settings import BOX, HANDED_ON, OF_VAGRANT_ALONE, SETTINGS, Effective, keep_policy, resolve
 from lab.turns import INHERITED
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +88,9 @@ def test_every_setting_has_three_names_and_a_valid_default() -> None:
         ({}, {"THWLAB_CASH": "/x"}, "THWLAB_CASH is not known; did you mean THWLAB_CACHE?"),
         ({}, {"THWLAB_STATES": "/x"}, "THWLAB_STATES is not known; did you mean THWLAB_STATE?"),
         ({}, {"THWLAB_BOX_SHA": "ab"}, "did you mean THWLAB_BOX_SHA256?"),
+        ({}, {"LAB_BOOT_TIMEOUT": "15m"}, "LAB_BOOT_TIMEOUT: '15m' is no whole number of seconds above 0"),
+        ({}, {"LAB_BOOT_TIMEOUT": "0"}, "LAB_BOOT_TIMEOUT: '0' is no whole number"),
+        ({}, {"LAB_VAGRANTFILE_MORE": "/no/such.rb"}, "LAB_VAGRANTFILE_MORE: there is no file '/no/such.rb'"),
         ({}, {"THWLAB_STATE": "relative"}, "THWLAB_STATE: 'relative' is no absolute path; write '/"),
         ({}, {"THWLAB_CACHE": "./c"}, "THWLAB_CACHE: './c' is no absolute path"),
     ],
@@ -118,12 +121,24 @@ def test_a_plain_name_may_name_a_run(run: str) -> None:
     assert resolve({"run": run}, {}, {})["run"].value == run
 
 
-def test_variables_of_the_vagrantfiles_and_of_others_are_left_alone() -> None:
-    said = {*re.findall(r"\b(LAB_[A-Z_]+)", "".join(path.read_text() for path in VAGRANTFILES))}
+def test_every_variable_of_the_vagrantfiles_is_handed_on_or_refused(tmp_path: Path) -> None:
+    """None is taken without a word and without an effect."""
+    said = {*re.findall(r"\b(LAB_[A-Z_]*[A-Z])", "".join(path.read_text() for path in VAGRANTFILES))}
+    assert said - {"LAB_CONFIG"} == {*HANDED_ON, *OF_VAGRANT_ALONE}
+    more = tmp_path / "more.rb"
+    more.touch()
+    assert resolve({}, {}, {"LAB_BOOT_TIMEOUT": "900", "LAB_VAGRANTFILE_MORE": str(more)})
+    with pytest.raises(ConfigError) as caught:
+        resolve({}, {}, dict.fromkeys(OF_VAGRANT_ALONE, "1"))
+    assert len(caught.value.problems) == len(OF_VAGRANT_ALONE)
+    assert "LAB_NAMED is for `vagrant` alone" in str(caught.value)
+    assert "unset LAB_NAMED" in str(caught.value)
+
+
+def test_variables_of_others_are_left_alone() -> None:
     boxes = {*re.findall(r'"(THWLAB_[A-Z0-9_]+)"', VAGRANTFILES[0].read_text())}
-    assert {"LAB_BOOT_TIMEOUT", "LAB_PREFIX"} <= said
     assert boxes == set(BOX)
-    theirs = dict.fromkeys((*(said - {"LAB_CONFIG"}), *boxes, NAT, "THWLAB_GOLDEN", "THWLAB_DEFECT"), "/x")
+    theirs = dict.fromkeys((*boxes, NAT, "THWLAB_GOLDEN", "THWLAB_DEFECT"), "/x")
     assert resolve({}, {}, {**theirs, INHERITED: "x", MARK: "x"})["name"].value == ""
     noted_by_make = {"THWLAB_BEGAN": "1", "THWLAB_WARMTH": "cold"}
     assert resolve({}, {}, noted_by_make)["name"].value == ""

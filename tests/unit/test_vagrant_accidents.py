@@ -63,9 +63,9 @@ def test_one_that_does_not_start_is_named_with_the_cause(host: Host) -> None:
     made = provider(host)
     with pytest.raises(LabError, match="this host has not the memory for one more VM") as caught:
         made.create(plan(*TWO), TWO)
-    assert TWO[1] in str(caught.value)
+    assert f"{TWO[1]} did not come up: it is stopped" in str(caught.value)
     assert "less `memory` in the plan" in caught.value.remedy
-    assert not made.attach(plan(*TWO))
+    assert made.states() == {}
     host.world.change(breaks_at_start={})
     green(host, *TWO)
 
@@ -76,8 +76,8 @@ def test_one_that_never_answers_is_not_taken_for_whole(host: Host) -> None:
     with pytest.raises(LabError, match="the VM was started and never answered by SSH") as caught:
         made.create(plan(ONE), [ONE])
     assert "look at its console" in caught.value.remedy
-    assert made.states() == {ONE: "running"}
-    assert not made.attach(plan(ONE))
+    assert f"{ONE} did not come up: it is on" in str(caught.value)
+    assert made.states() == {}, "it is removed at once"
     host.world.change(mute=[])
     green(host, ONE)
 

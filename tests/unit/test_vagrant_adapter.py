@@ -14,8 +14,9 @@ from lab.errors import LabError
 from lab.plan import load_topology
 from lab.providers.vagrant.adapter import Adapter, State, parse_access, parse_status
 from lab.providers.vagrant.connection import Access
-from lab.providers.vagrant.plan import Box, Project, vagrantfile
+from lab.providers.vagrant.plan import DEFAULT_BOOT, DEFAULT_BOX, Box, Project, vagrantfile
 from lab.providers.vagrant.process import Call, carry_out
+from lab.providers.vagrant.provider import up_timeout
 from lab.providers.vagrant.troubles import ProgramFailed, known
 from lab.wait import NotYet, wait_until
 
@@ -29,6 +30,17 @@ STATUS = """\
 1424098924,k8s-master1,state-human-long,The VM is paused%!(VAGRANT_COMMA) and
 1424098924,k8s-lb,provider-name,virtualbox
 1424098924,k8s-lb,state,not_created
+"""
+BOXES = """\
+1424098924,,box-name,debian/bookworm64
+1424098924,,box-provider,virtualbox
+1424098924,,box-version,12.20240905.1
+1424098924,,box-name,lab/mine
+1424098924,,box-provider,virtualbox
+1424098924,,box-version,0
+1424098924,,box-name,lab/libvirts
+1424098924,,box-provider,libvirt
+1424098924,,box-version,0
 """
 SSH_CONFIG = """\
 Host k8s-master1
@@ -101,6 +113,46 @@ def test_vagrant_is_told_where_everything_of_the_lab_is(
     assert environment["LAB_CONFIG"] == str(project.plan)
     assert environment["LAB_PREFIX"] == "thwlab_thw_"
     assert "LAB_VERSIONS" not in environment
+
+
+def test_what_a_user_may_tell_the_vagrantfile_is_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their file comes on top of ours, their patience in place of it, what is ours is ours."""
+    monkeypatch.chdir(tmp_path)
+    extra = (("LAB_VAGRANTFILE_MORE", "/ours.rb"), ("LAB_BOOT_TIMEOUT", "900"))
+    ours = Project("thw", tmp_path, "libvirt", extra=extra)
+    given = {
+        "LAB_VAGRANTFILE_MORE": "mine.rb",
+        "LAB_BOOT_TIMEOUT": "1200",
+        "LAB_PREFIX": "x",
+        "LAB_NAMED": "1",
+    }
+    found = ours.environment(given)
+    assert found["LAB_VAGRANTFILE_MORE"] == f"/ours.rb\n{tmp_path}/mine.rb"
+    assert (found["LAB_BOOT_TIMEOUT"], found["LAB_PREFIX"]) == ("1200", "thwlab_thw_")
+    assert "LAB_NAMED" not in found
+    assert ours.environment({})["LAB_BOOT_TIMEOUT"] == "900"
+    plain = Project("thw", tmp_path, "virtualbox").environment(given)
+    assert plain["LAB_VAGRANTFILE_MORE"] == f"{tmp_path}/mine.rb"
+    assert "LAB_BOOT_TIMEOUT" not in Project("thw", tmp_path, "virtualbox").environment({})
+
+
+@pytest.mark.parametrize(
+    ("least", "said", "turns", "seconds"),
+    [
+        (900, "", 1, 900),
+        (900, "", 5, 1800),
+        (900, "900", 1, 1200),
+        (900, "900", 5, 4800),
+        (2400, "900", 1, 2400),
+    ],
+)
+def test_vagrant_up_has_time_for_all_its_own_waiting(
+    least: float, said: str, turns: int, seconds: float
+) -> None:
+    assert f'given("LAB_BOOT_TIMEOUT") || "{DEFAULT_BOOT:.0f}"' in vagrantfile().read_text()
+    assert up_timeout(least, {"LAB_BOOT_TIMEOUT": said}, turns) == seconds
 
 
 def test_the_box_is_passed_on_and_an_empty_field_is_the_vagrantfiles_choice(project: Project) -> None:
@@ -222,6 +274,18 @@ def test_a_failure_has_the_command_the_time_the_last_lines_and_the_log(
             "--lab-provider=incus",
         ),
         (
+            "Error while creating domain: Error saving the server: Call to virDomainDefineXML failed: "
+            "invalid argument: could not find capabilities for domaintype=kvm",
+            "which this host has not",
+            "--lab-provider=vagrant:libvirt:private",
+        ),
+        (
+            "Could not access KVM kernel module: No such file or directory\n"
+            "qemu-system-x86_64: failed to initialize KVM: No such file or directory",
+            "which this host has not",
+            "modprobe kvm_intel",
+        ),
+        (
             "The box 'lab/none' could not be found or\ncould not be accessed in the remote catalog.",
             "neither installed nor",
             "THWLAB_BOX_URL",
@@ -295,13 +359,37 @@ def test_its_command_line_begins_with_the_labs_namespace(program: StandIn, proje
 
 
 def test_a_box_from_a_file_is_added_under_its_name(program: StandIn, adapter: Adapter) -> None:
-    adapter.add_box("lab/debian", url="/tmp/a b.box", sha256="ab")
+    adapter.add_box(Box("lab/debian", url="/tmp/a b.box", sha256="ab"))
     assert program.calls == [
         [
             *("box", "add", "--name", "lab/debian", "/tmp/a b.box", "--provider", "virtualbox"),
             *("--checksum", "ab", "--checksum-type", "sha256"),
         ]
     ]
+
+
+@pytest.mark.parametrize(
+    ("box", "there"),
+    [
+        (Box("debian/bookworm64"), True),
+        (Box("debian/bookworm64", version="12.20240905.1"), True),
+        (Box("debian/bookworm64", version="12.20240905.1.0"), True),
+        (Box("debian/bookworm64", version="12.20230101.1"), False),
+        (Box("debian/bookworm64", version=">= 12"), True),
+        (Box("lab/mine", url="/x/mine.box", version="3"), True),
+        (Box("lab/libvirts"), False),
+        (Box("lab/none"), False),
+    ],
+)
+def test_a_box_is_there_for_its_provider_and_in_its_version(
+    program: StandIn, adapter: Adapter, box: Box, there: bool
+) -> None:
+    program.answer("box list", BOXES)
+    assert adapter.has_box(box) is there
+
+
+def test_the_default_box_is_the_vagrantfiles() -> None:
+    assert f'given("THWLAB_BOX") || "{DEFAULT_BOX}"' in vagrantfile().read_text()
 
 
 def test_the_plan_that_vagrant_reads_is_the_effective_one(tmp_path: Path) -> None:

@@ -119,6 +119,19 @@ def test_a_netmask_is_that_of_the_plan(tmp_path: Path) -> None:
         (None, "plan.yaml: there is no such plan; LAB_CONFIG names another"),
         ("machines: {a: {address: 10.0.0.1, memory: 2}}", "memory 2 has no unit; write 2GiB or 1536MiB"),
         ("machines: {a: {address: 10.0.0.1, memory: 2GB}}", 'memory "2GB" has no unit'),
+        ("", "the plan is nil, and has to be a mapping"),
+        ("- a\n", 'the plan is ["a"], and has to be a mapping'),
+        ("name: x\nmachines: {a: [1}\n", "plan.yaml: line 2: did not find expected ',' or ']'"),
+        ("since: 2026-01-01\nmachines: {}\n", "Tried to load unspecified class: Date"),
+        ("name: x\n", "plan.yaml: there are no `machines`"),
+        ("machines: [a]\n", '`machines` is ["a"], and has to be a mapping'),
+        ("machines: {a: }\n", "machine a is nil, and has to be a mapping"),
+        ("machines: {a: {memory: 2GiB}}\n", "machine a has no `address`"),
+        ("machines: {a: {address: ten}}\n", '`address` of a is "ten", and no IPv4 address'),
+        ("machines: {a: {address: 10}}\n", "`address` of a is 10, and no IPv4 address"),
+        ("machines: {a: {address: 10.0.0.1, cpus: two}}\n", '`cpus` of a is "two", and no whole number'),
+        ("network: 10.0.0.0/24\nmachines: {}\n", '`network` is "10.0.0.0/24", and has to be a mapping'),
+        ("network: {cidr: 10.0.0.0/99}\nmachines: {}\n", '`network: cidr` is "10.0.0.0/99"'),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, plan: str | None, said: str) -> None:
@@ -129,6 +142,32 @@ def test_a_mistake_is_one_line(tmp_path: Path, plan: str | None, said: str) -> N
     assert done.returncode != 0
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@needs_ruby
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"LAB_BOOT_TIMEOUT": "15m"}, 'LAB_BOOT_TIMEOUT: "15m" is no whole number of seconds'),
+        ({"LAB_BOOT_TIMEOUT": "0"}, 'LAB_BOOT_TIMEOUT: "0" is no whole'),
+        ({"LAB_VAGRANTFILE_MORE": "/no/such.rb"}, "LAB_VAGRANTFILE_MORE: there is no file /no/such.rb"),
+    ],
+)
+def test_a_mistake_in_a_variable_is_one_line_too(env: dict[str, str], said: str) -> None:
+    done = ruby(ROOT / "Vagrantfile", **env)
+    assert (done.returncode != 0, len(done.stderr.splitlines())) == (True, 1)
+    assert said in done.stderr
+
+
+@needs_ruby
+def test_more_files_come_one_on_top_of_the_other(tmp_path: Path) -> None:
+    """The harness has one of its own, and the user's comes last."""
+    for number in (1, 2):
+        settings = f"config.vm.boot_timeout = {number}; config.vm.n{number} = 1"
+        text = f'Vagrant.configure("2") {{ |config| {settings} }}\n'
+        (tmp_path / f"a: {number}.rb").write_text(text)
+    vm = told(LAB_VAGRANTFILE_MORE="\n".join(str(tmp_path / f"a: {number}.rb") for number in (1, 2)))
+    assert (vm["boot_timeout"], vm["n1"], vm["n2"]) == (2, 1, 1)
 
 
 @needs_ruby

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_vms import World, new_vm
+from fake_vms import DOMAIN_XML, World, new_vm
 from stand_in import StandIn, on_path
 
 from lab.errors import LabError
@@ -54,6 +54,17 @@ def test_states_are_read_from_the_listing_in_our_words(vbox: VirtualBox) -> None
 def test_states_of_libvirt_are_the_same_words(tmp_path: Path, world: World) -> None:
     world.change(vms={VM: new_vm("poweroff"), "other": new_vm("paused"), "third": new_vm("in shutdown")})
     assert Virsh().states() == {VM: "stopped", "other": "paused", "third": "in shutdown"}
+
+
+def test_the_cache_mode_of_a_vms_own_disk_is_libvirts_word(
+    virsh: Virsh, vbox: VirtualBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert virsh.disk_cache(VM) == "unsafe"
+    assert vbox.disk_cache(VM) == "", "it has no word for it"
+    monkeypatch.setattr(virsh, "_virsh", lambda *_: DOMAIN_XML.replace(" cache='unsafe'", ""))
+    assert virsh.disk_cache(VM) == "default"
+    monkeypatch.setattr(virsh, "_virsh", lambda *_: "<domain/>")
+    assert virsh.disk_cache(VM) == "default"
 
 
 def test_a_vm_that_vanishes_between_two_questions_is_no_error(vbox: VirtualBox, world: World) -> None:

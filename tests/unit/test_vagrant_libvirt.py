@@ -209,7 +209,7 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PrivateLibvirtP
     """One whose box is built and whose Vagrant is not asked."""
     monkeypatch.setattr(private, "box_of", lambda *_: BuiltBox(tmp_path / "0123"))
     monkeypatch.setattr(private, "probe", lambda: Kvm(False, "tried out once"))
-    monkeypatch.setattr(Adapter, "boxes", lambda _: {("thwlab/old", "libvirt")})
+    monkeypatch.setattr(Adapter, "has_box", lambda _, box: box.name == "thwlab/old")
     return PrivateLibvirtProvider("thw", tmp_path / "thw")
 
 
@@ -218,12 +218,22 @@ def test_what_was_prepared_is_what_the_daemon_is_started_with(
 ) -> None:
     added: list[tuple[str, str]] = []
     started: list[object] = []
-    monkeypatch.setattr(Adapter, "add_box", lambda _, name, url: added.append((name, url)))
+    monkeypatch.setattr(Adapter, "add_box", lambda _, box: added.append((box.name, box.url)))
     monkeypatch.setattr(PrivateLibvirtd, "start_with", lambda _, *given: started.extend(given))
     provider.prepare(load_topology(), lambda _: None)
     provider.hypervisor.begin()
     assert added == [("thwlab/0123", str(tmp_path / "0123/thwlab.box"))]
     assert started == [BuiltBox(tmp_path / "0123"), Kvm(False, "tried out once")]
+
+
+def test_where_a_console_is_is_where_the_daemon_writes_it(
+    provider: PrivateLibvirtProvider, tmp_path: Path
+) -> None:
+    inside = "/var/log/libvirt/qemu/console-#{name}.log"
+    assert inside in MORE.read_text()
+    found = provider.hypervisor.console("k8s-lb")
+    assert found == tmp_path / "thw/libvirt/log/qemu/console-k8s-lb.log"
+    assert OWN["log"] == "/var/log/libvirt"
 
 
 def test_a_box_that_the_user_names_is_run_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,9 +242,9 @@ def test_a_box_that_the_user_names_is_run_as_it_is(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(private, "box_of", None)
     monkeypatch.setattr(private, "probe", lambda: Kvm(False, "tried out once"))
     monkeypatch.setattr("lab.providers.vagrant.provider.supplies_of", lambda _, report: report("supplies"))
-    monkeypatch.setattr(Adapter, "boxes", lambda _: set[tuple[str, str]]())
+    monkeypatch.setattr(Adapter, "has_box", lambda *_: False)
     added: list[tuple[str, str]] = []
-    monkeypatch.setattr(Adapter, "add_box", lambda _, name, **given: added.append((name, given["url"])))
+    monkeypatch.setattr(Adapter, "add_box", lambda _, box: added.append((box.name, box.url)))
     started: list[object] = []
     monkeypatch.setattr(PrivateLibvirtd, "start_with", lambda _, *given: started.extend(given))
     provider = PrivateLibvirtProvider("thw", tmp_path / "thw")

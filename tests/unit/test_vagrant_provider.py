@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from fake_lab import until
@@ -14,20 +16,22 @@ from sshd import Server, needs_sshd, serving
 from stand_in import on_path
 
 from lab.background import start
-from lab.errors import LabError, WaitExpired
+from lab.errors import CommandTimedOut, LabError, WaitExpired
 from lab.machine import Machine, Result
 from lab.plan import load_topology
 from lab.providers.base import Capability
-from lab.providers.vagrant import adapter, hypervisor, obstacles, speed
+from lab.providers.vagrant import adapter, host, hypervisor, needs, obstacles, speed
 from lab.providers.vagrant import machine as machines
 from lab.providers.vagrant import provider as provider_module
-from lab.providers.vagrant.connection import Connection, Unreachable
+from lab.providers.vagrant.connection import Connection, Silent, Unreachable
 from lab.providers.vagrant.hypervisor import Hypervisor
+from lab.providers.vagrant.libvirt.kvm import Kvm
 from lab.providers.vagrant.machine import VagrantMachine
 from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.process import Call, Ended
 from lab.providers.vagrant.provider import VagrantProvider
 from lab.providers.vagrant.ssh import execute
+from lab.providers.vagrant.unmade import NotMade
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.topology import Topology
@@ -49,7 +53,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         status, out, err = answer(made, argv, call.env or {})
         return Ended(status, out, out + err, 0.0)
 
-    for module in (adapter, hypervisor):
+    for module in (adapter, hypervisor, host):
         monkeypatch.setattr(module, "carry_out", here)
     return made
 
@@ -68,6 +72,8 @@ def clock(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def guest_says(connection: Connection, argv: tuple[str, ...], *, stdin: bytes, timeout: float) -> Result:
         if world.vms[f"thwlab_thw_{connection.name}"]["state"] != "running":
             raise Unreachable(f"{connection.where}: connection refused")
+        if connection.name == world.load().get("breaks"):
+            return Result(None, silence="it was asked, and said nothing")
         if argv[:3] == ("date", "-u", "-s"):
             told.append(connection.name)
         return Result(0, {"stat": b"cgroup2fs\n", "python3": b"0.5\n"}.get(argv[0], b"boot\n"))
@@ -282,13 +288,20 @@ def test_a_machine_that_fails_to_come_up_is_made_anew_the_next_time(
     assert sorted(world.vms) == sorted(VMS)
 
 
-def test_one_of_five_that_fails_stops_the_rest_and_the_next_run_has_all(make: Maker, world: World) -> None:
+def test_one_of_five_that_fails_is_named_and_nothing_of_the_five_is_left(make: Maker, world: World) -> None:
     plan = load_topology()
     five = [node.name for node in plan.nodes]
     world.change(breaks=five[2])
     with pytest.raises(LabError, match="never answered by SSH") as caught:
         make().create(plan, five)
+    said = [line for line in str(caught.value).splitlines() if " did not come up: " in line]
+    assert said == [
+        f"{five[2]} did not come up: it is on: no answer by SSH within 10s",
+        *(f"{name} did not come up: it was not made" for name in five[3:]),
+    ], "the first two answer"
     assert caught.value.remedy.startswith("look at its console")
+    assert str(caught.value).count("remedy:") == 1
+    assert world.vms == {}, "their memory is free again"
     assert not make().attach(plan)
     world.change(breaks="")
     make().create(plan, five)
@@ -296,6 +309,49 @@ def test_one_of_five_that_fails_stops_the_rest_and_the_next_run_has_all(make: Ma
     make().destroy()
     assert world.vms == {}
     assert not make().is_there()
+
+
+def test_those_that_were_whole_stay_when_another_fails(
+    make: Maker, world: World, topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is only found by asking it, after Vagrant was content; its console is named."""
+    make().create(topology, ["k8s-lb"])
+    console = tmp_path / "console"
+    console.write_text("Booting\n\nKernel panic - not syncing\n")
+    monkeypatch.setattr(Hypervisor, "console", lambda _, name: console if name == "k8s-master1" else None)
+    answers = machines.execute
+
+    def has_no_address(connection: Connection, argv: tuple[str, ...], **given: Any) -> Result:
+        return Result(1) if connection.name == "k8s-master1" else answers(connection, argv, **given)
+
+    monkeypatch.setattr(machines, "execute", has_no_address)
+    with at_most(0.3), pytest.raises(NotMade, match="gave up on k8s-master1 to boot after") as caught:
+        make().create(topology, NAMES)
+    assert "k8s-master1 did not come up: it is on: no 192.168.100.11 on any" in str(caught.value)
+    assert f"its console is in {console} and ends with:\n  Booting\n  Kernel panic" in str(caught.value)
+    assert make().states() == {"k8s-lb": "running"}
+
+
+def test_what_cannot_be_removed_does_not_hide_why_it_did_not_come_up(
+    make: Maker, world: World, topology: Topology, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.change(breaks="k8s-lb")
+    for words in ("vagrant destroy", "unregistervm", "undefine"):
+        world.fail(words, "it is locked")
+    with at_most(1), pytest.raises(LabError, match="never answered by SSH"):
+        make().create(topology, NAMES)
+    assert "what was made of them is left" in caplog.text
+
+
+def test_a_defect_of_ours_is_no_machine_that_did_not_come_up(
+    make: Maker, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(machine: VagrantMachine, **_: object) -> None:
+        raise TypeError(machine.name)
+
+    monkeypatch.setattr(VagrantMachine, "await_boot", broken)
+    with pytest.raises(ExceptionGroup, match="2 of 2 machines failed"):
+        make().create(topology, NAMES)
 
 
 def test_a_vm_of_a_killed_run_that_vagrant_forgot_is_removed_and_made_anew(
@@ -497,6 +553,32 @@ def test_a_restore_brings_all_back_paused_before_the_first_goes_on(
     assert sorted(clock) == sorted(NAMES)
 
 
+@pytest.mark.parametrize("verb", ["revert", "resume"])
+def test_a_restore_that_fails_on_one_leaves_none_paused_and_says_what_it_left(
+    provider: VagrantProvider, world: World, clock: list[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    provider.snapshot("clean")
+    clock.clear()
+    really, failed = getattr(provider.hypervisor, verb), []
+
+    def fails_once(domain: str, *words: str) -> None:
+        if domain == VMS[0] and not failed:
+            failed.append(domain)
+            raise LabError(f"{domain}: the disk is full", remedy="more disk")
+        really(domain, *words)
+
+    monkeypatch.setattr(provider.hypervisor, verb, fails_once)
+    with pytest.raises(
+        LabError, match=f"not all machines went back to 'clean'.*{VMS[0]}: the disk is"
+    ) as caught:
+        provider.restore("clean")
+    assert caught.value.remedy == "thwlab restore clean"
+    assert str(caught.value).count("remedy:") == 1
+    assert provider.states() == dict.fromkeys(NAMES, "running")
+    assert NAMES[0 if verb == "resume" else 1] in clock, "whoever stood still has its clock set"
+    provider.restore("clean")
+
+
 def test_a_snapshot_that_not_all_have_is_refused_before_anything_changes(
     provider: VagrantProvider, world: World
 ) -> None:
@@ -567,6 +649,64 @@ def test_a_machine_that_is_off_says_so(provider: VagrantProvider, topology: Topo
     assert caught.value.remedy == "thwlab up"
 
 
+@pytest.mark.parametrize(
+    ("state", "said"), [("paused", "; k8s-lb is paused; "), ("poweroff", "; k8s-lb is stopped; ")]
+)
+def test_a_machine_that_is_paused_in_the_middle_of_a_command_is_named_so(
+    provider: VagrantProvider,
+    world: World,
+    topology: Topology,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    said: str,
+) -> None:
+    """SSH only knows that nobody answers; its hypervisor knows why."""
+    victim = provider.attach(topology)["k8s-lb"]
+
+    def paused_under(*_: object, **__: object) -> Result:
+        set_state(world, "k8s-lb", state)
+        return Result(
+            None, b"half", silence="k8s-lb (x@127.0.0.1:1) did not answer by SSH within 3s after it"
+        )
+
+    monkeypatch.setattr(machines, "execute", paused_under)
+    with pytest.raises(CommandTimedOut, match=said) as caught:
+        victim.check("sleep", "600", timeout=60)
+    assert "did not answer by SSH within 3s after it; printed so far: half" in str(caught.value)
+    assert caught.value.remedy == "thwlab up"
+
+
+def test_a_machine_that_is_silent_though_it_runs_is_not_called_off(
+    provider: VagrantProvider, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    monkeypatch.setattr(machines, "execute", lambda *_, **__: Result(None, silence="k8s-lb: nothing"))
+    with pytest.raises(CommandTimedOut, match="; last seen: k8s-lb: nothing; ") as caught:
+        victim.check("true", timeout=60)
+    assert caught.value.remedy == "thwlab status"
+
+
+def test_who_never_answered_is_a_silence_and_no_output() -> None:
+    """Whatever ssh saw last goes along, and is not taken for the command's own words."""
+    silent = cast("Connection", SimpleNamespace(held=Mute, name="k8s-lb"))
+    found = execute(silent, ("true",), stdin=b"", timeout=1)
+    assert (found.status, found.err) == (None, b"")
+    assert found.silence == "k8s-lb (x@h:22) did not answer by SSH; last seen: Connection timed out"
+
+
+class Mute:
+    """A connection that could not be opened by the deadline."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+
+    def __enter__(self) -> None:
+        raise Silent("k8s-lb (x@h:22) did not answer by SSH; last seen: Connection timed out", remedy="x")
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
 def test_a_machine_that_ends_while_it_boots_is_not_waited_for(
     provider: VagrantProvider, world: World, topology: Topology
 ) -> None:
@@ -616,12 +756,17 @@ def test_it_says_what_it_can_and_what_its_guests_are(provider: VagrantProvider) 
 
 @pytest.fixture
 def around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, IPv4Network]:
-    """This host's networks, none, and a networks.conf that allows VirtualBox the plan's."""
+    """This host's networks, none; what else is looked at lets the lab run, and can be changed."""
     there: dict[str, IPv4Network] = {}
-    conf = tmp_path / "networks.conf"
-    conf.write_text("* 192.168.100.0/24\n")
-    monkeypatch.setattr(obstacles, "NETWORKS_CONF", str(conf))
     monkeypatch.setattr(obstacles, "networks_of_host", lambda: there)
+    monkeypatch.setattr(host, "tried", lambda: Kvm(True, "it counted"))
+    monkeypatch.setattr(host, "ROOT", tmp_path / "root")
+    for module in needs.MODULES:
+        (tmp_path / "root/sys/module" / module).mkdir(parents=True)
+    (tmp_path / "root/proc").mkdir()
+    (tmp_path / "root/proc/meminfo").write_text("MemAvailable:   8192000 kB\n")
+    (tmp_path / "root/etc/vbox").mkdir(parents=True)
+    (tmp_path / "root/etc/vbox/networks.conf").write_text("* 192.168.100.0/24\n")
     return there
 
 
@@ -666,7 +811,7 @@ def test_up_refuses_what_is_in_the_way_of_its_vms(
     provider = make()
     world.change(virtualbox="7.0.6", vms={"thwlab_two_k8s-lb": new_vm()})
     around["eth0"] = IPv4Network("192.168.0.0/16")
-    (tmp_path / "networks.conf").write_text("* 10.0.0.0/8\n")
+    (tmp_path / "root/etc/vbox/networks.conf").write_text("* 10.0.0.0/8\n")
     other = tmp_path / "a state" / "two" / "vagrant"
     Project("two", other, provider.hypervisor.name).write_plan(replace(topology, name="two"))
     found = {each.what.partition(":")[0]: each for each in provider.preflight(topology)}
@@ -676,6 +821,40 @@ def test_up_refuses_what_is_in_the_way_of_its_vms(
     assert "lab two runs 1 VMs in 192.168.100.0/24" in found["other labs' VMs"].what
     assert "thwlab down --name two" in found["other labs' VMs"].remedy
     assert "192.168.0.0/16 of eth0" in found["subnet"].what
+
+
+@pytest.mark.usefixtures("around")
+def test_up_refuses_what_the_doctor_calls_missing_before_the_first_machine(
+    make: Maker, world: World, topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = make()
+    assert provider.preflight(topology) == []
+    (tmp_path / "root/proc/meminfo").write_text("MemAvailable:   1024000 kB\n")
+    (tmp_path / "root/sys/module/vboxnetadp").rmdir()
+    monkeypatch.setenv("THWLAB_BOX", "ubuntu/xenial64")
+    monkeypatch.setattr(host, "tried", lambda: Kvm(False, "there is no /dev/kvm"))
+    world.change(virtualbox="6.0.24")
+    found = {each.what.partition(":")[0]: each for each in provider.preflight(topology)}
+    both = {"box", "memory"}
+    assert set(found) == both | (
+        {"VirtualBox and Vagrant", "VirtualBox's modules"}
+        if provider.hypervisor.name == "virtualbox"
+        else {"KVM"}
+    )
+    assert (
+        "1000 MiB available; needed: 2348 MiB for 2 VMs; k8s-master1 alone 1024 MiB" in found["memory"].what
+    )
+    assert ups(world) == []
+
+
+@pytest.mark.usefixtures("around")
+def test_a_lab_that_runs_is_refused_nothing_for_want_of_memory(
+    provider: VagrantProvider, make: Maker, topology: Topology, tmp_path: Path
+) -> None:
+    (tmp_path / "root/proc/meminfo").write_text("MemAvailable:   102400 kB\n")
+    assert make().preflight(topology) == []
+    enclosed = VagrantProvider("thw", provider.state, Virsh(network=tmp_path / "netns"))
+    assert enclosed.preflight(topology) == [], "also in a network namespace of its own"
 
 
 def test_its_own_vms_and_those_that_are_off_are_not_in_the_way(
@@ -713,6 +892,20 @@ def test_the_box_is_fetched_once_and_before_the_machines(
     world.forget_calls()
     provider.prepare(topology, told.append)
     assert not [call for call in world.calls if "add" in call]
+
+
+def test_a_lab_that_is_whole_needs_no_box(
+    provider: VagrantProvider, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second `up` works without a network, also where the box was removed meanwhile."""
+    monkeypatch.setattr("lab.providers.vagrant.provider.supplies_of", lambda *_: None)
+    again = VagrantProvider("thw", provider.state, provider.hypervisor, box=Box("lab/debian"))
+    world.forget_calls()
+    again.prepare(topology, lambda _: None)
+    assert not [call for call in world.calls if "box" in call]
+    set_state(world, "k8s-lb", "poweroff")
+    again.prepare(replace(topology, nodes=load_topology().nodes), lambda _: None)
+    assert ["vagrant", "box", "add", "lab/debian"] in [call[:4] for call in world.calls]
 
 
 def test_a_lab_that_never_was_is_not_there(make: Maker, topology: Topology) -> None:

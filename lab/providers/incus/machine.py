@@ -95,6 +95,14 @@ class IncusMachine(Machine):
         """The daemon's word for it: Running, Stopped, Frozen, …"""
         return str(self._api.get(self._path)["status"])
 
+    def plight(self) -> str:
+        """See `Machine.plight`."""
+        try:
+            status = self.status()
+        except LabError:
+            return ""
+        return {"Running": "", "Frozen": "paused"}.get(status, status.lower())
+
     def _state(self, action: str, *, force: bool = False) -> None:
         wish = {"action": action, "force": force, "timeout": STOP_TIMEOUT}
         self._api.do("PUT", f"{self._path}/state", wish, timeout=STOP_TIMEOUT + 10)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from lab.artifacts.prepare import root_of
@@ -17,6 +18,7 @@ from lab.providers.incus.image import Image, image_of
 from lab.providers.incus.labdaemon import LabDaemon
 from lab.providers.incus.machine import IncusMachine
 from lab.providers.reaching import Forwarders
+from lab.providers.restoring import all_back
 from lab.rights import sudo
 from lab.topology import Node, Topology
 
@@ -142,10 +144,12 @@ class IncusProvider(Provider):
         """See `Provider.restore`."""
         machines = self._all()
         on_each(machines, lambda m: m.resume())
-        on_each(
-            machines, lambda m: self.api.do("PUT", f"/1.0/instances/{m.name}", {"restore": name}, timeout=120)
-        )
+        with all_back(name, lambda: on_each(machines, lambda m: m.boot())):
+            on_each(machines, partial(self._go_back, name))
         on_each(machines, lambda m: m.boot())
+
+    def _go_back(self, name: str, machine: IncusMachine) -> None:
+        self.api.do("PUT", f"/1.0/instances/{machine.name}", {"restore": name}, timeout=120)
 
     def host_argv(self, argv: Sequence[str]) -> list[str]:
         """See `Provider.host_argv`."""

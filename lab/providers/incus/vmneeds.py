@@ -14,12 +14,12 @@ from lab.errors import LabError
 from lab.providers.base import Missing
 from lab.providers.incus.api import Api
 from lab.providers.incus.daemon import installed_program, unit_of
-from lab.providers.vagrant.libvirt.kvm import DEVICE, EMULATOR, Kvm, probe
+from lab.providers.vagrant.libvirt import kvm
+from lab.providers.vagrant.libvirt.kvm import EMULATOR, SEARCHED, Kvm
 from lab.rights import sudo
 
 VSOCK = Path("/dev/vhost-vsock")
 FIRMWARE = ("/usr/share/OVMF", "/usr/share/qemu/firmware", "/usr/share/edk2")
-SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_OPERATIONAL = "Instance type not operational"
 CONTAINERS = "containers need none of it: --lab-provider=incus"
 
@@ -36,7 +36,7 @@ class Look:
 
 def look(socket: Path | None) -> list[Look]:
     """Everything VMs need; `socket` is the running daemon's, None if the lab will have one of its own."""
-    found = [of_kvm(tried_kvm()), of_vsock()]
+    found = [of_kvm(kvm.tried()), of_vsock()]
     if socket:
         return [*found, of_daemon(socket)]
     return [*found, *of_programs(installed_program() or "")]
@@ -47,13 +47,6 @@ def lacking(looks: Iterable[Look]) -> list[Missing]:
     return [
         Missing(f"{each.what}: {each.found}", each.remedy, each.packages) for each in looks if each.remedy
     ]
-
-
-def tried_kvm() -> Kvm:
-    """Whether KVM works, by an empty guest; with no QEMU to start one, whether there is a device."""
-    if shutil.which(EMULATOR, path=SEARCHED) or not DEVICE.exists():
-        return probe()
-    return Kvm(True, f"{DEVICE} is there, and no {EMULATOR} to try it with")
 
 
 def of_kvm(seen: Kvm) -> Look:

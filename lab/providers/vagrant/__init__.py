@@ -2,7 +2,8 @@
 
 Reading order: `process` (a program with a deadline), `adapter` (Vagrant), `ssh` (commands and files),
 `hypervisor` and its two forms (power, pauses, snapshots), `machine`; then what a provider is made of:
-`programs`, `obstacles`, `networks`, `inventory`, `removal`, `snapshots`; `provider`.
+`programs`, `obstacles`, `needs`, `host`, `networks`, `inventory`, `removal`, `unmade`, `snapshots`;
+`provider`.
 """
 
 import logging

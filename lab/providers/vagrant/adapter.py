@@ -13,7 +13,7 @@ import vagrant
 
 from lab.errors import LabError
 from lab.providers.vagrant.connection import Access
-from lab.providers.vagrant.plan import Project
+from lab.providers.vagrant.plan import Box, Project
 from lab.providers.vagrant.process import Call, Ended, carry_out
 from lab.providers.vagrant.troubles import ProgramFailed
 
@@ -72,15 +72,21 @@ class Adapter:
         """Installed plugins and their versions."""
         return {each.name: str(each.version) for each in self._for(ASK).plugin_list()}
 
-    def boxes(self) -> set[tuple[str, str]]:
-        """Name and provider of each installed box."""
-        return {(each.name, each.provider) for each in self._for(ASK).box_list()}
+    def has_box(self, box: Box) -> bool:
+        """Whether the box is installed for this project's provider, in its version where one is named.
 
-    def add_box(self, name: str, *, url: str = "", version: str = "", sha256: str = "") -> None:
+        Not every version is one: of `>= 12` Vagrant itself knows whether it has it.
+        """
+        return any(
+            (each.name, each.provider) == (box.name, self.project.provider) and _fits(str(each.version), box)
+            for each in self._for(ASK).box_list()
+        )
+
+    def add_box(self, box: Box) -> None:
         """Fetch a box, if need be, and install it for this project's provider."""
-        chosen = ["--name", name, url] if url else [name]
-        flags = ["--box-version", version] if version and not url else []
-        flags += ["--checksum", sha256, "--checksum-type", "sha256"] if sha256 else []
+        chosen = ["--name", box.name, box.url] if box.url else [box.name]
+        flags = ["--box-version", box.version] if box.version and not box.url else []
+        flags += ["--checksum", box.sha256, "--checksum-type", "sha256"] if box.sha256 else []
         self._for(BOX).call("box", "add", *chosen, "--provider", self.project.provider, *flags)
 
     def status(self, names: Sequence[str] = ()) -> dict[str, State]:
@@ -125,6 +131,13 @@ class Adapter:
             otherwise = f"read {self.project.log}"
             raise ProgramFailed(call, ended, otherwise=otherwise, network=self.project.network())
         return ended
+
+
+def _fits(version: str, box: Box) -> bool:
+    """A box of an address of its own has version 0, whatever else is asked for."""
+    if box.url or not re.fullmatch(r"\d+(\.\d+)*", box.version):
+        return True
+    return re.sub(r"(\.0)+$", "", version) == re.sub(r"(\.0)+$", "", box.version)
 
 
 def parse_status(text: str) -> dict[str, State]:

@@ -96,6 +96,14 @@ class Hypervisor(ABC):
         """The network namespace the VMs are in, if it is not this host's."""
         return None
 
+    def disk_cache(self, domain: str) -> str:
+        """The cache mode of its own disk; empty where the hypervisor has no word for it."""
+        return ""
+
+    def console(self, machine: str) -> Path | None:
+        """The file that has what a machine's VM said while it booted; None where there is no such file."""
+        return None
+
     def networks(self) -> Mapping[str, str]:
         """Networks that Vagrant makes and never removes, by name, with this host's address in each."""
         return {}

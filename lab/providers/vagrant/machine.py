@@ -35,9 +35,17 @@ class VagrantMachine(Machine):
         try:
             return execute(self.connection, argv, stdin=stdin, timeout=timeout)
         except Unreachable as error:
-            if (state := self.state()) != RUNNING:
-                raise Unreachable(f"{self.name} is {state or 'gone'}", remedy="thwlab up") from error
+            if plight := self.plight():
+                raise Unreachable(f"{self.name} is {plight}", remedy="thwlab up") from error
             raise
+
+    def plight(self) -> str:
+        """See `Machine.plight`."""
+        try:
+            state = self.state()
+        except LabError:
+            return ""
+        return "" if state == RUNNING else state or "gone"
 
     def pull_plug(self) -> None:
         """Cut links and power, if there is any.  Our own connection is closed after it: closing it sends."""
@@ -73,6 +81,10 @@ class VagrantMachine(Machine):
             self._hypervisor.resume(self.domain)
             self.set_clock()
 
+    def disk_cache(self) -> str:
+        """See `Machine.disk_cache`."""
+        return self._hypervisor.disk_cache(self.domain)
+
     def set_clock(self) -> None:
         """Give it this host's time at once, instead of the minutes that time synchronisation takes.
 
@@ -92,7 +104,7 @@ class VagrantMachine(Machine):
     def await_boot(self, *, other_than: str = "", timeout: float = BOOT_TIMEOUT) -> None:
         """Return once its systemd takes jobs and its planned address is up; ``other_than`` is a boot's id."""
         wait_until(
-            f"{self.name} to boot", partial(_check_booted, self, other_than), timeout=timeout, every=0.5
+            f"{self.name} to boot", partial(check_booted, self, other_than), timeout=timeout, every=0.5
         )
 
     def state(self) -> str | None:
@@ -100,7 +112,8 @@ class VagrantMachine(Machine):
         return self._hypervisor.state(self.domain)
 
 
-def _check_booted(machine: VagrantMachine, other_than: str) -> None:
+def check_booted(machine: VagrantMachine, other_than: str = "") -> None:
+    """Return if it takes jobs and has its address; `NotYet` while it may come to that; see `await_boot`."""
     script = 'cat "$2" && systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q .'
     try:
         # Without patience: whoever is not up yet is asked anew, however slow it is.

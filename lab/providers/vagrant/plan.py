@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -12,8 +12,11 @@ from lab.errors import LabError
 from lab.topology import Topology
 
 PREFIX = "thwlab_"  # neither a lab's name nor a machine's has "_": no lab's VMs begin like another's
-DEFAULT_BOX = "debian/bookworm64"  # the Vagrantfile's
 UNSAID = IPv4Network("192.168.100.0/24")  # the Vagrantfile's own, of a plan that names no network
+MORE = "LAB_VAGRANTFILE_MORE"  # files whose settings come on top, each on a line; the user's is the last
+BOOT_TIMEOUT = "LAB_BOOT_TIMEOUT"  # seconds; the user's wins
+DEFAULT_BOOT = 300.0  # the Vagrantfile's own
+DEFAULT_BOX = "debian/bookworm64"  # the Vagrantfile's own, where the user names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,12 @@ class Box:
         """The one that the user names by the Vagrantfile's variables."""
         names = ("THWLAB_BOX", "THWLAB_BOX_VERSION", "THWLAB_BOX_URL", "THWLAB_BOX_SHA256")
         return cls(*(environ.get(name, "") for name in names))
+
+    @classmethod
+    def plain(cls, environ: Mapping[str, str]) -> "Box":
+        """The one that plain machines are made of: the user's, else the Vagrantfile's own."""
+        found = cls.chosen(environ)
+        return found if found.name else replace(found, name=DEFAULT_BOX)
 
     def environment(self) -> dict[str, str]:
         """The variables by which the Vagrantfile takes it."""
@@ -130,9 +139,10 @@ class Project:
     def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of every call: the user's, with everything that is the lab's said plainly."""
         file = self.vagrantfile or vagrantfile()
+        given = os.environ if base is None else base
         user = {
             name: value
-            for name, value in (os.environ if base is None else base).items()
+            for name, value in given.items()
             if not name.startswith(("LAB_", "VAGRANT_DOTFILE", "VAGRANT_CWD", "VAGRANT_VAGRANTFILE"))
         }
         ours = {
@@ -146,7 +156,15 @@ class Project:
         }
         if self.plan.exists():  # questions such as for its plugins come before there is a plan
             ours["LAB_CONFIG"] = str(self.plan)
-        return {**user, **self.box.environment(), **ours, **dict(self.extra)}
+        return {**user, **self.box.environment(), **ours, **dict(self.extra), **self._handed_on(given)}
+
+    def _handed_on(self, given: Mapping[str, str]) -> dict[str, str]:
+        """What a user may tell the Vagrantfile through us."""
+        found = {BOOT_TIMEOUT: given[BOOT_TIMEOUT]} if given.get(BOOT_TIMEOUT) else {}
+        if given.get(MORE):
+            files = (dict(self.extra).get(MORE), str(Path(given[MORE]).absolute()))
+            found[MORE] = "\n".join(filter(None, files))
+        return found
 
 
 def vagrantfile() -> Path:

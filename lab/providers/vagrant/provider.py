@@ -13,15 +13,17 @@ from lab.machine import Machine, Platform, Substrate, on_each
 from lab.providers.base import Capability, Missing, Provider, Snapshot
 from lab.providers.commands import ENVIRONMENT
 from lab.providers.reaching import Forwarders
-from lab.providers.vagrant import networks, obstacles, programs, shared, snapshots, speed, strays
+from lab.providers.vagrant import host, needs, networks, programs, shared, snapshots, speed, strays, unmade
 from lab.providers.vagrant.adapter import UP, Adapter
 from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
 from lab.providers.vagrant.inventory import Inventory
 from lab.providers.vagrant.machine import VagrantMachine
-from lab.providers.vagrant.plan import Box, Project
+from lab.providers.vagrant.plan import BOOT_TIMEOUT, DEFAULT_BOOT, Box, Project
 from lab.providers.vagrant.removal import Removal
 from lab.topology import Node, Topology
+
+MAKING = 300.0  # seconds, for all that `vagrant up` does beside waiting for machines to boot
 
 log = logging.getLogger(__name__)
 
@@ -61,23 +63,27 @@ class VagrantProvider(Provider):
         return programs.lacking(self.adapter) or self._in_the_way(topology)
 
     def _in_the_way(self, topology: Topology) -> list[Missing]:
-        """In the doctor's words; ``state`` lies beside the folders of all other labs."""
+        """All that the doctor calls missing, in its words; ``state`` lies beside the folders of all labs."""
         private = self.hypervisor.network is not None
-        around = obstacles.look(self.hypervisor, self.state.parent, private=private)
-        found = obstacles.obstacles(around, topology)
-        return [Missing(f"{each.what}: {each.found}", each.remedy) for each in found]
+        enclosed = self._inventory.domains() if private else {}
+        here = host.gather(self.hypervisor, self.state.parent, private=private, enclosed=enclosed)
+        found = needs.hindering(here, topology)
+        return [Missing(f"{each.what}: {each.found}; needed: {each.needed}", each.remedy) for each in found]
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`: what a plain box lacks; the box, where it is known beforehand which."""
         supplies_of(topology, report)
-        self._fetch_box(report)
+        there = self._inventory.domains()
+        if not all(self._inventory.is_whole(node.name, there) for node in topology.nodes):
+            self._fetch_box(report)
 
     def _fetch_box(self, report: Callable[[str], None]) -> None:
+        """Not left to `vagrant up`, whose deadline is for the machines and which nobody sees at work."""
         box = self.project.box
-        if not box.name or (box.name, self.project.provider) in self.adapter.boxes():
+        if not box.name or self.adapter.has_box(box):
             return
         report(f"fetching the box {box.name}")
-        self.adapter.add_box(box.name, url=box.url, version=box.version, sha256=box.sha256)
+        self.adapter.add_box(box)
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`; a VM that an earlier run left half-made is removed and made anew."""
@@ -86,18 +92,53 @@ class VagrantProvider(Provider):
         self.hypervisor.begin()
         networks.note(self.project, self.hypervisor)
         shared.note(self.project, self.hypervisor)
-        there = self._inventory.domains()
+        there: Mapping[str, str] = self._inventory.domains()
         new = [name for name in names if not self._inventory.is_whole(name, there)]
         self._removal.of_halves(new, there)
-        if new:
-            self.adapter.up(new, parallel=self.hypervisor.parallel, timeout=self._up_timeout)
-            for name, access in self.adapter.access(new).items():
-                self._connection(name).learn(access, new=True)
-            there = self._inventory.domains()
-        machines = [self._machine(topology.node(name)) for name in names]
-        on_each(machines, lambda each: self._have_running(each, there.get(each.domain), new=each.name in new))
+        try:
+            there = self._up(new) if new else there
+            machines = [self._machine(topology.node(name)) for name in names]
+            on_each(machines, lambda m: self._have_running(m, there.get(m.domain), new=m.name in new))
+        except (LabError, ExceptionGroup) as error:
+            if not unmade.is_of_the_laboratory(error) or (told := self._unmade(topology, new, error)) is None:
+                raise
+            raise told from error
         if speed.read(self._speed) is None:
             speed.write(speed.calibrate(machines[0]), self._speed)
+
+    def _up(self, new: Sequence[str]) -> Mapping[str, str]:
+        """By Vagrant; the lab's VMs after it."""
+        parallel = self.hypervisor.parallel
+        timeout = up_timeout(self._up_timeout, self.project.environment(), 1 if parallel else len(new))
+        self.adapter.up(new, parallel=parallel, timeout=timeout)
+        for name, access in self.adapter.access(new).items():
+            self._connection(name).learn(access, new=True)
+        return self._inventory.domains()
+
+    def _unmade(self, topology: Topology, new: Sequence[str], error: Exception) -> LabError | None:
+        """The error with the names of those that did not come up; what there is of them goes at once.
+
+        Whole ones stay; None if all are.  A removal that fails is written down: the next `up` does it.
+        """
+        try:
+            there = self._inventory.domains()
+            gone = [name for name in new if not self._inventory.is_whole(name, there)]
+            if not gone:
+                return None
+            machines = [self._machine(topology.node(name)) for name in gone]
+            found = unmade.findings(machines, there, self._learn)
+            told = unmade.told(found, {name: self.hypervisor.console(name) for name in gone}, error)
+        except LabError:
+            log.warning("%s: cannot be asked what became of them", ", ".join(new), exc_info=True)
+            return None
+        try:
+            self._removal.of_halves(gone, there)
+        except LabError:
+            log.warning("%s: what was made of them is left", ", ".join(gone), exc_info=True)
+        return told
+
+    def _learn(self, name: str) -> None:
+        self._connection(name).learn(self.adapter.access([name])[name], new=True)
 
     def attach(self, topology: Topology) -> Mapping[str, Machine]:
         """See `Provider.attach`."""
@@ -236,6 +277,11 @@ class VagrantProvider(Provider):
                 except Unreachable:
                     continue
         return None
+
+
+def up_timeout(least: float, environment: Mapping[str, str], turns: int) -> float:
+    """Seconds for `vagrant up`: no less than it may wait for machines that boot in so many turns.  Pure."""
+    return max(least, turns * float(environment.get(BOOT_TIMEOUT) or DEFAULT_BOOT) + MAKING)
 
 
 def cgroup_of(machine: Machine) -> int | None:

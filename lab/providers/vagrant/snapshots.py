@@ -7,6 +7,7 @@ from functools import partial
 from lab.errors import LabError
 from lab.machine import on_each
 from lab.providers.base import Snapshot
+from lab.providers.restoring import all_back
 from lab.providers.vagrant.hypervisor import Hypervisor, Taken
 from lab.providers.vagrant.machine import VagrantMachine
 
@@ -34,14 +35,15 @@ def forget(hypervisor: Hypervisor, machines: Machines, name: str) -> None:
 
 
 def go_back(hypervisor: Hypervisor, machines: Machines, name: str) -> None:
-    """All back and paused, then all go on, their clocks set at once.
+    """All back and paused, then all go on, their clocks set at once; also where one could not go back.
 
     Connections are closed before: a guest that goes back knows nothing of them, and they would hang.
     """
     _insist_all_have(hypervisor, machines, name)
     on_each(machines, lambda m: m.connection.close())
-    on_each(machines, lambda m: hypervisor.revert(m.domain, name))
-    on_each(machines, lambda m: hypervisor.resume(m.domain))
+    with all_back(name, lambda: on_each(machines, lambda m: m.resume())):
+        on_each(machines, lambda m: hypervisor.revert(m.domain, name))
+        on_each(machines, lambda m: hypervisor.resume(m.domain))
     on_each(machines, lambda m: m.set_clock())
     on_each(machines, lambda m: m.await_boot())
 

@@ -74,9 +74,9 @@ def execute(connection: Connection, argv: tuple[str, ...], *, stdin: bytes, time
             if not (first and attempt.broken):
                 raise attempt.trouble()
             connection.close()
-    except Silent:
-        pass
-    return Result(None, seconds=time.monotonic() - begun)
+    except Silent as error:
+        silence = str(error).splitlines()[0]
+    return Result(None, seconds=time.monotonic() - begun, silence=silence)
 
 
 @dataclass
@@ -135,6 +135,7 @@ class _Attempt:
     status: int | None = None
     ssh_status: int | None = None
     said: str = ""
+    silence: str = ""
 
     @property
     def broken(self) -> bool:
@@ -191,7 +192,8 @@ class _Attempt:
             return None
         status = None if cut and self.status == KILLED else self.status
         seconds = time.monotonic() - self.begun_at
-        return Result(status, out.text(), err.text(), seconds, out.cut + err.cut, leftover)
+        lost = out.cut + err.cut
+        return Result(status, out.text(), err.text(), seconds, lost, leftover, self.silence)
 
     def _seen(self, word: str, number: int) -> None:
         if word == "begun":
@@ -208,6 +210,7 @@ class _Attempt:
         for _ in range(2):
             ended = _end_all(self.connection, self.mark, lambda: self.pid)
             if ended is None:
+                self.silence = f"{self.connection.where} did not answer by SSH within {GRACE:.0f}s after it"
                 self.connection.suspect()
                 break
             found += ended

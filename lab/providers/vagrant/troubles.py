@@ -38,6 +38,14 @@ KNOWN = (
         "KVM holds the processor's virtualisation, and VirtualBox cannot share it",
         "end the KVM guests (virsh list --all), then sudo modprobe -r kvm_intel kvm_amd",
     ),
+    # https://github.com/vagrant-libvirt/vagrant-libvirt/issues/1208, https://github.com/adrahon/vagrant-kvm/issues/20
+    Signature(
+        r"could not find capabilities for (arch=\S+ )?domaintype=kvm|Domain requires KVM, but it is not|"
+        r"Could not access KVM kernel module|failed to initialize kvm|failed to initialize KVM",
+        "libvirt would run the VMs by KVM, which this host has not",
+        "sudo modprobe kvm_intel (or kvm_amd), or switch virtualisation on in the firmware; "
+        "emulated VMs, as root: --lab-provider=vagrant:libvirt:private",
+    ),
     # https://github.com/hashicorp/vagrant/issues/11325
     Signature(
         r"VERR_VMX_NO_VMX|VERR_SVM_NO_SVM|VERR_VMX_MSR_ALL_VMX_DISABLED|VERR_SVM_DISABLED|"
@@ -88,8 +96,9 @@ KNOWN = (
     Signature(
         r"Timed out while waiting for the machine to boot|invalid state while waiting for it\s+to boot",
         "the VM was started and never answered by SSH",
-        "look at its console in the hypervisor; memory may be short (thwlab doctor); VMs of a box "
-        "with a filled /etc/machine-id all get one address: thwlab down, and a box where it is empty",
+        "look at its console in the hypervisor while the next `thwlab up` boots it; memory may be short "
+        "(thwlab doctor); LAB_BOOT_TIMEOUT=900 waits longer, in seconds; VMs of a box with a filled "
+        "/etc/machine-id all get one address: thwlab down, and a box where it is empty",
     ),
     Signature(
         r"[Cc]hecksum (mismatch|of the downloaded box did not match)|checksum.*did not match",

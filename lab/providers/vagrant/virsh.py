@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 from lab.providers.vagrant.hypervisor import (
     ACT,
@@ -100,6 +101,13 @@ class Virsh(Hypervisor):
             self._destroy(domain)
         flags = ("--managed-save", "--snapshots-metadata", "--storage", DISK)
         self._virsh("undefine", domain, *flags, timeout=ACT)
+
+    def disk_cache(self, domain: str) -> str:
+        """See `Hypervisor.disk_cache`; `default` is whatever QEMU's is."""
+        found = ElementTree.fromstring(self._virsh("dumpxml", domain))
+        disks = {each.find("target"): each.find("driver") for each in found.iterfind("devices/disk")}
+        own = [driver for target, driver in disks.items() if target is not None and target.get("dev") == DISK]
+        return next((driver.get("cache", "default") for driver in own if driver is not None), "default")
 
     def belongings(self, prefix: str) -> list[Belonging]:
         """See `Hypervisor.belongings`: volumes of every pool that is active, and networks."""

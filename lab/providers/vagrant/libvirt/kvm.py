@@ -5,6 +5,8 @@ minutes to unpack itself.  So the guest, in the mode kernels are in, counts to f
 says that it is done.
 """
 
+import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from lab.providers.vagrant.process import Call, Ended, carry_out
 
 EMULATOR = "qemu-system-x86_64"
 DEVICE = Path("/dev/kvm")
+SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEADLINE = 5.0  # seconds; with a KVM that works it takes a tenth of one, in software three
 ROM_SIZE, CODE, RESET = 0x10000, 0xF000, 0xFFF0  # offsets; the ROM ends where the processor begins
 DONE = 33  # QEMU's exit status when a guest writes 0x10 to port 0xf4
@@ -56,6 +59,20 @@ def probe(*, emulator: str = EMULATOR, device: Path = DEVICE, deadline: float = 
         except LabError as error:
             return Kvm(False, str(error).splitlines()[0])
     return verdict(ended, deadline)
+
+
+def tried() -> Kvm:
+    """Whether KVM works for somebody else who would start VMs, as far as this user can try.
+
+    With no QEMU of this user's, or no right to the device, its presence has to do.
+    """
+    if not DEVICE.exists():
+        return probe()
+    if shutil.which(EMULATOR, path=SEARCHED) is None:
+        return Kvm(True, f"{DEVICE} is there, and no {EMULATOR} to try it with")
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        return Kvm(True, f"{DEVICE} is there; not tried, for this user may not open it")
+    return probe()
 
 
 def counting_guest(rom: Path, accelerator: str, emulator: str = EMULATOR) -> list[str]:

@@ -12,6 +12,7 @@ from lab.artifacts.prepare import box_of
 from lab.background import start
 from lab.errors import ConfigError, LabError
 from lab.providers.base import Missing
+from lab.providers.vagrant import plan
 from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
 from lab.providers.vagrant.libvirt.kvm import EMULATOR, Kvm, probe
 from lab.providers.vagrant.plan import Box
@@ -65,6 +66,10 @@ class PrivateLibvirt(Virsh):
         """See `Hypervisor.is_there`."""
         return self.daemon.is_running()
 
+    def console(self, machine: str) -> Path | None:
+        """See `Hypervisor.console`; as `private.rb` has the daemon write it."""
+        return self.daemon.directory / "log/qemu" / f"console-{machine}.log"
+
     def inside(self, argv: Sequence[str]) -> list[str]:
         """See `Hypervisor.inside`; before there is such a network, this host's does for questions."""
         return super().inside(argv) if self.daemon.network.exists() else list(argv)
@@ -88,12 +93,12 @@ class PrivateLibvirtProvider(VagrantProvider):
         hypervisor = PrivateLibvirt(daemon, state / "vagrant/vagrant.log")
         chosen = Box.chosen(os.environ)
         self._plain = daemon.plain if daemon.vms.exists() else chosen.name
-        extra = {"LAB_VAGRANTFILE_MORE": str(MORE), "LAB_VMS": str(daemon.vms)}
+        extra = {plan.MORE: str(MORE), "LAB_VMS": str(daemon.vms)}
         if not self._plain:
             super().__init__(lab, state, hypervisor, extra={**extra, "LAB_NAMED": "1"})
             return
         # A whole system behind a boot loader takes an emulated processor minutes to boot.
-        extra["LAB_BOOT_TIMEOUT"] = f"{PLAIN_BOOT:.0f}"
+        extra[plan.BOOT_TIMEOUT] = f"{PLAIN_BOOT:.0f}"
         box = chosen if chosen.name == self._plain else Box(self._plain)
         super().__init__(lab, state, hypervisor, box=box, extra=extra, up_timeout=PLAIN_UP)
 
@@ -135,5 +140,6 @@ class PrivateLibvirtProvider(VagrantProvider):
             return
         box = box_of(topology, report)
         self.hypervisor.box = box
-        if (box.name, self.hypervisor.name) not in self.adapter.boxes():
-            self.adapter.add_box(box.name, url=str(box.box))
+        told = Box(box.name, url=str(box.box))
+        if not self.adapter.has_box(told):
+            self.adapter.add_box(told)
