@@ -47,7 +47,7 @@ STEPS = sed -un -e 's/^ *Collecting \([^ ]*\).*/      \1/p' -e 's/^ *Building wh
 	-e 's/^Installing collected packages: \(.*\)/      \1/p'
 PYTEST := "$(VENV)/bin/python" -m pytest -p no:randomly
 
-.PHONY: e2e e2e-vm vm-part failover test unit lint host setup clean
+.PHONY: e2e e2e-vm vm-part failover test unit lint host setup plain-path clean
 
 failover: host
 	$(PYTEST) -m failover -rs $(JUNIT)/junit-failover.xml $(ARGS)
@@ -111,7 +111,16 @@ $(STAMP): pyproject.toml
 	@echo 'setup 4/4: install them and thwlab itself, from $(WHEELS) alone'
 	@"$(VENV)/bin/python" -m pip install $(OFFLINE) hatchling editables | $(STEPS)
 	@"$(VENV)/bin/python" -m pip install $(OFFLINE) --no-build-isolation --editable '.[dev]' | $(STEPS)
+	@$(MAKE) --no-print-directory plain-path
 	@touch "$(STAMP)"
+
+# Before 3.13 Python reads where the checkout is by the locale, and with LC_ALL=C no program of the environment starts if
+# its path has an umlaut: https://github.com/python/cpython/issues/77102
+plain-path:
+	@"$(PYTHON)" -c 'import pathlib, sys; \
+		[f.write_text("import sys; sys.path.append(%a)\n" % path) \
+		for f in pathlib.Path(sys.argv[1]).glob("lib/*/site-packages/_editable_impl_thwlab.pth") \
+		if not (path := f.read_text("utf-8").strip()).isascii()]' "$(VENV)"
 
 clean:
 	rm -rf "$(VENV)" artifacts .mypy_cache .ruff_cache .pytest_cache

@@ -200,7 +200,7 @@ def test_help_and_fixtures_say_what_there_is(pytester: pytest.Pytester) -> None:
     for words in ("one of never, on-failure, always [LAB_KEEP]", "one of yes, no [LAB_REUSE]"):
         assert words in said
     assert "one of hardened, guide [LAB_PROFILE]" in said
-    assert "vagrant:libvirt [LAB_PROVIDER]" in said
+    assert "vagrant:libvirt:running [LAB_PROVIDER]" in said
     run(pytester, "--fixtures").stdout.fnmatch_lines(["lab_etcd*", "*Every etcd member commits*"])
 
 

@@ -14,6 +14,7 @@ from lab.failover.performing import CutShort, Performed
 from lab.failover.series import Series, overview
 from lab.history import History, Recorder
 from lab.invariants.finding import Verdict
+from lab.probes.workload import MOVED
 from lab.providers.base import Capability
 from lab.report import as_json
 from lab.scenario import between, running
@@ -58,7 +59,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in ("clear", "await_answers"):
         monkeypatch.setattr(running, name, lambda *_: None)
     monkeypatch.setattr(running, "heal_all", lambda *_: [])
-    monkeypatch.setattr(running, "workload", SimpleNamespace(ensure=lambda _: None))
+    monkeypatch.setattr(running, "workload", SimpleNamespace(ensure=lambda _: None, MOVED=MOVED))
     monkeypatch.setattr(running, "probes", lambda *_: [])
     watch = SimpleNamespace(begin=lambda _: None, end=lambda **_: None, check=lambda: None)
     monkeypatch.setattr(running, "Watch", lambda *_, **__: watch)

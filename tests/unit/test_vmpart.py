@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -203,6 +204,28 @@ def make(
 
 def of_vms(ran: list[str]) -> list[str]:
     return [line for line in ran if "vmpart" in line or "test_nodes.py" in line or "vagrant" in line]
+
+
+def test_an_environment_starts_wherever_its_checkout_is_and_whatever_the_locale(
+    venv: Path, tmp_path: Path
+) -> None:
+    packages = venv / "lib/python3.11/site-packages"
+    packages.mkdir(parents=True)
+    checkout = tmp_path / "a stranger's ö place"
+    checkout.mkdir()
+    found = packages / "_editable_impl_thwlab.pth"
+    found.write_text(str(checkout), "utf-8")
+    done = subprocess.run(
+        ["make", "-C", str(ROOT), f"VENV={venv}", f"PYTHON={sys.executable}", "plain-path"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert found.read_bytes().isascii()
+    code = f"import site, sys; site.addsitedir({str(packages)!r}); print(ascii(sys.path[-1]))"
+    seen = subprocess.run(
+        [sys.executable, "-I", "-c", code], env={"LC_ALL": "C"}, capture_output=True, text=True, timeout=60
+    )
+    assert seen.stdout == f"{str(checkout)!a}\n", seen.stderr
 
 
 def test_by_default_make_test_has_no_part_on_vms(venv: Path) -> None:
