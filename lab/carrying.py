@@ -12,7 +12,7 @@ from lab.machine import File, Machine
 # $1: how many of the arguments after it are units; the rest are files.
 _LOOK = """\
 count=$1; shift
-systemctl show --timestamp=us+utc -p Id -p ActiveState -p StateChangeTimestamp "${@:1:$count}"
+systemctl show --timestamp=us+utc -p Id,ActiveState,UnitFileState,StateChangeTimestamp "${@:1:$count}"
 shift "$count"
 printf '\\0'
 stat --printf '%.Z %n\\0' "$@" 2>/dev/null || true
@@ -38,8 +38,8 @@ class Load:
     What is right by then is not sent again in this attempt.  It is safe for several threads.
 
     Of a machine that had something already it is also known what went on there, in one command instead of
-    one for each: ``running`` are the units that were active, and ``untold``, by unit, the files that are
-    newer than its last change of state: whoever brought them was killed before he told it.
+    one for each: ``running`` are the units that were active and enabled, and ``untold``, by unit, the files
+    that are newer than its last change of state: whoever brought them was killed before he told it.
     """
 
     machine: Machine
@@ -100,14 +100,15 @@ class Load:
 
 
 def _active(shown: str) -> dict[str, float]:
-    """The units that are active, and since when they are as they are, in seconds of the machine's clock.
+    """The units that are active and enabled, and since when they are so, in seconds of the machine's clock.
 
     A unit that was never started shows no time.
     """
     since = {}
     for block in shown.split("\n\n"):
         said = dict(line.partition("=")[::2] for line in block.splitlines())
-        if said.get("ActiveState") == "active" and (words := said.get("StateChangeTimestamp", "").split()):
+        good = (said.get("ActiveState"), said.get("UnitFileState")) == ("active", "enabled")
+        if good and (words := said.get("StateChangeTimestamp", "").split()):
             day, hour = words[1:3]
             at = datetime.fromisoformat(f"{day}T{hour}").replace(tzinfo=UTC)
             since[said["Id"]] = at.timestamp()

@@ -13,6 +13,18 @@ class Signature:
     remedy: str
 
 
+# As they are on every member; words that can be pasted there.
+ETCDCTL = (
+    "/opt/etcd/bin/etcdctl --cacert=/opt/etcd/ssl/ca.pem --cert=/opt/etcd/ssl/client.pem "
+    "--key=/opt/etcd/ssl/client-key.pem --endpoints=https://127.0.0.1:2379"
+)
+ETCD_DATA, ETCD_CONF = "/var/lib/etcd/default.etcd", "/opt/etcd/cfg/etcd.conf"
+JOINS_ANEW = (
+    f"on another member: {ETCDCTL} member add NAME --peer-urls=https://ADDRESS:2380; on its own: "
+    f'systemctl stop etcd; rm -r {ETCD_DATA}; ETCD_INITIAL_CLUSTER_STATE="existing" in {ETCD_CONF}; '
+    "systemctl start etcd; then `thwlab up`"
+)
+
 KNOWN = (
     # Containers share the host's limits, and systemd says "open files" when it means inotify instances:
     # https://github.com/lxc/incus-os/issues/693
@@ -57,13 +69,12 @@ KNOWN = (
     Signature(
         r"permanently removed from the cluster",
         "the others have removed this etcd member, and know no way back for it",
-        "on another member: etcdctl member add NAME --peer-urls=URL; then start it, data directory empty, "
-        "initial state `existing`",
+        JOINS_ANEW,
     ),
     Signature(
         r"data dir(ectory)? used by this member must be removed|member .* has already been bootstrapped",
         "an etcd member lost its data, and the others take it for one that ran before",
-        "etcdctl member remove, member add; then start it, data directory empty, initial state `existing`",
+        f"on another member: {ETCDCTL} member list, and member remove ID; then {JOINS_ANEW}",
     ),
     Signature(
         r"no matching prefix found|unable to transform key|output array was not large enough for encryption",

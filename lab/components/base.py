@@ -80,11 +80,12 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
     told = [c for c in here if c.unit is not None and (paths[c.name] or c.unit not in right)]
     jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in told]
     fresh = [c.unit for c in here if c.unit is not None and paths[c.name]]
-    idle = machine.check("sh", "-c", _JOBS, " ".join(fresh), *jobs).split() if jobs else []
+    said = machine.check("sh", "-c", _JOBS, " ".join(fresh), *jobs) if jobs else ""
+    wrong = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     return [
-        name + ("" if paths[name] else ", which did not run")
-        for name, unit in ((c.name, c.unit) for c in here)
-        if paths[name] or unit in idle
+        name + ("" if paths[name] else f", which {wrong[unit]}")
+        for name, unit in ((c.name, c.unit or "") for c in here)
+        if paths[name] or unit in wrong
     ]
 
 
@@ -242,17 +243,22 @@ def _question(
             yield partial(component.check_ready, machine, shortened(LINGER), briefly=True), 0.2
 
 
-# $0: units whose files changed.  Each further argument is a verb and its unit.  Prints which did not run.
+# $0: units whose files changed.  Each further argument is a verb and its unit.  Prints what was wrong.
 # One that runs is not asked to start: each call takes 10 ms, and in a lab that is whole all are such.
 # One that does not may never have been enabled: whoever brought its files was killed before he came to it.
+# And one that runs may have been disabled by hand: it would not come back with its machine.
 _JOBS = """\
 [ -z "$0" ] || { systemctl enable --quiet --no-reload $0 && systemctl daemon-reload; } || exit
 for job; do
   case "$(systemctl is-active "${job#* }") ${job%% *}" in
     inactive* | failed*)
-      echo "${job#* }"
+      echo "${job#* }=did not run"
       case " $0 " in *" ${job#* } "*) ;; *) systemctl enable --quiet "${job#* }" || exit ;; esac ;;
-    "active start") continue ;;
+    "active start")
+      systemctl is-enabled --quiet "${job#* }" && continue
+      echo "${job#* }=would not have come back with its machine"
+      systemctl enable --quiet "${job#* }" || exit
+      continue ;;
   esac
   systemctl "${job%% *}" --no-block "${job#* }" || exit
 done

@@ -64,7 +64,9 @@ class Watch:
 
     def _look(self, unit: str) -> None:
         """One with a job is about to be started, whatever it was before."""
-        seen = self.machine.run("systemctl", "show", "-p", "ActiveState", "-p", "Job", unit, timeout=SECONDS)
+        seen = self.machine.run("sh", "-c", _LOOK, unit, timeout=SECONDS)
+        if FOR_GOOD in seen.stdout:
+            raise UnitFailed(f"{unit} ends at each start: the member has been {FOR_GOOD}")
         told = dict(line.partition("=")[::2] for line in seen.stdout.splitlines())
         if told.get("ActiveState") == "failed" and told.get("Job", "0") in ("", "0"):
             raise UnitFailed(f"{unit} has failed, and nothing starts it again")
@@ -74,6 +76,13 @@ def _one_line(text: str) -> str:
     return " | ".join(line.strip() for line in text.splitlines() if line.strip()) or "(no output)"
 
 
+# As etcd says of itself; only what it said since its last start, for before that it may have been so.
+FOR_GOOD = "permanently removed from the cluster"
+_LOOK = f"""\
+systemctl show -p ActiveState -p Job "$0"
+journalctl -n 200 -o cat --no-pager "_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID "$0")" |
+grep -oF '{FOR_GOOD}' | tail -n 1
+"""
 _ASK = """\
 until=$(($(date +%s) + $2))
 while :; do

@@ -14,6 +14,7 @@ from lab.cluster import Cluster
 from lab.components.etcd import CLIENT_PORT, client_url
 from lab.machine import Machine, Result, on_each
 from lab.pki import Pair, Usage, foreign_ca, issue
+from lab.signatures import recognised
 from lab.topology import Role
 
 CLIENT = {Usage.CLIENT}
@@ -79,10 +80,20 @@ def absent(cluster: Cluster) -> list[str]:
     ill = [machine for machine in cluster.of(Role.ETCD) if not seen[machine.name].ok]
     return [
         f"{member(cluster, machine)} did not come back; {serving} of {len(seen)} members serve. "
-        f"{_last_words(machine)}\n  remedy: if its data is gone, `etcdctl member remove` it, `etcdctl member "
-        'add` it, and start it with an empty data directory and ETCD_INITIAL_CLUSTER_STATE="existing"'
+        f"{words}\n  remedy: {_remedy(words)}"
         for machine in ill
+        for words in (_last_words(machine),)
     ]
+
+
+LOST = "data dir used by this member must be removed"  # as etcd says it where it says it
+
+
+def _remedy(words: str) -> str:
+    """What its words call for; where they say nothing, its data may be gone."""
+    found = recognised(words) or recognised(LOST)
+    assert found is not None
+    return found.remedy
 
 
 def torn(cluster: Cluster) -> list[str]:
@@ -169,6 +180,7 @@ _SINCE_BOOT = "journalctl -b -u etcd.service -n 2000 -o cat --no-pager"
 # Of what etcd says when it gives up, the line at level fatal or panic; else the last line of all.
 _LAST = """\
 said=$(journalctl -u etcd.service -n 200 -o cat --no-pager | grep '^{')
-printf '%s\\n' "$said" | grep -E '"level":"(fatal|panic)"' | tail -n 1 | grep . ||
+printf '%s\\n' "$said" | grep -F 'permanently removed from the cluster' | tail -n 1 | grep . ||
+    printf '%s\\n' "$said" | grep -E '"level":"(fatal|panic)"' | tail -n 1 | grep . ||
     printf '%s\\n' "$said" | tail -n 1
 """

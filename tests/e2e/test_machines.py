@@ -6,6 +6,7 @@ import pytest
 import support_clocks
 from support_deadlines import whole
 
+from lab.cli.status import units_of
 from lab.cluster import Cluster
 from lab.errors import ClusterError
 from lab.furnishing import identity
@@ -120,3 +121,19 @@ for what in pcent ipcent; do
     done
 done
 """
+
+
+def test_every_unit_comes_back_with_its_machine_and_is_what_its_file_says(lab: Cluster) -> None:
+    """Enabled; and no drop-in of somebody's in /etc changes it, which no comparison of files would show."""
+    shown = ("systemctl", "show", "-p", "Id", "-p", "UnitFileState", "-p", "DropInPaths")
+    planned = units_of(lab.topology)
+    said = on_each(list(lab.machines.values()), lambda m: m.check(*shown, *planned[m.name]))
+    complaints = []
+    for name, text in said.items():
+        for block in text.strip().split("\n\n"):
+            unit = dict(line.partition("=")[::2] for line in block.splitlines())
+            if unit["UnitFileState"] != "enabled":
+                complaints.append(f"{name}: {unit['Id']} is {unit['UnitFileState'] or 'not there'}")
+            added = [path for path in unit["DropInPaths"].split() if path.startswith("/etc/")]
+            complaints += [f"{name}: {unit['Id']} is changed by {path}" for path in added]
+    insist(complaints, "systemctl enable UNIT; rm the drop-in, systemctl daemon-reload and restart UNIT")

@@ -374,9 +374,9 @@ def test_files_that_came_with_anothers_start_their_unit_all_the_same(tmp_path: P
     assert machine.transfers == 1
 
 
-def seen(unit: str, since: str, state: str = "active") -> str:
+def seen(unit: str, since: str, state: str = "active", enabled: str = "enabled") -> str:
     """What systemctl shows of a unit."""
-    return f"Id={unit}\nActiveState={state}\nStateChangeTimestamp={since}\n\n"
+    return f"Id={unit}\nActiveState={state}\nUnitFileState={enabled}\nStateChangeTimestamp={since}\n\n"
 
 
 def filled(tmp_path: Path, shown: str, stamps: Mapping[str, float]) -> tuple[Here, list[Component]]:
@@ -413,6 +413,43 @@ def test_a_file_newer_than_its_units_last_change_is_told_of_once(tmp_path: Path)
     changed = [place([component], machine, fixed_credentials()) for component in (*both, *both)]
     assert changed == [[], ["kube-controller-manager"], [], []]
     assert verbs(machine) == [f"restart {MANAGER}"]
+
+
+def test_a_unit_that_runs_and_was_disabled_is_enabled_and_named(tmp_path: Path) -> None:
+    """It would be gone with its machine's next boot, and until then nothing shows it."""
+    shown = seen(APISERVER, NOON, enabled="disabled") + seen(MANAGER, NOON)
+    machine, both = filled(tmp_path, shown, {SA_KEY: AT_NOON - 1})
+    asked = tmp_path / "asked"
+    (tmp_path / "systemctl").write_text(
+        f'#!/bin/sh\necho "$*" >>{asked}\ncase $1 in show) cat {tmp_path}/shown;; '
+        "is-active) echo active;; is-enabled) exit 1;; esac\n"
+    )
+    said = place(both, machine, fixed_credentials())
+    assert said == ["kube-apiserver, which would not have come back with its machine"]
+    assert [line for line in asked.read_text().splitlines() if not line.startswith("show")] == [
+        f"is-active {APISERVER}",
+        f"is-enabled --quiet {APISERVER}",
+        f"enable --quiet {APISERVER}",
+    ]
+
+
+def test_a_member_that_the_others_removed_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends at each start, and systemd starts it again for ever."""
+    monkeypatch.setattr(readiness, "LOOK", 0)
+    words = '{"level":"warn","msg":"the member has been permanently removed from the cluster"}'
+    machine = master(
+        tmp_path, systemctl="echo ActiveState=activating; echo Job=0", journalctl=f"echo '{words}'"
+    )
+
+    def no() -> None:
+        raise NotYet("refused")
+
+    watch = readiness.Watch(machine, "etcd.service", no, no)
+    watch._next = 0.0
+    with pytest.raises(readiness.UnitFailed, match="permanently removed from the cluster"):
+        watch.check()
 
 
 def test_where_systemd_does_not_say_since_when_every_unit_is_asked_apart(tmp_path: Path) -> None:

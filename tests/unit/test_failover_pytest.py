@@ -18,7 +18,9 @@ from lab.faults import healing
 from lab.history import History
 from lab.invariants.finding import Verdict
 from lab.opening import state_of
+from lab.probes import workload  # here, for what a run in this process imports itself is another module
 from lab.report import as_json
+from lab.scenario import between
 from lab.scenario.judging import Judgement
 
 REAL = Path(__file__).parents[1] / "failover"
@@ -45,8 +47,8 @@ def performs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Call
     monkeypatch.setenv("THWLAB_STATE", str(pytester.path / "state"))
     monkeypatch.setenv("FAKE_EVENTS", str(pytester.path / "events"))
     fake_lab.install(monkeypatch.setattr)
-    monkeypatch.setattr("lab.scenario.between.insist_whole", lambda _: None)
-    monkeypatch.setattr("lab.probes.workload.remove", lambda _: None)
+    monkeypatch.setattr(between, "insist_whole", lambda _: None)
+    monkeypatch.setattr(workload, "remove", lambda _: None)
     here = pytester.mkdir("tests") / "failover"
     here.mkdir()
     for name in ("conftest.py", "test_scenarios.py"):
