@@ -243,7 +243,7 @@ def _list_volumes(facts: dict[str, Any], words: list[str]) -> str:
 
 
 BESIDE = {
-    "dumpxml": lambda facts, words: f"<domain><name>{words[0]}</name></domain>\n",
+    "dumpxml": lambda facts, words: DOMAIN_XML.replace("<devices>", f"<name>{words[0]}</name><devices>"),
     "vol-path": lambda facts, words: f"/var/lib/libvirt/images/{words[0]}\n",
     "vol-dumpxml": lambda facts, words: f"<volume><name>{words[0]}</name></volume>\n",
     "pool-list": lambda facts, _: "".join(
@@ -280,8 +280,6 @@ def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
     vm = facts["vms"][words[1]]
     if words[0] == "domiflist":
         return INTERFACES
-    if words[0] == "dumpxml":
-        return DOMAIN_XML
     if words[0] == "domif-setlink":
         vm["cables"][words[2]] = words[3]
     if words[0] == "domif-getlink":

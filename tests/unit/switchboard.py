@@ -28,7 +28,6 @@ class Line:
     boots: int
     listener: socket.socket
     through: list[socket.socket] = field(default_factory=list)
-    silent: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:
         for each in (self.listener, *self.through):
@@ -57,21 +56,22 @@ class Switchboard:
                     self._lines.pop(port).close()
             for port, name in wanted.items():
                 vm = facts["vms"][name]
-                line = self._lines.get(port) or self._open(port, name, vm["boots"])
-                if vm["state"] == "paused" or name in facts.get("mute", ()):
-                    line.silent.set()
-                else:
-                    line.silent.clear()
+                if port not in self._lines:
+                    self._open(port, name, vm["boots"])
         for line in self._lines.values():
             line.close()
 
     def close(self) -> None:
         self._end.set()
 
-    def _open(self, port: int, name: str, boots: int) -> Line:
+    def _open(self, port: int, name: str, boots: int) -> None:
         made = self._lines[port] = Line(name, boots, socket.create_server(("127.0.0.1", port)))
         in_background(self._answer, made)
-        return made
+
+    def _is_silent(self, line: Line) -> bool:
+        """Asked for each piece that is to pass: who has paused it expects not one more."""
+        facts = self.world.load()
+        return facts["vms"].get(line.name, {}).get("state") == "paused" or line.name in facts.get("mute", ())
 
     def _shut_down(self) -> None:
         """A guest that was told to shut down is off."""
@@ -94,7 +94,7 @@ class Switchboard:
             line.through += [client, guest]
             while True:
                 for ready in select.select([client, guest], [], [])[0]:
-                    while line.silent.is_set():
+                    while self._is_silent(line):
                         time.sleep(TICK)
                     data = ready.recv(1 << 16)
                     if not data:

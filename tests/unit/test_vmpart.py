@@ -191,7 +191,9 @@ def make(
     """`make` with these words, in an environment that ``has`` these besides, and what it ran."""
     log = venv.parent / "log"
     clean = {
-        k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "LAB_", "THWLAB_", "MFLAGS", "VM"))
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MAKE", "LAB_", "THWLAB_", "MFLAGS", "VM", "MARK", "PROVIDER"))
     }
     told = {"CI": "true", "LOG": str(log), "DECISION": str(decision), "LAB_RUN": "r1", "TESTS": TESTS}
     told |= {"LASTS": str(lasts), "REMOVES": str(removes), "INSTALLS": str(installs)}
