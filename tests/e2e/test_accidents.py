@@ -23,12 +23,19 @@ NAME = "accident"
 SECONDS = 120.0
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(lab_session: LabSession, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test starts from nothing and leaves nothing."""
+@pytest.fixture(scope="session")
+def suited(lab_session: LabSession) -> None:
+    """Asked before `room`, which takes the session's lab away."""
     if why := unlike(lab_session.settings["provider"].value):
         pytest.skip(why)
-    request.getfixturevalue("room")  # not before it is known that it is needed
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(suited: None, room: None) -> Iterator[None]:
+    """Each test starts from nothing and leaves nothing.
+
+    `room` stands among its arguments, for by that these tests are put last.
+    """
     thwlab("--name", NAME, "down")
     assert leftovers(NAME) == []
     yield
