@@ -1,6 +1,6 @@
 # make e2e   from nothing to a verified cluster, and everything removed again
 # make failover  the lab broken on purpose by every scenario, and what was felt
-# make test  the same set-up, then linters, unit tests, e2e tests and the scenarios for CI; what CI runs
+# make test  the same set-up, then linters, unit tests and e2e tests; what CI runs
 # make e2e-vm  five VMs to a DNS answer, then the tests of etcd, control plane and nodes; VM=yes makes it a part of `make test`
 # Options: PROVIDER=vagrant:libvirt for VMs; ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
 
@@ -8,10 +8,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 ARGS ?=
-# Of the tests that need a lab.  `make test` breaks it on purpose too, ten scenarios of a minute each in the same lab;
-# not on VMs, where each takes longer than all of them take here.  MARK=e2e leaves them out.
-MARK ?=
-PROVEN = $(or $(MARK),$(if $(filter vagrant%,$(PROVIDER) $(LAB_PROVIDER)),e2e,e2e or (failover and ci)))
+# Of the tests that need a lab: MARK='e2e or (failover and ci)' adds ten scenarios of a minute each, in the same lab.
+MARK ?= e2e
 PROVIDER ?=
 ifneq ($(PROVIDER),)
 export LAB_PROVIDER = $(PROVIDER)
@@ -53,7 +51,7 @@ failover: host
 	$(PYTEST) -m failover -rs $(JUNIT)/junit-failover.xml $(ARGS)
 
 e2e: host
-	$(PYTEST) -m "$(or $(MARK),e2e)" -rs $(JUNIT)/junit-e2e.xml $(ARGS)
+	$(PYTEST) -m "$(MARK)" -rs $(JUNIT)/junit-e2e.xml $(ARGS)
 
 # In a run folder of its own, whose records have a clock of their own.  Everything after Python counts, also what is
 # installed first; pytest is asked to end a minute before the limit, to remove the lab, and is killed at it.
@@ -80,7 +78,7 @@ vm-part: setup
 test: lint
 	@$(if $(filter yes,$(VM)),export THWLAB_WARMTH="$$("$(VENV)/bin/python" -m lab.doctor.vmpart --caches)";) \
 	if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; \
-	then $(MAKE) --no-print-directory host unit e2e MARK="$(PROVEN)"; \
+	then $(MAKE) --no-print-directory host unit e2e; \
 	else $(MAKE) --no-print-directory unit; fi \
 	$(if $(filter yes,$(VM)),&& $(MAKE) --no-print-directory vm-part)
 

@@ -237,24 +237,13 @@ def test_by_default_make_test_has_no_part_on_vms(venv: Path) -> None:
     assert of_vms(ran) == []
 
 
-SCENARIOS = "-m e2e or (failover and ci) -rs"
-
-
+@pytest.mark.parametrize("target", ["test", "e2e"])
 @pytest.mark.parametrize(
     ("words", "marked"),
-    [
-        (["test"], SCENARIOS),
-        (["test", "PROVIDER=incus"], SCENARIOS),
-        (["test", "PROVIDER=vagrant:libvirt"], "-m e2e -rs"),
-        (["test", "MARK=e2e"], "-m e2e -rs"),
-        (["e2e"], "-m e2e -rs"),
-        (["e2e", "MARK=failover"], "-m failover -rs"),
-    ],
+    [([], "-m e2e -rs"), (["MARK=e2e or (failover and ci)"], "-m e2e or (failover and ci) -rs")],
 )
-def test_scenarios_are_a_part_of_make_test_on_containers_alone(
-    venv: Path, words: list[str], marked: str
-) -> None:
-    done, ran = make(venv, *words)
+def test_scenarios_are_added_by_a_mark(venv: Path, target: str, words: list[str], marked: str) -> None:
+    done, ran = make(venv, target, *words)
     assert done.returncode == 0, done.stderr
     (proven,) = (line for line in ran if "junit-e2e" in line)
     assert marked in proven
