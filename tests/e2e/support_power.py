@@ -66,7 +66,7 @@ def cut(cluster: Cluster, machine: Machine, pods: PodSet) -> Cut:
             _while_dead(cluster, machine, pods, seen)
             lines_of = on_each(watchers, captured)
             for name, lines in lines_of.items():
-                seen.heard[name] = len(heard(lines, seen.lasting[name], since[name]))
+                seen.heard[name] = len(heard(lines, since[name]))
                 seen.goodbyes[name] = goodbyes(lines, seen.lasting[name], since[name])
         finally:
             seen.booted = time.monotonic()
@@ -162,9 +162,14 @@ def _reckoned(cluster: Cluster, seen: Cut) -> None:
 
 
 def capturing(watcher: Machine, machine: Machine) -> set[str]:
-    """Start to keep the heads of all packets from the machine; the connections with it that last."""
-    told = (support_interface.of(watcher), f"tcp and src host {machine.node.address}", whole(100))
+    """Start to keep the heads of all packets from the machine; the connections with it that last.
+
+    It is asked for one packet: two followers of etcd have nothing to say to each other for seconds.
+    """
+    address = str(machine.node.address)
+    told = (support_interface.of(watcher), f"src host {address}", whole(100))
     watcher.check("sh", "-c", _CAPTURE, CAPTURE, *told)
+    watcher.check("ping", "-c", "1", "-W", whole(5), address)
     known = _flows(watcher, machine)
 
     def lasting() -> set[str]:
@@ -200,9 +205,9 @@ def captured(watcher: Machine) -> list[str]:
     return watcher.check("sh", "-c", _TELL, CAPTURE).splitlines()
 
 
-def heard(lines: Sequence[str], lasting: set[str], since: float) -> list[str]:
-    """Lines about these connections from before the cut: without any the capture looked elsewhere.  Pure."""
-    return [line for line in lines if 0 < _stamp(line) < since and _is_about(line, lasting)]
+def heard(lines: Sequence[str], since: float) -> list[str]:
+    """Lines from before the cut: without any the capture looked elsewhere.  Pure."""
+    return [line for line in lines if 0 < _stamp(line) < since]
 
 
 def goodbyes(lines: Sequence[str], lasting: set[str], since: float, until: float = inf) -> list[str]:

@@ -29,13 +29,15 @@ def test_a_goodbye_is_one_of_a_lasting_connection_after_the_cut(line: str, since
 
 
 def test_a_capture_is_of_the_right_link_if_it_has_packets_from_before_the_cut() -> None:
-    lines = ["reading from file /run/x.pcap", BEFORE, BEFORE.replace("43720", "43721"), LINE]
-    assert heard(lines, LASTING, CUT) == [BEFORE]
+    pong = "1795715135.1 IP 192.168.100.11 > 192.168.100.100: ICMP echo reply, id 1, seq 1, length 64"
+    assert heard(["reading from file /run/x.pcap", pong, BEFORE, LINE], CUT) == [pong, BEFORE]
 
 
 def test_the_capture_looks_at_the_interface_in_the_labs_network(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    shown = iter(["3: eth1    inet 192.168.100.100/24", "", *["0 0 192.168.100.100:1 192.168.100.11:2"] * 2])
+    shown = iter(
+        ["3: eth1    inet 192.168.100.100/24", "", "", *["0 0 192.168.100.100:1 192.168.100.11:2"] * 2]
+    )
     watcher = SimpleNamespace(
         name="k8s-lb",
         node=SimpleNamespace(address="192.168.100.100"),
@@ -44,7 +46,8 @@ def test_the_capture_looks_at_the_interface_in_the_labs_network(monkeypatch: pyt
     support_power.capturing(
         watcher, SimpleNamespace(name="m", node=SimpleNamespace(address="192.168.100.11"))
     )  # type: ignore[arg-type]
-    assert asked[1][3:6] == (support_power.CAPTURE, "eth1", "tcp and src host 192.168.100.11")
+    assert asked[1][3:6] == (support_power.CAPTURE, "eth1", "src host 192.168.100.11")
+    assert asked[2][0] == "ping", "somebody has to say something before the cut"
     assert '-i "$1"' in asked[1][2]
 
 
