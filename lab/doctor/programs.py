@@ -42,7 +42,6 @@ TESTING = (
     Program(("chromium",), ("chromium",), "opens reports in the unit tests", testing=True),
     Program(("vagrant",), ("vagrant",), "reads our Vagrantfile in the unit tests", testing=True),
     Program(("ruby",), ("ruby",), "evaluates our Vagrantfile in the unit tests", testing=True),
-    Program(("sshd",), ("openssh-server",), "stands in for VMs in the unit tests", testing=True),
 )
 PROGRAMS = (
     Program(("incusd", "lxd"), (), "runs the machines", private=True),
