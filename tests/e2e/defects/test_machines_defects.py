@@ -45,6 +45,33 @@ def test_a_name_that_leads_to_another_machine(lab: Cluster) -> None:
     test_machines.test_every_machine_knows_every_other_by_name(lab)
 
 
+@pytest.mark.parametrize(
+    ("damage", "undo", "said"),
+    [
+        ("systemctl disable", "systemctl enable", "kube-proxy.service is disabled"),
+        (
+            'd=/etc/systemd/system/$1.d; mkdir $d; echo "[Service]" >$d/x.conf; systemctl daemon-reload #',
+            'rm -r "/etc/systemd/system/$1.d"; systemctl daemon-reload #',
+            "kube-proxy.service is changed by /etc/systemd/system/kube-proxy.service.d/x.conf",
+        ),
+    ],
+    ids=["disabled", "drop-in"],
+)
+def test_a_unit_that_is_not_what_its_file_says(
+    lab: Cluster, two: tuple[Machine, Machine], damage: str, undo: str, said: str
+) -> None:
+    """Judged here, for a session of its own would enable the unit before it looks."""
+    victim, unit = two[-1], "kube-proxy.service"
+    try:
+        victim.check("sh", "-c", f'{damage} "$1"', "sh", unit)
+        with pytest.raises(ClusterError) as told:
+            test_machines.test_every_unit_comes_back_with_its_machine_and_is_what_its_file_says(lab)
+    finally:
+        victim.check("sh", "-c", f'{undo} "$1"', "sh", unit)
+    assert f"{victim.name}: {said}" in str(told.value), told.value
+    test_machines.test_every_unit_comes_back_with_its_machine_and_is_what_its_file_says(lab)
+
+
 def test_a_second_default_route(lab: Cluster, two: tuple[Machine, Machine], turns_red: TurnsRed) -> None:
     machine, other = two
     route = ("default", "via", str(other.node.address), "metric", "7")
