@@ -1,6 +1,7 @@
 """What each stage does on machines and in the cluster; which stages there are is in `stages`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from ipaddress import IPv4Network
 from typing import Any
@@ -127,12 +128,22 @@ def await_nodes(lab: Laboratory) -> None:
 def build_pod_network(lab: Laboratory) -> list[str]:
     """Where machines are slow kube-proxy comes along: files and units of one machine in one go."""
     cidrs = wait_until("every node to get its pod range", lambda: _pod_cidrs(lab), timeout=60)
+    lab.state.note_pod_ranges({name: str(cidr) for name, cidr in cidrs.items()})
     network = pod_network(lab.topology, lab.provider.platform, cidrs)
     changed = _place_these([*network, *_components((KubeProxy,) if lab.provider.is_slow else (), lab)], lab)
     await_all(network, _there(lab, network), lab.outside)
     with kubelets_last_words(lab):
         wait_until("every node to be Ready", lambda: _check_ready(lab), timeout=90)
     return changed
+
+
+def last_pod_network(lab: Laboratory) -> tuple[Component, ...]:
+    """What connected pods when they were last seen connected, if that was noted of every worker."""
+    with suppress(ValueError):
+        cidrs = {name: IPv4Network(cidr) for name, cidr in lab.state.pod_ranges().items()}
+        if cidrs.keys() == {node.name for node in lab.topology.of(Role.WORKER)}:
+            return pod_network(lab.topology, lab.provider.platform, cidrs)
+    return ()
 
 
 def bring_addon(name: str, lab: Laboratory) -> list[str]:

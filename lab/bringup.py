@@ -29,7 +29,8 @@ class Stage:
     One that `serves` roles is for the machines that others ask for; only alone does it ask for those.
     On slow machines it comes after those in `after` too, as far as they are asked for: they are more urgent.
     On others it comes after those in `fast_after`, likewise; whether these went well is not its affair.
-    The files of those in `carries` go to a machine with the first files that anybody brings it.
+    The files of those in `carries` go to a machine with the first files that anybody brings it, and with
+    them those of what it `recalls`: components that are only known once a cluster has been seen.
     Who asks for this one alone gets those in `along` as well: it works without them, and they are expected.
     """
 
@@ -42,6 +43,9 @@ class Stage:
     fast_after: tuple[str, ...] = field(default=(), kw_only=True)
     serves: frozenset[Role] = frozenset()
     carries: tuple[type[Component], ...] = ()
+    recalls: Callable[[Laboratory], Sequence[Component]] = field(
+        default=lambda _: (), kw_only=True, repr=False
+    )
     along: tuple[str, ...] = field(default=(), kw_only=True)
 
 
@@ -124,17 +128,19 @@ class Bringup:
         self._create_machines(wanted)
         stretch(self.lab.provider.slowness)
         todo = [s for s in self.stages.values() if s.name in wanted and s.name not in self.outcomes]
-        with self._loaded([kind for stage in todo for kind in stage.carries]):
+        with self._loaded(todo):
             self._run(todo)
         self.lab.state.prove(self.lab.topology.digest(), self._true())
 
     @contextmanager
-    def _loaded(self, kinds: Sequence[type[Component]]) -> Iterator[None]:
+    def _loaded(self, todo: Sequence[Stage]) -> Iterator[None]:
         """Have each machine's files carried together, for this attempt: later they may have changed."""
+        kinds = [kind for stage in todo for kind in stage.carries]
 
         def pack(node: Node) -> Cargo:
             components = [kind(self.lab.topology, self.lab.provider.platform) for kind in kinds]
-            return cargo_of(components, node, self.lab.credentials)
+            recalled = [each for stage in todo for each in stage.recalls(self.lab)]
+            return cargo_of([*components, *recalled], node, self.lab.credentials)
 
         machines = [*self.lab.machines.values()] if kinds else []
         for machine in machines:

@@ -9,12 +9,11 @@ from pathlib import PurePosixPath
 
 from lab.machine import File, Machine
 
-# $1: how many of the arguments after it are units; the rest are files.  Units of our own are all asked for:
-# what comes late, such as the pods' routes, is in nobody's cargo.
+# $1: how many of the arguments after it are units; the rest are files.
 _LOOK = """\
 count=$1; shift
 shown=Id,ActiveState,UnitFileState,StateChangeTimestamp
-systemctl show --timestamp=us+utc -p "$shown" "${@:1:$count}" 'thwlab-*'
+systemctl show --timestamp=us+utc -p "$shown" "${@:1:$count}" || true
 shift "$count"
 printf '\\0'
 stat --printf '%.Z %n\\0' "$@" 2>/dev/null || true
@@ -71,25 +70,21 @@ class Load:
             cargo = self.pack()
             files = {file.path: file for file in (*cargo.freely, *own)}
             lacking = {file.path: file for more in cargo.lacking.values() for file in more}
-            written, left = self.machine.carry([*files.values()], cargo.lacking)
-            self._note(written)
-            if len(written) < len(lacking | files):
-                self._look(cargo)
-            right.set_result({path: file for path, file in (lacking | files).items() if path not in left})
+            read = {PurePosixPath(path).name: {f.path for f in fs} for path, fs in cargo.lacking.items()}
+            done = self.machine.carry([*files.values()], cargo.lacking, look=_look(read))
+            self._note(done.written)
+            self._see(read, done.seen)
+            known = (lacking | files).items()
+            right.set_result({path: file for path, file in known if path not in done.left})
         except BaseException as error:
             with self._lock:
                 self._right = None  # the next one tries for himself
             right.set_exception(error)
             raise
 
-    def _look(self, cargo: Cargo) -> None:
+    def _see(self, read: Mapping[str, set[str]], seen: str) -> None:
         """Nothing is known where systemd is too old to say it; then every unit is asked apart."""
-        read = {PurePosixPath(path).name: {f.path for f in files} for path, files in cargo.lacking.items()}
-        paths = sorted(set().union(*read.values()))
-        if not paths:
-            return
-        seen = self.machine.run("bash", "-c", _LOOK, "look", str(len(read)), *read, *paths)
-        shown, *stamps = seen.stdout.split("\0")
+        shown, *stamps = seen.split("\0")
         changed = {path: float(at) for at, _, path in (each.partition(" ") for each in stamps if each)}
         active = _active(shown)
         self.running = frozenset(active)
@@ -99,6 +94,12 @@ class Load:
 
     def _note(self, written: frozenset[str]) -> None:
         self.machine.touched |= {path: set() for path in written}
+
+
+def _look(read: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """The command that shows these units, and how old the files are that they read; none for no unit."""
+    paths = sorted(set().union(*read.values()))
+    return ("bash", "-c", _LOOK, "look", str(len(read)), *read, *paths) if paths else ()
 
 
 def _active(shown: str) -> dict[str, float]:

@@ -74,6 +74,18 @@ class File:
     mode: int = 0o644
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What came of files: the paths that were written, and those that are not right and were left.
+
+    `seen` is what the look printed, if there was one; nothing where every file was written.
+    """
+
+    written: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
+    seen: str = ""
+
+
 class Substrate(StrEnum):
     """What a machine is made of.  A container shares its host's kernel, clock and page cache."""
 
@@ -165,31 +177,40 @@ class Machine(ABC):
 
         One stream for all of them; each is written beside its place and renamed over it.
         """
-        return self.carry(files, timeout=timeout)[0]
+        return self.carry(files, timeout=timeout).written
 
     def carry(
-        self, files: Sequence[File], lacking: Mapping[str, Sequence[File]] = _NOTHING, *, timeout: float = 60
-    ) -> tuple[frozenset[str], frozenset[str]]:
+        self,
+        files: Sequence[File],
+        lacking: Mapping[str, Sequence[File]] = _NOTHING,
+        *,
+        look: Sequence[str] = (),
+        timeout: float = 60,
+    ) -> Carried:
         """`apply`, and in the same stream those in ``lacking`` where nothing stands yet.
 
         They are given by the path for whose sake they come: where that stands, they are left, and so is what
-        cannot be written of them.  The paths that were written, and those that are not right and were left.
-        Where a machine's report is lost it is asked again, and what was written meanwhile counts.
+        cannot be written of them.  Where a machine's report is lost it is asked again, and what was written
+        meanwhile counts.  ``look`` is a command that is run at the end where not every file had to be
+        written: a round trip less than to run it apart.  It must end with status 0.
         """
         stream, count = _stream(files, lacking)
         if not count:
-            return frozenset(), frozenset()
-        result = self._receive(stream, timeout)
+            return Carried()
+        result = self._receive(stream, look, timeout)
         self._insist(result, f"python3 -c (receive {count} files)", timeout)
-        told = result.stdout.split("\0")[:-1]
-        written, left = ({each[1:] for each in told if each[0] == word} for word in "+-")
-        return frozenset(written), frozenset(left)
+        told, _, seen = f"\0{result.stdout}".partition("\0\0")  # no word is empty but the look's
+        written, left = (
+            frozenset(each[1:] for each in told.split("\0") if each[:1] == word) for word in "+-"
+        )
+        return Carried(written, left, seen)
 
-    def _receive(self, stream: bytes, timeout: float) -> Result:
+    def _receive(self, stream: bytes, look: Sequence[str], timeout: float) -> Result:
         began, recent = time.monotonic(), 0.0
 
         def receive() -> Result:
-            return self.run("python3", "-c", _RECEIVER, f"{recent:.3f}", stdin=stream, timeout=timeout)
+            argv = ("python3", "-c", _RECEIVER, f"{recent:.3f}", *look)
+            return self.run(*argv, stdin=stream, timeout=timeout)
 
         for _ in range(REPORTS_LOST):
             with suppress(OutputLost):
@@ -249,12 +270,13 @@ def _stream(files: Sequence[File], lacking: Mapping[str, Sequence[File]]) -> tup
 # bytes: the machine's locale has no say in them.  Each has a word: `any` may stand there, or `none`, then
 # with the paths, in hexadecimal, one of which is enough to leave it.  The argument is for how many seconds
 # others like it may have been at this before it, whose reports were lost: what was changed since is told.
+# Further arguments are a command that it becomes in the end, after a word of its own: an empty one.
 _RECEIVER = """\
 import os, sys, time
 recent = float(sys.argv[1])
 began = time.time() - recent if recent else float("inf")
 inp = sys.stdin.buffer
-plan = []
+plan, new_ones = [], 0
 for line in iter(inp.readline, b"\\n"):
     if not line.endswith(b"\\n"):
         sys.exit("stream ended inside its list")
@@ -301,4 +323,9 @@ for (may, *sakes), mode, size, path in plan:
         except OSError:
             pass  # whoever needs it will meet this himself, and say so
     sys.stdout.buffer.write(said + path + b"\\0")
+    new_ones += said == b"+"
+if sys.argv[2:] and new_ones < len(plan):
+    sys.stdout.buffer.write(b"\\0")
+    sys.stdout.flush()
+    os.execvp(sys.argv[2], sys.argv[2:])
 """

@@ -143,6 +143,7 @@ def _worker_stages() -> list[Stage]:
             acts.build_pod_network,
             ("control-plane", "hosts", "kubelet"),
             WORKERS,
+            recalls=acts.last_pod_network,
         ),
         Stage(
             "proxy",

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,7 +99,23 @@ class StateFolder:
 
     def disprove(self) -> None:
         """A machine is new: nothing that was true before says anything of it."""
-        (self.path / "stages.json").unlink(missing_ok=True)
+        for name in ("stages.json", "pod-ranges.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def note_pod_ranges(self, ranges: Mapping[str, str]) -> None:
+        """Remember which pod range the API gave each node."""
+        if self.path.exists():
+            part = self.path / "pod-ranges.json.part"
+            part.write_text(json.dumps(dict(ranges)))
+            part.replace(self.path / "pod-ranges.json")
+
+    def pod_ranges(self) -> dict[str, str]:
+        """What was noted last, which by now may be otherwise; nothing if nothing was, or it is damaged."""
+        try:
+            found = json.loads((self.path / "pod-ranges.json").read_text())
+            return {str(name): str(cidr) for name, cidr in found.items()}
+        except (FileNotFoundError, ValueError, AttributeError):
+            return {}
 
     def forget(self) -> None:
         """The lab is gone; its secrets go too."""

@@ -22,6 +22,7 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     autoescape=False,
+    auto_reload=False,
 )
 
 

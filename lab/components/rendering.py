@@ -25,6 +25,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
     autoescape=False,
+    auto_reload=False,
 )
 
 # The guide's units give up after five quick failures, and a controller has those before its apiserver

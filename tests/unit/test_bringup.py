@@ -9,6 +9,7 @@ import pytest
 from fake_lab import FakeProvider, events, raise_for, until
 from fixed import guide_topology
 
+from lab.acts import last_pod_network
 from lab.background import start
 from lab.bringup import Blocked, Bringup, Outcome, Stage, StageFailed, ancestors, machines_for, mark
 from lab.cli.progress import ended
@@ -243,6 +244,48 @@ def test_the_first_files_that_a_machine_gets_bring_all_that_is_asked_for(lab: La
     Bringup(lab, stages).require("masters", "etcd")
     assert [{etcd, apiserver} & paths for paths in seen["etcd"]] == [{etcd}, {etcd, apiserver}]
     assert [{etcd, apiserver} & paths for paths in seen["masters"]] == [{apiserver}, {etcd, apiserver}]
+
+
+ROUTES = "/etc/systemd/system/thwlab-routes.service"
+WHOLE = {"k8s-worker1": "10.244.0.0/24", "k8s-worker2": "10.244.1.0/24"}
+
+
+@pytest.mark.parametrize(
+    ("ranges", "there"),
+    [
+        (WHOLE, True),
+        ({}, False),
+        ({"k8s-worker1": "10.244.0.0/24"}, False),
+        (WHOLE | {"k8s-worker2": "damaged"}, False),
+    ],
+)
+def test_what_was_known_of_the_cluster_is_carried_the_second_time(
+    lab: Laboratory, ranges: dict[str, str], there: bool
+) -> None:
+    """By its own stage it were a round trip more on every machine; of half the nodes it would be wrong."""
+    seen: list[bool] = []
+
+    def act(lab: Laboratory) -> None:
+        load = lab.machines["k8s-master1"].load
+        assert load is not None
+        seen.append(ROUTES in load.pack().lacking)
+
+    stage = Stage("etcd", "", act, (), ETCD, carries=(Etcd,), recalls=last_pod_network)
+    Bringup(lab, [stage]).require("etcd")
+    lab.state.path.mkdir(parents=True, exist_ok=True)
+    lab.state.note_pod_ranges(ranges)
+    Bringup(lab, [stage]).require("etcd")
+    assert seen == [False, there]
+
+
+def test_of_a_new_machine_no_pod_range_is_remembered(lab: Laboratory) -> None:
+    lab.state.path.mkdir(parents=True, exist_ok=True)
+    lab.state.note_pod_ranges(WHOLE)
+    assert lab.state.pod_ranges() == WHOLE
+    lab.state.disprove()
+    assert lab.state.pod_ranges() == {}
+    (lab.state.path / "pod-ranges.json").write_text("[1")
+    assert lab.state.pod_ranges() == {}
 
 
 def test_where_nothing_is_carried_no_machine_has_a_load(lab: Laboratory) -> None:

@@ -29,7 +29,7 @@ from lab.components.readiness import ask
 from lab.components.rendering import SA_KEY
 from lab.components.scheduler import Scheduler
 from lab.errors import LabError, WaitExpired
-from lab.machine import File, Machine, Platform, Result
+from lab.machine import Carried, File, Machine, Platform, Result
 from lab.topology import Node
 from lab.wait import NotYet, wait_until
 
@@ -63,15 +63,17 @@ class Here(Machine):
         files: Sequence[File],
         lacking: Mapping[str, Sequence[File]] | None = None,
         *,
+        look: Sequence[str] = (),
         timeout: float = 60,
-    ) -> tuple[frozenset[str], frozenset[str]]:
+    ) -> Carried:
         self.transfers += 1
         more = [f for sake, each in (lacking or {}).items() if sake not in self.files for f in each]
         left = frozenset(f.path for f in more if self.files.get(f.path, f) != f)
         wanted = [*files, *(f for f in more if f.path not in left)]
         changed = frozenset(f.path for f in wanted if self.files.get(f.path) != f)
         self.files |= {f.path: f for f in wanted}
-        return changed, left
+        seen = self.run(*look).stdout if look and changed != {f.path for f in (*files, *more)} else ""
+        return Carried(changed, left, seen)
 
     def _never(self) -> None:
         raise NotImplementedError

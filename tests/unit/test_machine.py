@@ -16,7 +16,7 @@ import pytest
 
 from lab import machine as module
 from lab.errors import CommandFailed, CommandTimedOut, LabError, OutputLost
-from lab.machine import File, Machine, Result, on_each, patience
+from lab.machine import Carried, File, Machine, Result, on_each, patience
 from lab.topology import Node
 from lab.wait import NotYet, stretch, wait_until
 
@@ -114,9 +114,8 @@ def test_what_is_only_lacking_goes_where_nothing_stands(tmp_path: Path) -> None:
     machine().apply([File(same, b"2")])
     Path(masked).symlink_to("/dev/null")
     lacking = [File(path, b"2") for path in (new, same, other, masked)]
-    assert machine().carry([File(own, b"1")], {"/nowhere/a.service": lacking}) == (
-        {own, new},
-        {other, masked},
+    assert machine().carry([File(own, b"1")], {"/nowhere/a.service": lacking}) == Carried(
+        frozenset({own, new}), frozenset({other, masked})
     )
     assert [Path(path).read_bytes() for path in (own, new, same, other)] == [b"1", b"2", b"2", b"theirs"]
     assert Path(masked).is_symlink()
@@ -128,14 +127,15 @@ def test_what_is_lacking_of_a_unit_that_is_there_is_left_to_whoever_tells_it(tmp
     Path(old).touch()
     shared, alone, unit = (File(str(tmp_path / name), b"1") for name in ("ca", "conf", "new.service"))
     told = machine().carry([], {old: [shared], new: [unit, alone, shared]})
-    assert told == ({unit.path, alone.path}, {shared.path})
+    assert told == Carried(frozenset({unit.path, alone.path}), frozenset({shared.path}))
 
 
 def test_what_cannot_be_written_of_what_is_lacking_hinders_nobody_else(tmp_path: Path) -> None:
     """Who needs it meets that himself; and all that was lacking is tried before anything that is changed."""
     (tmp_path / "folder").write_bytes(b"a file")
     bad, good, own = (File(str(tmp_path / name), b"1") for name in ("folder/conf", "good", "own"))
-    assert machine().carry([own], {"/nowhere/a.service": [bad, good]}) == ({good.path, own.path}, {bad.path})
+    told = machine().carry([own], {"/nowhere/a.service": [bad, good]})
+    assert told == Carried(frozenset({good.path, own.path}), frozenset({bad.path}))
     with pytest.raises(CommandFailed, match="folder"):
         machine().apply([bad])
     words = [line.split(b" ")[0] for line in module._stream([own], {"/a": [bad]})[0].splitlines()[:2]]
@@ -175,8 +175,23 @@ def _check_older(path: Path, seconds: float) -> None:
 def test_what_lacks_its_mode_is_not_right_and_is_left(tmp_path: Path) -> None:
     machine().apply([File(str(tmp_path / "key"), b"1")])
     key = File(str(tmp_path / "key"), b"1", 0o600)
-    assert machine().carry([], {"/nowhere/a.service": [key]}) == (set(), {key.path})
+    assert machine().carry([], {"/nowhere/a.service": [key]}) == Carried(left=frozenset({key.path}))
     assert mode(tmp_path / "key") == 0o644
+
+
+def test_a_look_is_taken_where_something_was_there_and_only_there(tmp_path: Path) -> None:
+    old, new = (File(str(tmp_path / name), b"1") for name in ("old", "new"))
+    look = ("sh", "-c", 'printf "%s\\0" "$@"', "look", "a b", "")
+    assert machine().carry([old], look=look) == Carried(frozenset({old.path}))
+    assert machine().carry([old], look=look) == Carried(seen="a b\0\0")
+    assert machine().carry([old, new], look=look) == Carried(frozenset({new.path}), seen="a b\0\0")
+
+
+def test_a_look_that_fails_is_named(tmp_path: Path) -> None:
+    old = File(str(tmp_path / "old"), b"1")
+    machine().apply([old])
+    with pytest.raises(CommandFailed, match="no such unit"):
+        machine().carry([old], look=("sh", "-c", "echo no such unit >&2; exit 3"))
 
 
 @pytest.mark.parametrize("name", ["with blank", " lead", "ä ü 漢", "quo\"te's", "$(touch x)", "-rf", "a\tb"])

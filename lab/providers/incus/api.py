@@ -1,6 +1,7 @@
 """The REST API that Incus and LXD have in common, over the daemon's socket."""
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +43,9 @@ class Api:
     def __init__(self, socket: Path, project: str) -> None:
         self.socket = socket
         self.project = project
-        transport = httpx2.HTTPTransport(uds=str(socket), trust_env=False)
+        # Nothing is encrypted here, and to read this host's authorities takes 40 ms each time.
+        nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        transport = httpx2.HTTPTransport(verify=nobody, uds=str(socket), trust_env=False)
         self._http = httpx2.Client(transport=transport, base_url="http://daemon", trust_env=False)
 
     def get(self, path: str, *, timeout: float = 10, **query: Any) -> Any:
