@@ -196,13 +196,13 @@ def page_of(name: str, folder: Path) -> Path:
 def test_an_error_and_a_fetch_would_be_noticed(tab: Tab, tmp_path: Path) -> None:
     path = tmp_path / "bad.html"
     path.write_text(
-        "<img src='http://192.0.2.1/x.png'><script>console.error('oops'); nothing.at.all</script>"
+        "<img src='http://127.0.0.1:64999/x.png'><script>console.error('oops'); nothing.at.all</script>"
     )
     tab.open(path)
     tab.js("0")
     assert any("oops" in error for error in tab.errors)
     assert any("nothing" in error for error in tab.errors)
-    assert "http://192.0.2.1/x.png" in tab.asked
+    assert "http://127.0.0.1:64999/x.png" in tab.asked
 
 
 @pytest.mark.parametrize("name", ALL)
