@@ -130,8 +130,9 @@ def made_with(state: StateFolder, word: str) -> str:
 def _to_remove(state: StateFolder, word: str) -> Provider:
     """The provider of what is to be removed: where nothing tells, and none was named, the one that has it."""
     word = made_with(state, word)
-    provider = provider_of(word, state.name)
-    if word != AUTO or state.path.exists() or provider.is_there():
+    meant = decided(word, state)
+    provider = provider_of(meant, state.name)
+    if word != AUTO or meant == CONTAINERS or state.path.exists() or provider.is_there():
         return provider
     return provider_of(CONTAINERS, state.name)
 

@@ -22,7 +22,8 @@ NO_VBOX, NO_KVM = (
     Usable(False, "there is no KVM", False),
 )
 BROKEN = Usable(False, "VirtualBox's modules: not loaded: vboxdrv")
-UNTRIED = Usable(False, "KVM is here, and no Vagrant")
+UNTRIED = Usable(False, "KVM is here, and this user may not open /dev/kvm")
+NO_VAGRANT = Usable(False, "KVM is here, and no Vagrant", there=False)
 GOOD = VmHost(
     "virtualbox",
     virtualbox=(7, 0, 6),
@@ -100,6 +101,7 @@ def test_what_the_user_prefers_for_vagrant_is_asked_alone() -> None:
         (BROKEN, NO_KVM, "vagrant:virtualbox"),
         (BROKEN, UNTRIED, "vagrant:virtualbox"),
         (NO_VBOX, UNTRIED, "vagrant:libvirt"),
+        (NO_VBOX, NO_VAGRANT, "incus"),
         (NO_VBOX, NO_KVM, "incus"),
     ],
 )
@@ -209,12 +211,12 @@ def test_kvm_counts_when_a_guest_has_run_and_vagrant_knows_it(
     monkeypatch.setattr(host, "plugins", frozenset)
     assert seen() == NO_KVM
     device.touch()
+    assert seen() == Usable(False, "KVM is here, and no Vagrant", there=False)
+    install(programs, "vagrant")
     cpuinfo.parent.mkdir()
     cpuinfo.write_text("flags\t\t: fpu sse\n")
-    assert "the processor offers no virtualisation" in seen().why
+    assert seen() == Usable(False, "KVM does not work: the processor offers no virtualisation")
     cpuinfo.write_text("flags\t\t: fpu vmx\n")
-    assert seen().why == "KVM is here, and no Vagrant"
-    install(programs, "vagrant")
     assert "to try it with" in seen().why
     install(programs, "qemu-system-x86_64")
     assert "no libvirtd that this user may ask" in seen().why

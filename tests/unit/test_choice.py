@@ -375,7 +375,7 @@ def test_down_finds_containers_that_nothing_tells_of_also_where_vms_would_be_cho
     removed: list[object] = []
     monkeypatch.setattr(VagrantProvider, "is_there", lambda _: False)
     monkeypatch.setattr(IncusProvider, "is_there", lambda _: True)
-    monkeypatch.setattr(IncusProvider, "destroy", removed.append)
+    monkeypatch.setattr(IncusProvider, "destroy", lambda it: removed.append(it))
     monkeypatch.setattr(opening, "sweep", lambda _: None)
     assert remove_lab("thw")
     assert len(removed) == 1

@@ -66,15 +66,14 @@ def kvm(*, root: Path = ROOT, device: Path = DEVICE) -> Usable:
     """KVM that has run a guest, for VMs by Vagrant; a libvirtd that runs, or as root one of the lab's own.
 
     What cannot be tried does not count: emulated VMs are 20 times slower, and nobody asked for them.
+    Almost every Linux has the device: without Vagrant nobody meant to use it for this.
     """
     if not device.exists():
         return Usable(False, "there is no KVM", there=False)
-    if platform.machine() != "x86_64":
-        return Usable(False, "KVM is tried out on x86-64 alone")
-    if host.virtualisation(text_of(root / "proc/cpuinfo")) is False:
-        return Usable(False, "KVM does not work: the processor offers no virtualisation")
-    if lacking := _lacking_for_kvm(device):
-        return Usable(False, f"KVM is here, and {lacking}")
+    if shutil.which("vagrant") is None:
+        return Usable(False, "KVM is here, and no Vagrant", there=False)
+    if lacking := _lacking_for_kvm(device, root):
+        return Usable(False, lacking)
     found = probe(device=device)
     if not found.works:
         return Usable(False, f"KVM does not work: {found.why}")
@@ -83,17 +82,19 @@ def kvm(*, root: Path = ROOT, device: Path = DEVICE) -> Usable:
     return Usable(True, f"KVM works: {found.why}")
 
 
-def _lacking_for_kvm(device: Path) -> str:
+def _lacking_for_kvm(device: Path, root: Path) -> str:
     """Seen without starting anything."""
-    if shutil.which("vagrant") is None:
-        return "no Vagrant"
+    if platform.machine() != "x86_64":
+        return "KVM is tried out on x86-64 alone"
+    if host.virtualisation(text_of(root / "proc/cpuinfo")) is False:
+        return "KVM does not work: the processor offers no virtualisation"
     if shutil.which(EMULATOR, path=SEARCHED) is None:
-        return f"no {EMULATOR} to try it with"
+        return f"KVM is here, and no {EMULATOR} to try it with"
     if not os.access(device, os.R_OK | os.W_OK):
-        return f"this user may not open {device}"
+        return f"KVM is here, and this user may not open {device}"
     if running_socket() is not None:
         return ""
     if os.geteuid() != 0:
-        return "no libvirtd that this user may ask"
+        return "KVM is here, and no libvirtd that this user may ask"
     absent = [name for name, _ in NEEDED if shutil.which(name, path=SEARCHED) is None]
-    return f"no {', '.join(absent)} for a libvirtd of the lab's own" if absent else ""
+    return f"KVM is here, and no {', '.join(absent)} for a libvirtd of the lab's own" if absent else ""
