@@ -90,11 +90,14 @@ c() {{ {daemon.client} "$@"; }}
 listing() {{
     for project in $(c query /1.0/projects | jq -r '.[]' | sed 's#.*/##'); do
         echo "project $project"
-        for kind in instances images profiles networks storage-pools; do
+        for kind in instances images profiles networks; do
             c query "/1.0/$kind?project=$project" | jq -r '.[]'
         done
     done
-    for pool in $(c query /1.0/storage-pools | jq -r '.[]'); do c query "$pool/volumes" | jq -r '.[]'; done
+    for pool in $(c query /1.0/storage-pools | jq -r '.[]'); do
+        echo "$pool"
+        c query "$pool/volumes" | jq -r '.[]'
+    done
 }}
 listed() {{ listing | sort -u > "/tmp/$1"; wc -l < "/tmp/$1"; }}
 thwlab() {{ python3 -m lab.cli --name {NAME} --provider incus:running "$@"; }}

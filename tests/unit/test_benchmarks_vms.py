@@ -113,7 +113,7 @@ def test_the_table_has_each_goal_held_missed_or_not_measured(figures: ModuleType
     empty = list(figures.table({}))
     assert all(line.endswith("| not measured |") for line in empty[2:])
     assert len(empty) == 2 + len(figures.GOALS)
-    assert "  300.0  DNS answer 10.0.0.7" in list(figures.steps_told(runs))
+    assert "    300.0  DNS answer 10.0.0.7" in list(figures.steps_told(runs))
 
 
 def test_the_goals_are_those_of_vms(figures: ModuleType) -> None:
