@@ -9,6 +9,7 @@ import pytest
 from lab import automatic, choice, opening
 from lab.automatic import Here
 from lab.choice import WORDS, Made, is_stale, is_vagrants, made_of, provider_of, same_kind, settled
+from lab.doctor import Verdict, examine
 from lab.errors import ConfigError, LabError
 from lab.machine import Substrate
 from lab.opening import open_lab, remove_lab
@@ -380,3 +381,10 @@ def test_down_finds_containers_that_nothing_tells_of_also_where_vms_would_be_cho
     assert remove_lab("thw")
     assert len(removed) == 1
     assert isinstance(removed[0], IncusProvider)
+
+
+def test_the_doctor_says_first_what_was_chosen_and_only_where_nobody_named_it() -> None:
+    first = examine(load_topology(), "auto")[0]
+    assert (first.what, first.verdict) == ("provider", Verdict.GOOD)
+    assert first.found.startswith("incus, by itself: containers, for CI=true")
+    assert "provider" not in [each.what for each in examine(load_topology(), "incus")]
