@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 from variants import plans_of, told
 
+from lab.automatic import CONTAINERS
 from lab.bringup import Bringup
 from lab.cluster import Cluster
 from lab.failover.comparing import by_invariant, values_of
@@ -155,7 +156,7 @@ def chosen(plans: Mapping[str, Topology], names: Sequence[str]) -> dict[str, Top
 def measure(plans: Mapping[str, Topology], still: Callable[[], Sequence[tuple[str, Path, Path]]]) -> None:
     """All that is still to be made, on one lab that is removed at the end; what is invalid, again."""
     began = next(iter(plans.values()))
-    lab = open_lab(began, "auto", lambda _: None)
+    lab = open_lab(began, CONTAINERS, lambda _: None)
     try:
         with lab.state.locked(), closing(lab):
             Bringup(lab, stages_for(began)).require(*STAGES)

@@ -4,7 +4,8 @@ import os
 import shutil
 from enum import StrEnum
 
-from lab.errors import ConfigError
+from lab.automatic import AUTO, CONTAINERS, DEFAULT_PROVIDER, HYPERVISORS, chosen
+from lab.errors import ConfigError, LabError
 from lab.mistakes import nearest
 from lab.providers.base import Provider
 from lab.providers.incus import IncusProvider, IncusVmProvider
@@ -17,10 +18,8 @@ from lab.providers.vagrant.virtualbox import MANAGE, VirtualBox
 from lab.state import Intent, StateFolder, boot_id, state_root
 
 DAEMONS = ("auto", "running", "private", "incusd", "lxd")
-HYPERVISORS = ("virtualbox", "libvirt")
 LIBVIRT = "vagrant:libvirt"  # whichever libvirtd there is; these two say whose
 LIBVIRT_PRIVATE, LIBVIRT_RUNNING = f"{LIBVIRT}:private", f"{LIBVIRT}:running"
-DEFAULT_PROVIDER = "VAGRANT_DEFAULT_PROVIDER"  # Vagrant's own variable
 
 
 class Made(StrEnum):
@@ -32,8 +31,8 @@ class Made(StrEnum):
 
 
 WORDS = (
-    "auto",
-    "incus",
+    AUTO,
+    CONTAINERS,
     *(f"incus:{each}" for each in DAEMONS[1:]),
     "incus-vm",
     *(f"incus-vm:{each}" for each in DAEMONS[1:]),
@@ -47,7 +46,7 @@ WORDS = (
 def provider_of(word: str, name: str) -> Provider:
     """The provider by one of `WORDS`, for the lab of this name.  Touches nothing.
 
-    `auto` is `incus`, containers; `incus-vm` are VMs of the same daemons.
+    `incus` are containers; `incus-vm` are VMs of the same daemons.
     """
     state = StateFolder(state_root() / name)
     word = decided(word, state)
@@ -73,21 +72,32 @@ def kept_for(state: StateFolder) -> str:
 
 
 def settled(word: str) -> str:
-    """The word, and for `vagrant` alone with its hypervisor; `ConfigError` if it is no provider's."""
+    """The word, for `vagrant` alone with its hypervisor; `ConfigError` if it is no provider's.
+
+    For `auto` what would be chosen here for a new lab; what a lab was begun with is `decided`'s to know.
+    """
     if problem := mistake_in(word):
         raise ConfigError("--lab-provider", [problem])
+    if word == AUTO:
+        return chosen().word
     return f"vagrant:{_preferred()}" if word == "vagrant" else word
 
 
 def decided(word: str, state: StateFolder) -> str:
     """`settled`; and `vagrant:libvirt` is the libvirtd that runs and may be used, else one of the lab's own.
 
-    A lab keeps to the one it was begun with: a package may start a libvirtd at any time.
+    A lab keeps to the one it was begun with: a package may start a libvirtd at any time, and `auto` of a
+    host on which VirtualBox was installed since would be another provider.
     """
-    word = settled(word)
+    word = (_begun_with(state) if word == AUTO else "") or settled(word)
     if word != LIBVIRT:
         return word
     return LIBVIRT_PRIVATE if owns_libvirt(state) else LIBVIRT_RUNNING
+
+
+def why_of(word: str, state: StateFolder) -> str:
+    """Why `auto` is what `decided` says, for a lab that is not there yet; empty for whatever was named."""
+    return chosen().why if word == AUTO and not _begun_with(state) else ""
 
 
 def mistake_in(word: str) -> str:
@@ -137,6 +147,17 @@ def same_kind(word: str, other: str) -> bool:
 def is_stale(state: StateFolder, intent: Intent) -> bool:
     """Whether this host was booted since the lab was built, and its machines are gone with that."""
     return intent.boot != boot_id() and provider_of(intent.provider, state.name).ends_with_boot
+
+
+def _begun_with(state: StateFolder) -> str:
+    """What a lab is made with, for who does not name it; empty if it is not there."""
+    try:
+        intent = state.intent()
+    except LabError:  # a file that cannot be read: its folder still tells
+        intent = None
+    if intent:  # older versions wrote down `auto`, which was containers then
+        return CONTAINERS if intent.provider == AUTO else intent.provider
+    return kept_for(state) or (CONTAINERS if (state.path / "incus").exists() else "")
 
 
 def _kind(word: str) -> str:

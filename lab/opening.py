@@ -5,12 +5,14 @@ from pathlib import Path
 
 from lab.artifacts.building import sweep
 from lab.artifacts.cache import Cache
-from lab.choice import decided, is_stale, kept_for, provider_of, same_kind
+from lab.automatic import AUTO, CONTAINERS
+from lab.choice import decided, is_stale, kept_for, provider_of, same_kind, why_of
 from lab.debts import insist_none
 from lab.errors import LabError
 from lab.growth import hindrances
 from lab.laboratory import Laboratory
 from lab.plan import DEFAULT, Given, load_plan
+from lab.providers.base import Provider
 from lab.rights import as_root
 from lab.state import Intent, StateFolder, state_root
 from lab.topology import Facts, Topology, changes, facts
@@ -41,13 +43,18 @@ def open_lab(
     put right what somebody measures, or take for sound what is not.
     """
     state = state_of(topology.name)
+    why = why_of(word, state)
     word = _word_for(state, word)
     _refuse_another(state, topology, grow=grow)
     insist_none(state)
+    if why:
+        report(f"provider {word}, by itself: {why}")
     provider = provider_of(word, topology.name)
     missing = provider.preflight(topology)
     if missing:
         lines = [f"{each.what}: {each.remedy}" for each in missing]
+        if why and word != CONTAINERS:
+            lines.append(f"nobody named the provider {word}: --provider {CONTAINERS} are containers")
         fix = as_root("thwlab doctor --fix") if any(each.packages for each in missing) else ""
         raise LabError("\n  - ".join(["this host cannot run the lab:", *lines]), remedy=fix)
     provider.prepare(topology, report)
@@ -98,7 +105,7 @@ def remove_lab(name: str, *, word: str = "auto", force: bool = False) -> bool:
     with state.locked():
         if not force:
             insist_unused(state.path, f"thwlab --name {name} down --force")
-        provider = provider_of(made_with(state, word), name)
+        provider = _to_remove(state, word)
         there = state.path.exists() or provider.is_there()
         if there:
             provider.destroy()
@@ -120,12 +127,22 @@ def made_with(state: StateFolder, word: str) -> str:
     return intent.provider if intent else kept_for(state) or word
 
 
+def _to_remove(state: StateFolder, word: str) -> Provider:
+    """The provider of what is to be removed: where nothing tells, and none was named, the one that has it."""
+    word = made_with(state, word)
+    meant = decided(word, state)
+    provider = provider_of(meant, state.name)
+    if word != AUTO or meant == CONTAINERS or state.path.exists() or provider.is_there():
+        return provider
+    return provider_of(CONTAINERS, state.name)
+
+
 def _word_for(state: StateFolder, word: str) -> str:
     """The provider of the lab that runs, where none was named; `LabError` where another was."""
     intent = state.intent()
     if intent is None:
         return decided(word, state)
-    if word != "auto" and not same_kind(word, made := decided(intent.provider, state)):
+    if word != AUTO and not same_kind(word, made := decided(intent.provider, state)):
         raise LabError(
             f"lab {state.name} runs with provider {made}, not {word}",
             remedy="thwlab down removes that lab; or give yours another name (--lab-name)",

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lab.bringup import Bringup, Outcome, Stage, mark, remark
+from lab.choice import decided
 from lab.cluster import Cluster
 from lab.collect import collect
 from lab.debts import Quarantined, insist_none
@@ -198,11 +199,16 @@ class LabSession:
         return {
             "lab.run": self.folder.name,
             "lab.plan": self.topology.digest(),
-            "lab.provider": self.settings["provider"].value,
+            "lab.provider": self._provider(),
             "lab.profile": self.topology.profile.value,
             **({"lab.slowness": str(self._opened.provider.slowness)} if self._opened else {}),
             **{f"lab.{n}": v for n, v in asdict(self.topology.versions).items() if isinstance(v, str)},
         }
+
+    def _provider(self) -> str:
+        """By the lab that is open, for `auto` is none; before that as it was asked for."""
+        asked_for = self.settings["provider"].value
+        return decided(asked_for, self._opened.state) if self._opened else asked_for
 
     def effective(self) -> list[tuple[str, str, str]]:
         """Every setting as (name, value, origin), with what stands behind an empty one."""

@@ -8,7 +8,7 @@ from lab.artifacts.cache import Cache
 from lab.artifacts.catalogue import optional_entries
 from lab.artifacts.fetch import Listed, Progress, fetch, gc, list_, verify
 from lab.artifacts.prepare import box_of, disk_of, root_of, supplies_of, unneeded_images
-from lab.choice import Made, made_of, provider_of
+from lab.choice import Made, decided, made_of, provider_of
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import progress_for
 from lab.cli.session import Session
@@ -61,7 +61,7 @@ def get(session: Session, offline: bool, image: bool) -> None:
         if not provider_of(session.provider, session.name).is_furnished:
             supplies_of(topology, progress.note, offline=offline)
         elif image:
-            BUILDERS[made_of(session.provider)](topology, progress.note)
+            BUILDERS[made_of(decided(session.provider, session.state))](topology, progress.note)
     click.echo(f"{len(programs)} programs are verified in {cache.root}")
 
 

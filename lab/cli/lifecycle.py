@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 from lab.bringup import Bringup, Stage, ancestors, awaited_by, machines_for
-from lab.choice import provider_of
+from lab.choice import decided, provider_of
 from lab.cli import INTERRUPTED, words
 from lab.cli.options import LabCommand, examples
 from lab.cli.progress import Progress, progress_for
@@ -127,7 +127,8 @@ def would_do(session: Session, stages: Sequence[Stage], *, slow: bool | None) ->
     names = [stage.name for stage in stages]
     before = {stage.name: awaited_by(stage, names, slow=slow) for stage in stages}
     steps = [f"  {stage.name:14} {stage.truth}{_after(before[stage.name])}" for stage in stages]
-    title = f"lab {topology.name}: Kubernetes {topology.versions.kubernetes}, provider {session.provider}"
+    provider = decided(session.provider, session.state)
+    title = f"lab {topology.name}: Kubernetes {topology.versions.kubernetes}, provider {provider}"
     more = [UNMEASURED] if slow is None else []
     return [title, "machines:", *machines, "stages:", *steps, *more, "nothing was done (--dry-run)"]
 

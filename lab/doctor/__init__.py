@@ -8,14 +8,15 @@ Reading order: `facts` (a host as data), `gather` (the only part that looks), `f
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lab.choice import Made, hypervisor_of, made_of
+from lab.choice import Made, decided, hypervisor_of, made_of, why_of
 from lab.doctor import daemonvms, hypervisors, kernel, programs, surroundings, vmhost
 from lab.doctor.facts import Facts
-from lab.doctor.finding import Check, Finding, Verdict
+from lab.doctor.finding import Check, Finding, Verdict, good
 from lab.doctor.gather import gather
 from lab.providers.base import Missing
 from lab.providers.vagrant.hypervisor import RUNNING
 from lab.providers.vagrant.plan import PREFIX
+from lab.state import StateFolder, state_root
 from lab.topology import Topology
 
 CHECKS: tuple[Check, ...] = (*kernel.CHECKS, *surroundings.CHECKS, *programs.CHECKS)
@@ -35,6 +36,13 @@ def missing(findings: Sequence[Finding]) -> list[Finding]:
 
 def examine(topology: Topology, provider: str = "auto") -> list[Finding]:
     """This host's findings for a lab of this plan on machines of this provider."""
+    state = StateFolder(state_root() / topology.name)
+    word, why = decided(provider, state), why_of(provider, state)
+    choice = [good("provider", f"{word}, by itself: {why}")] if why else []
+    return [*choice, *_examined(topology, word)]
+
+
+def _examined(topology: Topology, provider: str) -> list[Finding]:
     facts = gather(topology, provider)
     if made_of(provider) is Made.DISK:
         return daemonvms.diagnose(facts, topology)

@@ -1,14 +1,11 @@
 """Gather what VMs need to know of a host, as doctor asks; see `lab.providers.vagrant.host`."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
-from lab.errors import LabError
 from lab.providers.vagrant import host
 from lab.providers.vagrant.hypervisor import Hypervisor
 from lab.providers.vagrant.needs import VmHost
-from lab.providers.vagrant.process import Call, carry_out
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.state import state_root
@@ -23,13 +20,4 @@ def gather(
     """
     asked = hypervisor or (VirtualBox() if kind == "virtualbox" else Virsh())
     found = host.gather(asked, state_root(), private=private, root=root)
-    return replace(found, plugins=_plugins()) if kind == "libvirt" else found
-
-
-def _plugins() -> frozenset[str]:
-    """Vagrant's, of this user."""
-    try:
-        ended = carry_out(Call(["vagrant", "plugin", "list", "--machine-readable"], host.ASK))
-    except LabError:
-        return frozenset()
-    return frozenset(re.findall(r",plugin-name,([\w.-]+)", ended.out))
+    return replace(found, plugins=host.plugins()) if kind == "libvirt" else found

@@ -1,11 +1,13 @@
 """Fixtures that several files of unit tests share; each file asks for them by name."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_lab import never
 
-from lab import leftovers
+from lab import automatic, leftovers
+from lab.automatic import Here
 from lab.cli import lifecycle
 
 
@@ -20,3 +22,12 @@ def no_real_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "NETWORKS", tmp_path / "netns")
     monkeypatch.setattr(leftovers, "PROCESSES", tmp_path / "proc")
     monkeypatch.setattr(leftovers, "cgroup_mounts", dict)
+
+
+@pytest.fixture(autouse=True)
+def containers_by_themselves(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Who names no provider means containers, whatever hypervisor this host has; none is started."""
+    monkeypatch.setattr(automatic, "look", lambda: Here("Linux", True, True, "", {}))
+    automatic.chosen.cache_clear()
+    yield
+    automatic.chosen.cache_clear()

@@ -6,17 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from lab import choice
+from lab import automatic, choice, opening
+from lab.automatic import Here
 from lab.choice import WORDS, Made, is_stale, is_vagrants, made_of, provider_of, same_kind, settled
+from lab.doctor import Verdict, examine
 from lab.errors import ConfigError, LabError
 from lab.machine import Substrate
-from lab.opening import open_lab
+from lab.opening import open_lab, remove_lab
 from lab.plan import load_topology
+from lab.providers.base import Missing
 from lab.providers.incus import IncusProvider
 from lab.providers.vagrant.libvirt import daemon
 from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
 from lab.providers.vagrant.plan import DEFAULT_BOX, Box
 from lab.providers.vagrant.provider import VagrantProvider
+from lab.providers.vagrant.usable import Usable
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.settings import BOX
@@ -160,7 +164,7 @@ def test_a_preference_that_cannot_be_met_is_not_passed_over(
         settled("vagrant")
     assert told in str(caught.value)
     assert settled("vagrant:libvirt") == "vagrant:libvirt", "who names one is not asked"
-    assert settled("auto") == "auto"
+    assert settled("auto") == "incus", "nor is who leaves the choice to us"
 
 
 @pytest.mark.parametrize("word", ["vagrant:virtualbox", "vagrant:libvirt"])
@@ -286,3 +290,101 @@ def test_a_lost_state_file_leaves_the_folder_to_tell_what_made_the_lab(
 ) -> None:
     (state.path / made).mkdir(parents=True)
     assert choice.kept_for(state) == word
+
+
+# -- what nobody named ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def virtualbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that can be used, so that `auto` is VMs."""
+    works = {"virtualbox": lambda: Usable(True, "VirtualBox 7.0.6 can be used")}
+    monkeypatch.setattr(automatic, "look", lambda: Here("Linux", False, True, "", works))
+    automatic.chosen.cache_clear()
+
+
+def test_auto_is_what_is_chosen_here(virtualbox: None, state: StateFolder) -> None:
+    assert choice.decided("auto", state) == "vagrant:virtualbox"
+    assert is_vagrants("auto")
+    found = provider_of("auto", "thw")
+    assert isinstance(found, VagrantProvider)
+    assert isinstance(found.hypervisor, VirtualBox)
+    assert choice.why_of("auto", state) == "VirtualBox 7.0.6 can be used"
+    assert choice.why_of("vagrant:virtualbox", state) == "", "that one was named"
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("incus:private", "incus:private"),
+        ("auto", "incus"),
+        ("vagrant:libvirt:private", "vagrant:libvirt:private"),
+    ],
+)
+def test_a_lab_that_runs_is_not_chosen_anew(
+    written: str, kept: str, virtualbox: None, state: StateFolder
+) -> None:
+    """Older versions wrote down `auto`, and had made containers."""
+    state.intend(written, load_topology().digest())
+    assert choice.decided("auto", state) == kept
+    assert choice.why_of("auto", state) == ""
+    intent = state.intent()
+    assert intent is not None
+    assert isinstance(provider_of(intent.provider, "thw"), IncusProvider) is kept.startswith("incus")
+
+
+def test_a_private_daemon_tells_what_a_lost_state_file_does_not(virtualbox: None, state: StateFolder) -> None:
+    (state.path / "incus").mkdir(parents=True)
+    assert choice.decided("auto", state) == "incus"
+
+
+def test_up_says_what_was_chosen_and_why_and_writes_that_down(
+    virtualbox: None, state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VagrantProvider, "preflight", lambda *_: [])
+    monkeypatch.setattr(VagrantProvider, "prepare", lambda *_: None)
+    monkeypatch.setattr(VagrantProvider, "attach", lambda *_: {})
+    said: list[str] = []
+    open_lab(load_topology(), "auto", said.append)
+    assert said == ["provider vagrant:virtualbox, by itself: VirtualBox 7.0.6 can be used"]
+    intent = state.intent()
+    assert intent is not None
+    assert intent.provider == "vagrant:virtualbox"
+    said.clear()
+    open_lab(load_topology(), "auto", said.append)
+    assert said == [], "it is there already"
+
+
+def test_a_host_that_lacks_something_for_what_was_chosen_is_told_of_containers(
+    virtualbox: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VagrantProvider, "preflight", lambda *_: [Missing("host-only network", "a line")])
+    with pytest.raises(
+        LabError, match="nobody named the provider vagrant:virtualbox: --provider incus"
+    ) as told:
+        open_lab(load_topology(), "auto", lambda _: None)
+    assert "host-only network: a line" in str(told.value)
+    with pytest.raises(LabError) as named:
+        open_lab(load_topology(), "vagrant:virtualbox", lambda _: None)
+    assert "nobody named" not in str(named.value)
+
+
+def test_down_finds_containers_that_nothing_tells_of_also_where_vms_would_be_chosen(
+    virtualbox: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed run may leave them without a state folder."""
+    removed: list[object] = []
+    monkeypatch.setattr(VagrantProvider, "is_there", lambda _: False)
+    monkeypatch.setattr(IncusProvider, "is_there", lambda _: True)
+    monkeypatch.setattr(IncusProvider, "destroy", lambda it: removed.append(it))
+    monkeypatch.setattr(opening, "sweep", lambda _: None)
+    assert remove_lab("thw")
+    assert len(removed) == 1
+    assert isinstance(removed[0], IncusProvider)
+
+
+def test_the_doctor_says_first_what_was_chosen_and_only_where_nobody_named_it() -> None:
+    first = examine(load_topology(), "auto")[0]
+    assert (first.what, first.verdict) == ("provider", Verdict.GOOD)
+    assert first.found.startswith("incus, by itself: containers, for CI=true")
+    assert "provider" not in [each.what for each in examine(load_topology(), "incus")]

@@ -19,7 +19,7 @@ ORDER = (
     "state debts laboratory bringup",
     "joining",
     "acts",
-    "stages choice opening",
+    "stages automatic choice opening",
     "leftovers",
     "verify cluster health limits collect heartbeat settings turns vanished",
     "session summary results teller guard",

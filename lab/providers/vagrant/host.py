@@ -72,6 +72,15 @@ def version_of(argv: Sequence[str]) -> Version | None:
     return numbers(ended.out) if ended.status == 0 else None
 
 
+def plugins() -> frozenset[str]:
+    """Vagrant's, of this user."""
+    try:
+        ended = carry_out(Call(["vagrant", "plugin", "list", "--machine-readable"], ASK))
+    except LabError:
+        return frozenset()
+    return frozenset(re.findall(r",plugin-name,([\w.-]+)", ended.out))
+
+
 def kvm_holds(sys: Path, module: str) -> bool:
     """Whether KVM has the processor: it runs guests, or took it when it was loaded."""
     return bool(kvm_at_load(sys)) or kvm_guests(sys, module)

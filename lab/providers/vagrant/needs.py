@@ -65,7 +65,7 @@ def of_box(host: VmHost, _: Topology) -> Obstacle | None:
     return Obstacle("box", found, needed, "unset THWLAB_BOX, or name a Debian 12 there")
 
 
-def of_pair(host: VmHost, _: Topology) -> Obstacle | None:
+def of_pair(host: VmHost, _: Topology | None = None) -> Obstacle | None:
     """A VirtualBox that this Vagrant knows: each series needs a Vagrant that was made after it."""
     what, wanted = "VirtualBox and Vagrant", f"VirtualBox {dotted(EARLIEST)} or later"
     if host.kind != "virtualbox":
@@ -86,7 +86,7 @@ def of_pair(host: VmHost, _: Topology) -> Obstacle | None:
     return None
 
 
-def of_modules(host: VmHost, _: Topology) -> Obstacle | None:
+def of_modules(host: VmHost, _: Topology | None = None) -> Obstacle | None:
     """VirtualBox's modules, without which no VM starts and there is no host-only network."""
     if host.kind != "virtualbox" or host.modules is None or host.virtualbox is None:
         return None
@@ -100,8 +100,11 @@ def of_modules(host: VmHost, _: Topology) -> Obstacle | None:
 
 def of_kvm(host: VmHost, topology: Topology) -> Obstacle | None:
     """KVM and VirtualBox cannot both have the processor; VMs of the lab's that run have it already."""
-    if host.kind != "virtualbox" or on(host, topology):
-        return None
+    return None if host.kind != "virtualbox" or on(host, topology) else of_processor(host)
+
+
+def of_processor(host: VmHost) -> Obstacle | None:
+    """A processor that offers virtualisation, and that KVM leaves to VirtualBox."""
     what = "KVM and VirtualBox"
     if host.virtualisation is False:
         remedy = "switch it on in the firmware; in a VM without it: --lab-provider=incus"
