@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from lab.components.catalogue import components
-from lab.debts import debts
+from lab.debts import examined
 from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
 from lab.machine import Machine, Platform, Substrate, on_each
@@ -43,6 +43,7 @@ class LabStatus:
     certificates: list[tuple[str, float]]
     others: list[str]
     owed: list[str] = field(default_factory=list)  # what is broken on purpose and not healed
+    damaged: list[str] = field(default_factory=list)  # what is wrong with files that told of more of it
 
     @property
     def healthy(self) -> bool:
@@ -50,7 +51,7 @@ class LabStatus:
         units = {state for machine in self.machines for state in machine.units.values()}
         states = {machine.state for machine in self.machines}
         run = "running" in states and states <= {"running", "not created"}
-        whole = run and not self.owed
+        whole = run and not self.owed and not self.damaged
         return whole and units <= {"active", "not installed"} and self.api in ("ok", NOT_ASKED)
 
 
@@ -65,6 +66,7 @@ def examine(lab: Laboratory) -> LabStatus:
     asked = on_each(there, lambda machine: _ask(machine, units.get(machine.name, [])))
     seen = {**{name: (state, {}) for name, state in states.items()}, **asked}
     machines = [_status(node, *seen.get(node.name, ("not created", {}))) for node in lab.topology.nodes]
+    owed, damaged = examined(lab.state.path)
     served = any(m.units.get("kube-apiserver.service") not in (None, "not installed") for m in machines)
     return LabStatus(
         lab.topology.name,
@@ -74,7 +76,8 @@ def examine(lab: Laboratory) -> LabStatus:
         _api(lab) if served else NOT_ASKED,
         expiring(lab.state.path / "pki", ENDS_SOON),
         [other.name for other in labs() if other.name != lab.topology.name],
-        [debt.story for debt in debts(lab.state.path)],
+        [debt.story for debt in owed],
+        list(map(str, damaged)),
     )
 
 
@@ -133,6 +136,7 @@ def render(seen: LabStatus, flags: str = "") -> list[str]:
         rows += [f"      {unit:32} {state}" for unit, state in sorted(machine.units.items())]
     rows.append(f"API: {seen.api}")
     rows += [f"quarantined: {each}; `thwlab{flags} heal --all` undoes it" for each in seen.owed]
+    rows += [f"quarantined: {each}" for each in seen.damaged]
     rows += [f"{what}: `thwlab{flags} up` {cure}" for what, cure in _cures(seen)]
     rows += [f"certificate {name} {_days(left)}" for name, left in seen.certificates]
     if seen.others:
