@@ -5,6 +5,7 @@ A lab that owes one is quarantined: nobody but those who heal or remove it may u
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +22,18 @@ REMEDY = "thwlab heal --all; where that does not help, thwlab down, then thwlab 
 
 class Quarantined(LabError):
     """Something is broken that we broke, so nothing seen on this lab would mean anything."""
+
+
+class Damaged(LabError):
+    """A file that told of a fault does not any more; what it was of may still be broken."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        lab = shlex.quote(path.parents[1].name)
+        super().__init__(
+            f"{path} tells of something that was broken on purpose, and cannot be read: {why}",
+            remedy=f"thwlab --name {lab} down, then thwlab --name {lab} up; "
+            f"if you know that nothing is broken: rm {shlex.quote(str(path))}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,11 @@ class Debt:
         return f"{self.record['fault']} on {', '.join(self.record['machines'])}"
 
     @property
+    def pid(self) -> int:
+        """The number of the process that broke it."""
+        return int(self.owner.partition(" ")[0])
+
+    @property
     def name(self) -> str:
         """What its timers and files are called on the victims."""
         return f"{PREFIX}-{self.path.stem}"
@@ -48,14 +66,13 @@ class Debt:
     @property
     def story(self) -> str:
         """What it is, since when, and whether whoever did it is still there."""
-        pid = self.owner.partition(" ")[0]
         who = "which is at work" if self.owner_lives() else "which is gone"
-        return f"{self} since {self._since()}, by process {pid}, {who}"
+        return f"{self} since {self._since()}, by process {self.pid}, {who}"
 
     def _since(self) -> str:
         if self.boot != boot_id():
             return "before this host's last boot"
-        ago = time.monotonic() - int(self.path.stem.rpartition("-")[2]) / 1e9
+        ago = time.monotonic() - _begun(self.path) / 1e9
         return f"{time.strftime('%H:%M:%S', time.localtime(time.time() - ago))} ({ago:.0f} s ago)"
 
     def due_for(self, seconds: float = 0.0) -> bool:
@@ -64,7 +81,7 @@ class Debt:
 
     def owner_lives(self) -> bool:
         """Whether the process that broke it can still heal it."""
-        return _process(int(self.owner.partition(" ")[0])) == self.owner
+        return _process(self.pid) == self.owner
 
     def is_owed(self) -> bool:
         """Whether it still is."""
@@ -101,29 +118,61 @@ def _written(debt: Debt) -> Debt:
 
 
 def debts(state: Path) -> list[Debt]:
-    """Everything that nobody has healed yet, oldest first."""
-    return sorted(_read(state), key=lambda debt: int(debt.path.stem.rpartition("-")[2]))
+    """Everything that nobody has healed yet, oldest first; `Damaged` where a file does not tell."""
+    found, damaged = examined(state)
+    if damaged:
+        raise damaged[0]
+    return found
+
+
+def examined(state: Path) -> tuple[list[Debt], list[Damaged]]:
+    """The same, and beside it what is wrong with files that do not tell."""
+    seen = list(_seen(state))
+    found = [each for each in seen if isinstance(each, Debt)]
+    damaged = [each for each in seen if isinstance(each, Damaged)]
+    return sorted(found, key=lambda debt: _begun(debt.path)), damaged
 
 
 def insist_none(state: StateFolder) -> None:
     """Raise `Quarantined` with everything that the lab owes; harmless where there is no lab."""
-    if owed := debts(state.path):
+    owed, damaged = examined(state.path)
+    if owed or damaged:
         what = f"lab {state.name} is quarantined, for it is broken on purpose and not healed:"
-        raise Quarantined("\n  - ".join([what, *(debt.story for debt in owed)]), remedy=REMEDY)
+        raise Quarantined(
+            "\n  - ".join([what, *(debt.story for debt in owed), *map(str, damaged)]), remedy=REMEDY
+        )
 
 
 def read(path: Path) -> Debt:
-    """The debt in this file; `FileNotFoundError` once it was paid."""
-    told = json.loads(path.read_text())
-    return Debt(path, told["record"], told["due"], told["boot"], told["owner"])
+    """The debt in this file; `FileNotFoundError` once it was paid, `Damaged` if it does not tell."""
+    try:
+        told = json.loads(path.read_bytes())
+        found = Debt(path, told["record"], float(told["due"]), str(told["boot"]), str(told["owner"]))
+        _insist_whole(found)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(path, f"{type(error).__name__}: {error}") from error
+    return found
 
 
-def _read(state: Path) -> Iterator[Debt]:
+def _seen(state: Path) -> Iterator[Debt | Damaged]:
     for path in sorted((state / FOLDER).glob("*.json")):
         try:
             yield read(path)
         except FileNotFoundError:  # paid by another in between
             continue
+        except Damaged as error:
+            yield error
+
+
+def _insist_whole(debt: Debt) -> None:
+    """Look at all that is asked of one later; raises whatever that does."""
+    if not all((str(debt), debt.pid, _begun(debt.path))):
+        raise ValueError("it was made by no process, or at no time")
+
+
+def _begun(path: Path) -> int:
+    """This host's monotonic clock when it was written down, in nanoseconds."""
+    return int(path.stem.rpartition("-")[2])
 
 
 def _process(pid: int) -> str:

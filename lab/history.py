@@ -63,7 +63,7 @@ class Recorder:
 def read(path: Path) -> list[dict[str, Any]]:
     """All whole records of a stream; a last line that was cut off is left out."""
     records = []
-    for line in path.read_text(encoding="ascii").splitlines():
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

@@ -1,17 +1,16 @@
 """A live machine: run commands as root, carry files, lose its power."""
 
 import shlex
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from lab import transfer
 from lab.background import start
-from lab.errors import CommandFailed, CommandTimedOut, LabError, OutputLost
+from lab.errors import CommandFailed, CommandTimedOut
 from lab.topology import Node
 from lab.wait import NotYet, stretched
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M", bound="Machine")
 LONGEST = 300.0  # seconds for a command on a slow machine, unless it was given more
-REPORTS_LOST = 2  # reports of received files that may be lost, one after the other
 KERNEL, SYSTEMD = (5, 10), 247  # Debian 11's; on nothing older a lab was ever tried
 OUTPUT_CAP = 8 * 1024 * 1024  # bytes kept per stream; a flood must not fill the prober's memory
 
@@ -72,18 +70,6 @@ class File:
     path: str
     content: bytes = field(repr=False)
     mode: int = 0o644
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """What came of files: the paths that were written, and those that are not right and were left.
-
-    `seen` is what the look printed, if there was one; nothing where every file was written.
-    """
-
-    written: frozenset[str] = frozenset()
-    left: frozenset[str] = frozenset()
-    seen: str = ""
 
 
 class Substrate(StrEnum):
@@ -186,7 +172,7 @@ class Machine(ABC):
         *,
         look: Sequence[str] = (),
         timeout: float = 60,
-    ) -> Carried:
+    ) -> transfer.Carried:
         """`apply`, and in the same stream those in ``lacking`` where nothing stands yet.
 
         They are given by the path for whose sake they come: where that stands, they are left, and so is what
@@ -194,29 +180,12 @@ class Machine(ABC):
         meanwhile counts.  ``look`` is a command that is run at the end where not every file had to be
         written: a round trip less than to run it apart.  It must end with status 0.
         """
-        stream, count = _stream(files, lacking)
+        stream, count = transfer.stream(files, lacking)
         if not count:
-            return Carried()
-        result = self._receive(stream, look, timeout)
+            return transfer.Carried()
+        result = transfer.receive(lambda argv: self.run(*argv, stdin=stream, timeout=timeout), look)
         self._insist(result, f"python3 -c (receive {count} files)", timeout)
-        told, _, seen = f"\0{result.stdout}".partition("\0\0")  # no word is empty but the look's
-        written, left = (
-            frozenset(each[1:] for each in told.split("\0") if each[:1] == word) for word in "+-"
-        )
-        return Carried(written, left, seen)
-
-    def _receive(self, stream: bytes, look: Sequence[str], timeout: float) -> Result:
-        began, recent = time.monotonic(), 0.0
-
-        def receive() -> Result:
-            argv = ("python3", "-c", _RECEIVER, f"{recent:.3f}", *look)
-            return self.run(*argv, stdin=stream, timeout=timeout)
-
-        for _ in range(REPORTS_LOST):
-            with suppress(OutputLost):
-                return receive()
-            recent = time.monotonic() - began + 0.1
-        return receive()
+        return transfer.report(result.stdout)
 
     def _insist(self, result: Result, command: str, timeout: float) -> None:
         if result.timed_out:
@@ -244,88 +213,3 @@ def on_each(machines: Sequence[M], act: Callable[[M], T]) -> dict[str, T]:
 def patience(timeout: float) -> float:
     """Seconds for a command on a machine: as `lab.wait.stretch` says, but no more than `LONGEST`."""
     return max(timeout, min(LONGEST, stretched(timeout)))
-
-
-def _stream(files: Sequence[File], lacking: Mapping[str, Sequence[File]]) -> tuple[bytes, int]:
-    """What `_RECEIVER` reads, and how many files are in it.  What is lacking comes first.
-
-    If that went wrong after the others, they would be right by the next time, and nobody told of them.
-    """
-    own = {file.path for file in files}
-    sakes: dict[str, list[str]] = {}
-    for sake, more in lacking.items():
-        for file in more:
-            sakes.setdefault(file.path, []).append(sake.encode().hex())
-    first = {f.path: f for more in lacking.values() for f in more if f.path not in own}
-    for path in (*first, *own):
-        if "\n" in path or not path.startswith("/"):
-            raise LabError(f"{path!r}: a file's path is absolute and has no line break")
-    words = [*(":".join(["none", *sakes[path]]) for path in first), *("any" for _ in files)]
-    every = [*first.values(), *files]
-    lines = (f"{word} {f.mode:o} {len(f.content)} {f.path}\n" for word, f in zip(words, every, strict=True))
-    return "".join(lines).encode() + b"\n" + b"".join(f.content for f in every), len(every)
-
-
-# Runs on the machine with Debian's python3-minimal, which has neither json nor tarfile.  Paths stay
-# bytes: the machine's locale has no say in them.  Each has a word: `any` may stand there, or `none`, then
-# with the paths, in hexadecimal, one of which is enough to leave it.  The argument is for how many seconds
-# others like it may have been at this before it, whose reports were lost: what was changed since is told.
-# Further arguments are a command that it becomes in the end, after a word of its own: an empty one.
-_RECEIVER = """\
-import os, sys, time
-recent = float(sys.argv[1])
-began = time.time() - recent if recent else float("inf")
-inp = sys.stdin.buffer
-plan, new_ones = [], 0
-for line in iter(inp.readline, b"\\n"):
-    if not line.endswith(b"\\n"):
-        sys.exit("stream ended inside its list")
-    may, mode, size, path = line[:-1].split(b" ", 3)
-    plan.append((may.split(b":"), int(mode, 8), int(size), path))
-there = {sake for may, *_ in plan for sake in may[1:] if os.path.lexists(bytes.fromhex(sake.decode()))}
-def write(path, new, mode):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = path + b".thwlab-%d" % os.getpid()
-    try:
-        os.unlink(part)
-    except FileNotFoundError:
-        pass
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "wb") as f:
-        f.write(new)
-    os.chmod(part, mode)
-    os.replace(part, path)
-for (may, *sakes), mode, size, path in plan:
-    new = inp.read(size)
-    if len(new) != size:
-        sys.exit("stream ended inside " + ascii(path))
-    try:
-        with open(path, "rb") as f:
-            old = f.read()
-        found = os.lstat(path)
-        if old == new and found.st_mode & 0o7777 == mode and found.st_mode & 0o170000 == 0o100000:
-            if found.st_ctime >= began:
-                sys.stdout.buffer.write(b"+" + path + b"\\0")
-            continue
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError:
-        if may == b"any":
-            raise
-    said = b"-"
-    if may == b"any":
-        write(path, new, mode)
-        said = b"+"
-    elif not os.path.lexists(path) and there.isdisjoint(sakes):
-        try:
-            write(path, new, mode)
-            said = b"+"
-        except OSError:
-            pass  # whoever needs it will meet this himself, and say so
-    sys.stdout.buffer.write(said + path + b"\\0")
-    new_ones += said == b"+"
-if sys.argv[2:] and new_ones < len(plan):
-    sys.stdout.buffer.write(b"\\0")
-    sys.stdout.flush()
-    os.execvp(sys.argv[2], sys.argv[2:])
-"""

@@ -134,8 +134,17 @@ def _read(path: Path) -> User | None:
     for descriptor in _opened(path):
         # Shared, or two who look at once would take each other for the holder.
         if not locked(descriptor, shared=True):
-            return User(**json.loads(os.pread(descriptor, 10000, 0)))
+            return _told(path, descriptor)
     return None
+
+
+def _told(path: Path, descriptor: int) -> User:
+    """What the file says; where a full disk cut it, who holds it is in its name all the same."""
+    try:
+        return User(**json.loads(os.pread(descriptor, 10000, 0)))
+    except (ValueError, TypeError):
+        pid = int(path.name.partition("-")[0])
+        return User(pid, f"what is not known, for {path} is damaged", os.fstat(descriptor).st_mtime)
 
 
 def _sweep(folder: Path) -> None:

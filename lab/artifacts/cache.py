@@ -169,7 +169,7 @@ class Cache:
             return Entry(key, folder, manifest["source"], manifest["when"], files)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Corrupt(
                 f"{folder}/manifest.json cannot be read: {error}", remedy=f"rm -r {folder}"
             ) from error

@@ -156,10 +156,10 @@ class Lock:
 
     def _read(self) -> dict[str, str]:
         try:
-            locked: dict[str, str] = json.loads(self.path.read_text("utf-8"))
+            locked = dict(json.loads(self.path.read_text("utf-8")))
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise SourceFailed(f"{self.path} cannot be read: {error}", remedy=f"rm {self.path}") from error
         return locked
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from lab.components.catalogue import components
-from lab.debts import debts
+from lab.debts import examined
 from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
 from lab.machine import Machine, Platform, Substrate, on_each
@@ -16,7 +16,7 @@ from lab.wait import NotYet
 
 ENDS_SOON = timedelta(days=30)
 TIMEOUT = 8.0
-UNUSED = ("not-found", "masked")  # the image brings some units masked
+UNUSED = {"not-found": "not installed", "masked": "masked"}  # systemd's word for it, and ours
 ANY = Platform(Substrate.CONTAINER, cgroup=2)  # units have the same names on all
 
 
@@ -43,6 +43,7 @@ class LabStatus:
     certificates: list[tuple[str, float]]
     others: list[str]
     owed: list[str] = field(default_factory=list)  # what is broken on purpose and not healed
+    damaged: list[str] = field(default_factory=list)  # what is wrong with files that told of more of it
 
     @property
     def healthy(self) -> bool:
@@ -50,8 +51,10 @@ class LabStatus:
         units = {state for machine in self.machines for state in machine.units.values()}
         states = {machine.state for machine in self.machines}
         run = "running" in states and states <= {"running", "not created"}
-        whole = run and not self.owed
-        return whole and units <= {"active", "not installed"} and self.api in ("ok", NOT_ASKED)
+        whole = run and not self.owed and not self.damaged
+        # The image brings the balancers masked, until their stage comes; that is before the API is asked.
+        good = {"active", "not installed", *(["masked"] if self.api == NOT_ASKED else [])}
+        return whole and units <= good and self.api in ("ok", NOT_ASKED)
 
 
 NOT_ASKED = "not installed yet"
@@ -65,6 +68,7 @@ def examine(lab: Laboratory) -> LabStatus:
     asked = on_each(there, lambda machine: _ask(machine, units.get(machine.name, [])))
     seen = {**{name: (state, {}) for name, state in states.items()}, **asked}
     machines = [_status(node, *seen.get(node.name, ("not created", {}))) for node in lab.topology.nodes]
+    owed, damaged = examined(lab.state.path)
     served = any(m.units.get("kube-apiserver.service") not in (None, "not installed") for m in machines)
     return LabStatus(
         lab.topology.name,
@@ -74,7 +78,8 @@ def examine(lab: Laboratory) -> LabStatus:
         _api(lab) if served else NOT_ASKED,
         expiring(lab.state.path / "pki", ENDS_SOON),
         [other.name for other in labs() if other.name != lab.topology.name],
-        [debt.story for debt in debts(lab.state.path)],
+        [debt.story for debt in owed],
+        list(map(str, damaged)),
     )
 
 
@@ -101,12 +106,10 @@ def _ask(machine: Machine, units: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 def unit_states(text: str) -> dict[str, str]:
-    """What `systemctl show` printed for several units: by name, active, failed, …, or not installed."""
+    """What `systemctl show` printed for several units: by name, active, failed, …, masked, not installed."""
     blocks = (dict(row.split("=", 1) for row in block.splitlines()) for block in text.strip().split("\n\n"))
     return {
-        block["Id"]: "not installed" if block["LoadState"] in UNUSED else block["ActiveState"]
-        for block in blocks
-        if "Id" in block
+        block["Id"]: UNUSED.get(block["LoadState"], block["ActiveState"]) for block in blocks if "Id" in block
     }
 
 
@@ -133,6 +136,7 @@ def render(seen: LabStatus, flags: str = "") -> list[str]:
         rows += [f"      {unit:32} {state}" for unit, state in sorted(machine.units.items())]
     rows.append(f"API: {seen.api}")
     rows += [f"quarantined: {each}; `thwlab{flags} heal --all` undoes it" for each in seen.owed]
+    rows += [f"quarantined: {each}" for each in seen.damaged]
     rows += [f"{what}: `thwlab{flags} up` {cure}" for what, cure in _cures(seen)]
     rows += [f"certificate {name} {_days(left)}" for name, left in seen.certificates]
     if seen.others:

@@ -24,13 +24,15 @@ class Component(ABC):
 
     `unit` is None for what is files only.  `on_change` is what systemctl does with the unit when its
     files changed; a changed unit file always means a restart.  `patience` are the seconds until it must
-    serve, as `lab.wait.stretch` has them on slow machines.
+    serve, as `lab.wait.stretch` has them on slow machines.  `ends_for_good` is what its program writes into
+    the journal where each further start would end as the last one did: nobody waits for it then.
     """
 
     name: str
     unit: str | None
     on_change: str = "restart"
     patience: float = 90
+    ends_for_good: tuple[str, ...] = ()
 
     def __init__(self, topology: Topology, platform: Platform) -> None:
         self.topology = topology
@@ -63,7 +65,14 @@ class Component(ABC):
         It is asked again on the machine itself for ``linger`` seconds: a round trip less for each time.
         ``briefly`` asks for no more than that, and not for what its unit says meanwhile.
         """
-        ask(machine, self.unit, self.probe(machine.node), linger=linger, briefly=briefly)
+        ask(
+            machine,
+            self.unit,
+            self.probe(machine.node),
+            linger=linger,
+            briefly=briefly,
+            ends_for_good=self.ends_for_good,
+        )
 
 
 def place(components: Sequence[Component], machine: Machine, credentials: Credentials) -> list[str]:
@@ -214,7 +223,7 @@ def await_ready(component: Component, machine: Machine, outside: Outside | None 
     try:
         with _question(component, machine, outside) as (question, every):
             here = partial(component.check_ready, machine, briefly=True)
-            watch = Watch(machine, component.unit, question, here)
+            watch = Watch(machine, component.unit, question, here, component.ends_for_good)
             wait_until(what, watch.check, timeout=component.patience, every=every)
     except (WaitExpired, UnitFailed) as error:
         try:

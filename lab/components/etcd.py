@@ -26,6 +26,7 @@ class Etcd(Component):
 
     name = "etcd"
     unit = "etcd.service"
+    ends_for_good = ("permanently removed from the cluster",)
 
     def __init__(self, topology: Topology, platform: Platform, joining: frozenset[str] = frozenset()) -> None:
         super().__init__(topology, platform)

@@ -1,7 +1,7 @@
 """Asking a component on its machine, in one round trip, with its unit's last words if it is not ready."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lab.machine import Machine
@@ -19,15 +19,25 @@ class UnitFailed(Exception):
     """Waiting is useless: the unit has failed, and systemd does not start it again."""
 
 
-def ask(machine: Machine, unit: str | None, probe: str, *, linger: float = 0, briefly: bool = False) -> None:
+def ask(
+    machine: Machine,
+    unit: str | None,
+    probe: str,
+    *,
+    linger: float = 0,
+    briefly: bool = False,
+    ends_for_good: Sequence[str] = (),
+) -> None:
     """Run the shell command ``probe`` on the machine; `NotYet` unless it ends with status 0.
 
     It is tried again and again on the machine for ``linger`` seconds.  `NotYet` carries what the probe
-    printed last, and of a unit its state, the last errors in its journal, and the journal's end; but not
-    ``briefly``, for to read a journal takes the machine more than the probe does.
+    printed last, and of a unit its state, the last line in its journal with words of ``ends_for_good``, the
+    last errors, and the journal's end; but not ``briefly``, for to read a journal takes the machine more than
+    the probe does.
     """
     named = "" if briefly else unit or ""
-    result = machine.run("sh", "-c", _ASK, named, probe, str(round(linger)), timeout=SECONDS + linger)
+    arguments = (named, probe, str(round(linger)), "\n".join(ends_for_good))
+    result = machine.run("sh", "-c", _ASK, *arguments, timeout=SECONDS + linger)
     if result.timed_out:
         raise NotYet(f"{unit or machine.name}: no answer within {SECONDS + linger:.0f} s to `{probe}`")
     if not result.ok:
@@ -39,13 +49,15 @@ class Watch:
     """A question that is put again and again; `UnitFailed` once nobody is left who could answer it.
 
     The unit's state is asked for on the machine, so only now and then; and more rarely ``here``, the same
-    question put there, for between this host and what serves there may be a firewall.
+    question put there, for between this host and what serves there may be a firewall.  ``ends_for_good`` is
+    what the unit's program says where each further start of it ends as the last one did.
     """
 
     machine: Machine
     unit: str | None
     question: Callable[[], None]
     here: Callable[[], None]
+    ends_for_good: Sequence[str] = ()
     _next: float = field(default_factory=lambda: time.monotonic() + LOOK)
     _there: float = field(default_factory=lambda: time.monotonic() + THERE)
 
@@ -64,9 +76,9 @@ class Watch:
 
     def _look(self, unit: str) -> None:
         """One with a job is about to be started, whatever it was before."""
-        seen = self.machine.run("sh", "-c", _LOOK, unit, timeout=SECONDS)
-        if FOR_GOOD in seen.stdout:
-            raise UnitFailed(f"{unit} ends at each start: the member has been {FOR_GOOD}")
+        seen = self.machine.run("sh", "-c", _LOOK, unit, "\n".join(self.ends_for_good), timeout=SECONDS)
+        if said := [words for words in self.ends_for_good if words in seen.stdout]:
+            raise UnitFailed(f"{unit} ends at each start, and no further one helps: it says {said[0]!r}")
         told = dict(line.partition("=")[::2] for line in seen.stdout.splitlines())
         if told.get("ActiveState") == "failed" and told.get("Job", "0") in ("", "0"):
             raise UnitFailed(f"{unit} has failed, and nothing starts it again")
@@ -76,13 +88,14 @@ def _one_line(text: str) -> str:
     return " | ".join(line.strip() for line in text.splitlines() if line.strip()) or "(no output)"
 
 
-# As etcd says of itself; only what it said since its last start, for before that it may have been so.
-FOR_GOOD = "permanently removed from the cluster"
-_LOOK = f"""\
+# $0: the unit; $1: a line for each word of its end, of which only one said since its last start counts.
+_LOOK = """\
 systemctl show -p ActiveState -p Job "$0"
+[ -n "$1" ] || exit 0
 journalctl -n 200 -o cat --no-pager "_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID "$0")" |
-grep -oF '{FOR_GOOD}' | tail -n 1
+grep -oF "$1" | tail -n 1
 """
+# $0: the unit, or nothing; $1: the probe; $2: seconds; $3: a line for each word of its end.
 _ASK = """\
 until=$(($(date +%s) + $2))
 while :; do
@@ -94,8 +107,8 @@ printf '%s\\n' "$seen" | tail -n 5
 [ -n "$0" ] || exit 1
 printf '%s ' "$0" $(systemctl show -p ActiveState -p SubState -p NRestarts "$0"); echo
 said=$(journalctl -u "$0" -n 60 -o cat --no-pager)
-# What etcd says as a warning, long before it ends, and means as the last word.
-journalctl -u "$0" -n 400 -o cat --no-pager | grep -F 'permanently removed' | tail -n 1
+# It may be said as a warning, long before the end.
+[ -z "$3" ] || journalctl -u "$0" -n 400 -o cat --no-pager | grep -F "$3" | tail -n 1
 printf '%s\\n' "$said" | grep -E '"level":"(error|panic|fatal)"|^[EF][0-9]{4} |[Ee]rror: |panic: ' | tail -n 2
 printf '%s\\n' "$said" | tail -n 2
 exit 1

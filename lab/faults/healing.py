@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from lab.cluster import Cluster
-from lab.debts import Debt, debts, read
+from lab.debts import Damaged, Debt, examined, read
 from lab.errors import ClusterError, LabError, WaitExpired, flat
 from lab.faults.base import Fault, rebuilt
 from lab.faults.catalogue import FAULTS
@@ -66,18 +66,22 @@ def heal(cluster: Cluster, debt: Debt, *, within: float = WITHIN) -> None:
 def heal_all(cluster: Cluster, state: Path, *, within: float = WITHIN) -> list[str]:
     """Pay every debt of the lab, the newest first; what was healed, a line for each.
 
-    Tries all of them, whatever fails, and raises the failures together.
+    Tries all of them, whatever fails, and raises the failures together; a file that tells of none is one.
     """
-    return _pay(cluster, debts(state), within)
+    return _pay(cluster, *examined(state), within)
 
 
 def heal_due(cluster: Cluster, state: Path) -> list[str]:
     """The same for those that should have been paid by now."""
-    return _pay(cluster, [debt for debt in debts(state) if debt.due_for()])
+    owed, damaged = examined(state)
+    return _pay(cluster, [debt for debt in owed if debt.due_for()], damaged)
 
 
-def _pay(cluster: Cluster, owed: Sequence[Debt], within: float = WITHIN) -> list[str]:
-    done, failures = [], []
+def _pay(
+    cluster: Cluster, owed: Sequence[Debt], damaged: Sequence[Damaged], within: float = WITHIN
+) -> list[str]:
+    done: list[str] = []
+    failures: list[BaseException] = [*damaged]
     for debt in reversed(owed):
         try:
             heal(cluster, debt, within=within)
@@ -92,7 +96,7 @@ def _pay(cluster: Cluster, owed: Sequence[Debt], within: float = WITHIN) -> list
 def heal_lab(name: str) -> list[str]:
     """Pay every debt of the lab of that name, if there is one that owes any; what was healed."""
     state = state_of(name)
-    if not debts(state.path):
+    if not any(examined(state.path)):
         return []
     with closing(reopened(name)) as lab:
         return heal_all(Cluster(lab), state.path)

@@ -6,8 +6,9 @@ from typing import Any
 from lab.cluster import Cluster
 from lab.components.etcd import CLIENT_PORT
 from lab.probes import registers
-from lab.probes.catalogue import ETCD_ROOT, SLOW
 from lab.probes.hosted import GRACE, Hosted
+from lab.probes.question import SLOW
+from lab.probes.questions.etcd import ETCD_ROOT
 from lab.probes.vantage import secrets_here
 from lab.topology import Role
 

@@ -17,9 +17,9 @@ from lab.errors import LabError
 from lab.machine import File, Machine
 from lab.pki import CA_FILES
 from lab.probes import dialogues, prober
-from lab.probes.catalogue import OUTSIDE, Probe
 from lab.probes.clocks import Clock, Clocks
 from lab.probes.hosted import GRACE, Hosted, parsed
+from lab.probes.question import OUTSIDE, Probe
 from lab.probes.workload import Workload
 from lab.topology import Role
 

@@ -13,10 +13,10 @@ from lab.cluster import Cluster
 from lab.errors import LabError, flat
 from lab.history import Recorder
 from lab.machine import on_each
-from lab.probes.catalogue import Probe
 from lab.probes.clients import Clients
 from lab.probes.clocks import Clocks
 from lab.probes.keeping import Keeping
+from lab.probes.question import Probe
 from lab.probes.vantage import Running, begin, clear, private_folder
 from lab.probes.workload import Workload
 from lab.wait import NotYet, wait_until

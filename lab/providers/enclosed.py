@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from lab.providers import enclosure
 from lab.rights import as_root
 from lab.wait import NotYet, wait_until
 
+log = logging.getLogger(__name__)
 DEFAULT_ROOT = Path("/var/lib/thwlab")
 END_TIMEOUT = 10.0
 LOOP_SET_DIRECT_IO = 0x4C08  # linux/loop.h
@@ -99,13 +101,20 @@ class EnclosedDaemon(ABC):
             raise NotYet(f"still there: {', '.join(left)}")
 
     def cache_disks(self) -> None:
-        """Let this host's page cache take what its disk images are given; where it cannot, they are slower.
+        """Let this host's page cache take what its disk images are given; where it cannot, that is logged.
 
         Incus and LXD go around it: each fsync of three etcd members then waits for this host's disk.
         """
         for device in loop_devices(self.directory):
-            with suppress(OSError), Path(device).open("rb") as loop:
-                fcntl.ioctl(loop, LOOP_SET_DIRECT_IO, 0)
+            try:
+                with Path(device).open("rb") as loop:
+                    fcntl.ioctl(loop, LOOP_SET_DIRECT_IO, 0)
+            except OSError as error:
+                log.warning(
+                    "lab %s: %s cannot be told to use this host's page cache (%s: %s); "
+                    "the lab works, but each fsync of its machines waits for this host's disk",
+                    *(self.lab, device, type(error).__name__, error),
+                )
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` in the lab's network, with everything else of this host."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from lab.cluster import Cluster
-from lab.debts import REMEDY, debts
+from lab.debts import REMEDY, examined
 from lab.errors import LabError, flat
 from lab.faults.healing import FAILURES, heal_all
 
@@ -26,7 +26,7 @@ def make_fit(cluster: Cluster, tell: Tell, prove: Callable[[Cluster], None]) -> 
     except FAILURES as error:
         raise NotFit(
             f"the lab is not whole, so it is not broken any further: {flat(error)}",
-            remedy=REMEDY if debts(cluster.lab.state.path) else SICK,
+            remedy=REMEDY if any(examined(cluster.lab.state.path)) else SICK,
         ) from error
 
 

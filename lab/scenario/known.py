@@ -14,7 +14,8 @@ from lab.faults.catalogue import FAULTS
 from lab.invariants.base import Invariant
 from lab.invariants.catalogue import INVARIANTS
 from lab.machine import Platform, Substrate
-from lab.probes.catalogue import QUESTIONS, Probe, Question
+from lab.probes.catalogue import QUESTIONS
+from lab.probes.question import Probe, Question
 from lab.probes.workload import Workload
 from lab.topology import Role, Topology
 

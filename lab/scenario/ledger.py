@@ -11,7 +11,7 @@ from lab.errors import LabError, WaitExpired
 from lab.history import Recorder
 from lab.kubeapi import Refused
 from lab.machine import Machine, on_each
-from lab.probes.catalogue import ETCD_ROOT
+from lab.probes.questions.etcd import ETCD_ROOT
 from lab.probes.workload import NAMESPACE
 from lab.scenario.steadiness import check_hashes, last_hashes
 from lab.topology import Role

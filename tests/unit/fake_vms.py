@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class World:
         self.folder = folder
         self.file = folder / "world.json"
         self.bin = folder / "bin"
+        self.before: Callable[[Mapping[str, Any]], None] = lambda _: None  # is told what is about to be so
 
     def install(self, **facts: Any) -> "World":
         self.bin.mkdir(parents=True)
@@ -91,6 +92,7 @@ class World:
         return found
 
     def save(self, facts: Mapping[str, Any]) -> None:
+        self.before(facts)
         part = self.file.with_suffix(f".{id(facts)}.part")
         part.write_text(json.dumps(facts))
         part.replace(self.file)

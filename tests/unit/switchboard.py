@@ -9,7 +9,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,34 +38,38 @@ class Line:
 
 @dataclass
 class Switchboard:
-    """Follows the pretended host's state until it is closed."""
+    """Follows the pretended host's state: a VM's port listens before anybody can see that it runs."""
 
     world: World
     guests: Path
     sshd: int
     _lines: dict[int, Line] = field(default_factory=dict)
+    _changing: threading.Lock = field(default_factory=threading.Lock)
     _end: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
         while not self._end.wait(TICK):
             self._shut_down()
-            facts = self.world.load()
-            wanted = {port: name for name, vm in facts["vms"].items() for port in ports_of(vm)}
+
+    def follow(self, facts: Mapping[str, Any]) -> None:
+        """Have a line for each VM that is on in these facts, as it booted last, and for no other."""
+        wanted = {port: (name, vm["boots"]) for name, vm in facts["vms"].items() for port in ports_of(vm)}
+        with self._changing:
             for port, line in list(self._lines.items()):
-                if wanted.get(port) != line.name or facts["vms"][line.name]["boots"] != line.boots:
+                if wanted.get(port) != (line.name, line.boots):
                     self._lines.pop(port).close()
-            for port, name in wanted.items():
-                vm = facts["vms"][name]
-                if port not in self._lines:
-                    self._open(port, name, vm["boots"])
-        for line in self._lines.values():
-            line.close()
+            for port in wanted.keys() - self._lines.keys():
+                self._open(port, *wanted[port])
 
     def close(self) -> None:
         self._end.set()
 
     def _open(self, port: int, name: str, boots: int) -> None:
-        made = self._lines[port] = Line(name, boots, socket.create_server(("127.0.0.1", port)))
+        try:
+            listener = socket.create_server(("127.0.0.1", port))
+        except OSError as error:  # whoever tells of the VM's state takes an OSError for a caller who has gone
+            raise RuntimeError(f"port {port}, which leads to {name}, is another's: {error}") from error
+        made = self._lines[port] = Line(name, boots, listener)
         in_background(self._answer, made)
 
     def _is_silent(self, line: Line) -> bool:
@@ -118,9 +122,12 @@ def in_background(work: Callable[..., None], *args: object) -> threading.Thread:
 def wired(world: World, guests: Path, sshd: int) -> Iterator[None]:
     (guests / "lines").mkdir(exist_ok=True)
     board = Switchboard(world, guests, sshd)
+    world.before = board.follow
     running = in_background(board.run)
     try:
         yield
     finally:
         board.close()
         running.join(timeout=5)
+        world.before = lambda _: None
+        board.follow({"vms": {}})

@@ -113,7 +113,13 @@ def test_verify_sees_what_size_and_time_hide(cache: Cache) -> None:
         cache.verify(KEY)
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", json.dumps({"source": "", "when": "", "files": {"a": {}}})])
+HEAD = {"source": "", "when": ""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "{}", "[]", *(json.dumps({**HEAD, "files": files}) for files in ({"a": {}}, {"a": 1}, []))],
+)
 def test_a_broken_manifest_is_corrupt_and_no_traceback(cache: Cache, text: str) -> None:
     (cache.put(KEY, fill).folder / "manifest.json").write_text(text)
     with pytest.raises(Corrupt, match=r"manifest\.json"):

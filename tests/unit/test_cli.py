@@ -610,15 +610,25 @@ def test_an_up_that_failed_half_way_says_how_to_go_on(
     assert "`thwlab --name clitest up` goes on from here" in result.output
 
 
-def test_unit_states_tell_absent_from_failed() -> None:
+def test_unit_states_tell_absent_and_masked_from_failed() -> None:
     failed = "Id=a.service\nLoadState=loaded\nActiveState=failed\n"
     absent = "Id=b.service\nLoadState=not-found\nActiveState=inactive\n"
     masked = "Id=c.service\nLoadState=masked\nActiveState=inactive\n"
     assert unit_states(f"{failed}\n{absent}\n{masked}") == {
         "a.service": "failed",
         "b.service": "not installed",
-        "c.service": "not installed",
+        "c.service": "masked",
     }
+
+
+@pytest.mark.parametrize(("api", "healthy"), [(NOT_ASKED, True), ("ok", False)])
+def test_a_masked_unit_is_well_only_before_its_stage(api: str, healthy: bool) -> None:
+    """The image brings the balancers masked; what serves has none."""
+    balancer = MachineStatus("k8s-lb", "192.168.100.100", [], "running", {"nginx.service": "masked"})
+    seen = LabStatus("two", "x", "fake", [balancer], api, [], [])
+    assert seen.healthy is healthy
+    (row,) = [row for row in render(seen) if "nginx" in row]
+    assert row.split() == ["nginx.service", "masked"]
 
 
 def test_a_long_stage_says_how_far_it_is() -> None:

@@ -29,8 +29,10 @@ from lab.components.readiness import ask
 from lab.components.rendering import SA_KEY
 from lab.components.scheduler import Scheduler
 from lab.errors import LabError, WaitExpired
-from lab.machine import Carried, File, Machine, Platform, Result
+from lab.machine import File, Machine, Platform, Result
+from lab.signatures import recognised
 from lab.topology import Node
+from lab.transfer import Carried
 from lab.wait import NotYet, wait_until
 
 PLAN = guide_topology()
@@ -149,7 +151,6 @@ def test_nginx_that_runs_but_does_not_listen_is_not_ready(tmp_path: Path) -> Non
 
 def test_what_a_unit_said_in_error_is_told_before_its_last_lines(tmp_path: Path) -> None:
     said = [
-        '{"level":"warn","msg":"the member has been permanently removed from the cluster"}',
         '{"level":"fatal","msg":"the last error"}',
         "E1126 19:06:12 proxier.go:1] no rules",
         *(f'{{"level":"info","msg":"line {number}"}}' for number in range(9)),
@@ -160,7 +161,6 @@ def test_what_a_unit_said_in_error_is_told_before_its_last_lines(tmp_path: Path)
     with pytest.raises(NotYet) as seen:
         CniRouted(PLAN, CONTAINER, POD_CIDRS).check_ready(machine)
     told = str(seen.value)
-    assert "permanently removed from the cluster" in told
     assert "the last error" in told
     assert "no rules" in told
     assert told.endswith('"line 8"}')
@@ -448,10 +448,53 @@ def test_a_member_that_the_others_removed_is_not_waited_for(
     def no() -> None:
         raise NotYet("refused")
 
-    watch = readiness.Watch(machine, "etcd.service", no, no)
+    watch = readiness.Watch(machine, "etcd.service", no, no, Etcd.ends_for_good)
     watch._next = 0.0
     with pytest.raises(readiness.UnitFailed, match="permanently removed from the cluster"):
         watch.check()
+
+
+class Mortal(Scheduler):
+    """A component with words of its own for an end that no further start undoes."""
+
+    ends_for_good = ("gone for good", "and that is that")
+
+
+LAST = '{"level":"warn","msg":"and that is that"}'
+
+
+def test_a_component_with_words_of_its_own_is_not_waited_for_once_it_says_them(
+    tmp_path: Path, impatient: None
+) -> None:
+    machine = master(
+        tmp_path,
+        curl="echo refused; exit 7",
+        systemctl="echo ActiveState=activating; echo Job=0",
+        journalctl=f"echo '{LAST}'",
+    )
+    said = "kube-scheduler.service ends at each start, and no further one helps: it says 'and that is that'"
+    with pytest.raises(WaitExpired, match=said) as raised:
+        await_ready(Mortal(PLAN, CONTAINER), machine)
+    assert raised.value.seconds < Mortal.patience / 2
+
+
+@pytest.mark.parametrize(("component", "told"), [(Mortal, True), (Scheduler, False)])
+def test_what_a_component_calls_its_end_is_told_though_it_lies_far_back(
+    tmp_path: Path, component: type[Scheduler], told: bool
+) -> None:
+    journal = tmp_path / "journal"
+    journal.write_text("\n".join([LAST, *(f"line {number}" for number in range(90))]))
+    machine = master(tmp_path, curl="echo refused; exit 7", journalctl=f'tail -n "$4" {journal}')
+    with pytest.raises(NotYet) as seen:
+        component(PLAN, CONTAINER).check_ready(machine)
+    assert (LAST in str(seen.value)) is told
+    assert "line 89" in str(seen.value)
+
+
+def test_etcd_says_its_end_as_the_signature_has_it() -> None:
+    """`lab.signatures` explains the same line of a journal."""
+    (words,) = Etcd.ends_for_good
+    assert recognised(words)
 
 
 def test_where_systemd_does_not_say_since_when_every_unit_is_asked_apart(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ ORDER = (
     "mistakes yamlreader strictyaml",
     "tuning topology growth versions planfile planrules plan history",
     "artifacts pki kubeconfig",
-    "machine carrying",
+    "receiver transfer machine carrying",
     "providers",
     "http kubeapi components addons furnishing",
     "state debts laboratory bringup",

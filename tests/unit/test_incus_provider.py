@@ -639,6 +639,19 @@ def test_fsyncs_of_machines_do_not_wait_for_this_hosts_disk(tmp_path: Path) -> N
         subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
 
 
+@pytest.mark.parametrize("device", ["not a device", "not there"])
+def test_a_disk_that_goes_round_the_page_cache_is_told_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, device: str
+) -> None:
+    (tmp_path / "not a device").touch()
+    asked = tmp_path / device
+    monkeypatch.setattr(enclosed, "loop_devices", lambda _: [str(asked)])
+    PrivateDaemon("two", tmp_path / "incus", "lxd").cache_disks()
+    (said,) = caplog.messages
+    assert said.startswith(f"lab two: {asked} cannot be told to use this host's page cache (")
+    assert "each fsync" in said
+
+
 def test_ending_what_is_not_there_is_harmless(tmp_path: Path) -> None:
     PrivateDaemon("unit-test-of-nothing", tmp_path / "incus", "lxd").end()
 

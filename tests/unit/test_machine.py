@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from lab import machine as module
+from lab import transfer
 from lab.errors import CommandFailed, CommandTimedOut, LabError, OutputLost
-from lab.machine import Carried, File, Machine, Result, on_each, patience
+from lab.machine import File, Machine, Result, on_each, patience
 from lab.topology import Node
+from lab.transfer import Carried
 from lab.wait import NotYet, stretch, wait_until
 
 
@@ -99,7 +100,7 @@ def test_a_stream_that_breaks_off_changes_nothing_it_did_not_bring_whole(tmp_pat
 def test_a_stream_that_breaks_off_in_its_list_changes_nothing(tmp_path: Path) -> None:
     torn = machine()
     files = [File(str(tmp_path / "file"), b"1")]
-    torn.cut = len(module._stream(files, {})[0]) - 5
+    torn.cut = len(transfer.stream(files, {})[0]) - 5
     with pytest.raises(CommandFailed):
         torn.apply(files)
     assert list(tmp_path.iterdir()) == []
@@ -138,7 +139,7 @@ def test_what_cannot_be_written_of_what_is_lacking_hinders_nobody_else(tmp_path:
     assert told == Carried(frozenset({good.path, own.path}), frozenset({bad.path}))
     with pytest.raises(CommandFailed, match="folder"):
         machine().apply([bad])
-    words = [line.split(b" ")[0] for line in module._stream([own], {"/a": [bad]})[0].splitlines()[:2]]
+    words = [line.split(b" ")[0] for line in transfer.stream([own], {"/a": [bad]})[0].splitlines()[:2]]
     assert words == [b"none:" + b"/a".hex().encode(), b"any"]
 
 

@@ -14,7 +14,8 @@ from fault_machines import PLAN, every_sandbox_ends  # noqa: F401
 from lab.components.etcd import client_url
 from lab.faults import targets
 from lab.probes import prober
-from lab.probes.catalogue import DEADLINE, WORDS, probes
+from lab.probes.catalogue import WORDS, probes
+from lab.probes.question import DEADLINE
 from lab.probes.workload import Workload
 from lab.wait import NotYet, wait_until
 

@@ -1,5 +1,6 @@
 """A lab on which something is broken on purpose: who is told, who is refused, and who never is."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from lab import opening
 from lab.cli.app import cli
 from lab.cli.session import Session
 from lab.cli.status import examine, render
-from lab.debts import Debt, Quarantined, debts, insist_none, owe
-from lab.errors import LabError
+from lab.cluster import Cluster
+from lab.debts import Damaged, Debt, Quarantined, debts, insist_none, owe
+from lab.errors import LabError, flat
+from lab.faults import healing
 from lab.laboratory import Laboratory
 from lab.opening import open_lab, remove_lab, state_of
 from lab.plan import load_topology
@@ -102,6 +105,84 @@ def test_a_lab_is_removed_whatever_it_owes(lab: Laboratory, provider: Provider) 
 def test_once_it_is_healed_it_is_brought_up_again(lab: Laboratory) -> None:
     broken(lab).pay()
     assert open_lab(lab.topology, "auto", lambda _: None)
+
+
+# -- a file that tells nothing any more -------------------------------------------------------------------
+
+CUT = ['{"record": {"fau', "", "[]", "null", '{"record": {}}', "\udcff"]
+
+
+def damaged(lab: Laboratory, text: str = CUT[0]) -> Path:
+    path = owe(lab.state.path, STOP, 60).path
+    path.write_text(text, errors="surrogateescape")
+    return path
+
+
+@pytest.mark.parametrize("text", CUT)
+def test_a_damaged_file_is_named_with_what_is_wrong_and_the_way_out(lab: Laboratory, text: str) -> None:
+    path = damaged(lab, text)
+    with pytest.raises(Damaged) as raised:
+        debts(lab.state.path)
+    assert str(path) in str(raised.value)
+    assert "cannot be read: " in str(raised.value)
+    assert raised.value.remedy.startswith("thwlab --name thw down, then thwlab --name thw up; ")
+    assert f"rm {path}" in raised.value.remedy
+    assert path.exists()
+
+
+@pytest.mark.parametrize("wrong", [{"owner": "nobody"}, {"due": "soon"}, {"record": {"fault": "stop"}}])
+def test_one_that_lacks_a_part_is_damaged_too(lab: Laboratory, wrong: dict[str, Any]) -> None:
+    path = owe(lab.state.path, STOP, 60).path
+    path.write_text(json.dumps({**json.loads(path.read_text()), **wrong}))
+    with pytest.raises(Damaged):
+        debts(lab.state.path)
+
+
+def test_one_whose_name_has_no_time_is_damaged_too(lab: Laboratory) -> None:
+    path = broken(lab).path
+    path.rename(path.with_name("copy.json"))
+    with pytest.raises(Damaged, match=r"copy\.json"):
+        debts(lab.state.path)
+
+
+def test_nothing_is_brought_up_beside_a_damaged_file_and_the_others_are_told(lab: Laboratory) -> None:
+    path = damaged(lab)
+    broken(lab)
+    with pytest.raises(Quarantined) as refused:
+        open_lab(lab.topology, "auto", lambda _: None)
+    assert str(path) in str(refused.value)
+    assert "stop on k8s-master1 since " in str(refused.value)
+
+
+def test_what_can_be_healed_is_and_then_the_damaged_file_is_told(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = damaged(lab)
+    broken(lab)
+    monkeypatch.setattr(healing, "heal", lambda _cluster, debt, within: debt.pay())
+    for heal in (healing.heal_due, healing.heal_all):
+        with pytest.raises(BaseExceptionGroup) as raised:
+            heal(Cluster(lab), lab.state.path)
+        assert str(path) in flat(raised.value)
+    assert list(path.parent.glob("*.json")) == [path]
+
+
+def test_status_names_a_damaged_file_and_is_not_well(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Provider, "states", lambda _: dict.fromkeys(["k8s-master1"], "running"))
+    path = damaged(lab)
+    seen = examine(lab)
+    assert not seen.healthy
+    (line,) = [row for row in render(seen) if "quarantined" in row]
+    assert str(path) in line
+    assert "heal --all" not in line
+
+
+def test_a_lab_with_a_damaged_file_is_removed(lab: Laboratory, provider: Provider) -> None:
+    damaged(lab)
+    assert remove_lab("thw")
+    assert provider.done == ["destroy"]
 
 
 # -- the command -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from test_scenario_mistakes import mistakes, scenario
 from lab.faults.catalogue import FAULTS
 from lab.invariants.terms import Seconds
 from lab.invariants.validity import reasons
-from lab.probes.catalogue import DEADLINE
+from lab.probes.question import DEADLINE
 from lab.scenario.loading import Scenario
 
 FORM = """\

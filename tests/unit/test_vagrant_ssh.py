@@ -210,9 +210,11 @@ def test_a_new_host_key_is_no_silent_surprise(connection: Connection, server: Se
 
 
 def test_a_server_that_ends_under_a_command_is_no_status(connection: Connection, server: Server) -> None:
-    threading.Timer(0.8, lambda: (server.stop(), server.start())).start()
+    anew = threading.Timer(0.8, lambda: (server.stop(), server.start()))
+    anew.start()
     with pytest.raises(LabError, match="the connection broke while `sh -c 'sleep 5'` ran"):
         sh(connection, "sleep 5", timeout=15)
+    anew.join(timeout=15)
     assert run(connection, "true", timeout=10).ok
 
 

@@ -7,7 +7,10 @@ from lab.providers.vagrant.plan import Project
 def note(project: Project, hypervisor: Hypervisor) -> None:
     """Write down which were there before the lab; harmless when that was done."""
     if not project.networks_before.exists():
-        project.networks_before.write_text("\n".join(hypervisor.networks()))
+        # Cut off, it would make networks the lab's own that were somebody's.
+        part = project.networks_before.with_suffix(".part")
+        part.write_text("\n".join(hypervisor.networks()))
+        part.replace(project.networks_before)
 
 
 def remove_brought(project: Project, hypervisor: Hypervisor) -> None:

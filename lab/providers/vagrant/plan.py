@@ -2,10 +2,12 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 import lab as package
 from lab.errors import LabError
@@ -17,6 +19,7 @@ MORE = "LAB_VAGRANTFILE_MORE"  # files whose settings come on top, each on a lin
 BOOT_TIMEOUT = "LAB_BOOT_TIMEOUT"  # seconds; the user's wins
 DEFAULT_BOOT = 300.0  # the Vagrantfile's own
 DEFAULT_BOX = "debian/bookworm64"  # the Vagrantfile's own, where the user names none
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError)  # what a plan that was cut off raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +127,31 @@ class Project:
     def addresses(self) -> dict[str, IPv4Address]:
         """The planned address of each machine that `write_plan` wrote down."""
         try:
-            machines = json.loads(self.plan.read_text())["machines"]
+            machines = self._written()["machines"]
+            return {name: IPv4Address(each["address"]) for name, each in machines.items()}
         except FileNotFoundError:
             return {}
-        return {name: IPv4Address(each["address"]) for name, each in machines.items()}
+        except DAMAGE as error:
+            raise self._damaged(error) from error
 
     def network(self) -> str:
         """The planned network, as far as it was written down."""
         try:
-            return str(json.loads(self.plan.read_text())["network"]["cidr"])
+            return str(IPv4Network(self._written()["network"]["cidr"]))
         except FileNotFoundError:
             return str(UNSAID)
+        except DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def _written(self) -> Any:
+        return json.loads(self.plan.read_bytes())
+
+    def _damaged(self, error: Exception) -> LabError:
+        return LabError(
+            f"{self.plan} is not what was written there: {type(error).__name__}: {error}",
+            remedy="thwlab up writes it anew; to remove the lab, which needs it not: "
+            f"rm {shlex.quote(str(self.plan))}, then thwlab down",
+        )
 
     def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of every call: the user's, with everything that is the lab's said plainly."""

@@ -24,9 +24,10 @@ def note(project: Project, hypervisor: Hypervisor) -> None:
 
 def remove_brought(project: Project, hypervisor: Hypervisor) -> list[str]:
     """Remove what came since; what was left because somebody uses it.  Nothing if nothing was noted."""
-    if not project.shared_before.exists():
+    noted = project.shared_before.read_text().splitlines() if project.shared_before.exists() else []
+    if not noted:  # or cut by a full disk: then what was there before is not known
         return []
-    box, *before = project.shared_before.read_text().splitlines()
+    box, *before = noted
     brought = [each for each in hypervisor.shared(box) if each not in before]
     others = list(_others(project))
     for note_of in others:

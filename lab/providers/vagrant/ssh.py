@@ -206,17 +206,17 @@ class _Attempt:
 
         Twice, for on a loaded machine it may not have begun at the first time.
         """
-        found: tuple[str, ...] = ()
+        found: dict[str, str] = {}
         for _ in range(2):
             ended = _end_all(self.connection, self.mark, lambda: self.pid)
             if ended is None:
                 self.silence = f"{self.connection.where} did not answer by SSH within {GRACE:.0f}s after it"
                 self.connection.suspect()
                 break
-            found += ended
+            found = ended | found
             if _ends(process, time.monotonic() + GRACE / 3):
                 break
-        return found
+        return tuple(found.values())
 
 
 def remote_line(argv: tuple[str, ...], mark: str, limit: float, *, root: bool) -> str:
@@ -232,8 +232,11 @@ def remote_line(argv: tuple[str, ...], mark: str, limit: float, *, root: bool) -
     return line
 
 
-def _end_all(connection: Connection, mark: str, pid: Callable[[], int | None]) -> tuple[str, ...] | None:
-    """Kill what still runs of a command, by its mark; None from a machine that does not answer."""
+def _end_all(connection: Connection, mark: str, pid: Callable[[], int | None]) -> dict[str, str] | None:
+    """Kill what still runs of a command, by its mark; None from a machine that does not answer.
+
+    The command lines of all but the command itself, by their numbers.
+    """
     become = () if connection.is_root else ("sudo", "-n", "--")
     line = shlex.join([*become, "sh", "-c", _ENDER, "sh", f"{MARK}={mark}"])
     try:
@@ -250,8 +253,19 @@ def _end_all(connection: Connection, mark: str, pid: Callable[[], int | None]) -
         return None
     if ended.returncode == OF_SSH:
         return None
-    found = [each.partition(" ") for each in ended.stdout.decode(errors="replace").splitlines()]
-    return tuple(line.strip() for number, _, line in found if number != str(pid()))
+    return named(ended.stdout.decode(errors="replace"), but=pid())
+
+
+def named(text: str, but: int | None) -> dict[str, str]:
+    """Who was ended, by number.  Pure.
+
+    On a loaded machine one that was killed in the first turn may still be there, and named, in the second.
+    """
+    found: dict[str, str] = {}
+    for number, _, line in (each.partition(" ") for each in text.splitlines()):
+        if number != str(but):
+            found.setdefault(number, line.strip())
+    return found
 
 
 def _ends(process: "subprocess.Popen[bytes]", deadline: float) -> bool:
