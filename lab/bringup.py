@@ -281,7 +281,7 @@ def _as_failure(stage: Stage, error: BaseException) -> BaseException:
     if isinstance(error, BaseExceptionGroup):
         return error.derive([_as_failure(stage, each) for each in error.exceptions])
     if isinstance(error, WaitExpired | NotYet | ClusterError):
-        failure = StageFailed(f"stage {stage.name}: {error}{_meaning(str(error))}")
+        failure = StageFailed(f"stage {stage.name}: {error}{_meaning(error)}")
         failure.__cause__ = error
         return failure
     return error
@@ -293,6 +293,10 @@ def _is_clusters(failure: BaseException) -> bool:
     return isinstance(failure, StageFailed)
 
 
-def _meaning(text: str) -> str:
-    known = recognised(text)
-    return f"\n  that means: {known.cause}\n  remedy: {same_lab(known.remedy)}" if known else ""
+def _meaning(error: Exception) -> str:
+    """Of what a known program's words mean; what was waited for is called by its name and machine."""
+    known = recognised(str(error))
+    if known is None:
+        return ""
+    machine = error.what.partition(" on ")[2] if isinstance(error, WaitExpired) else ""
+    return f"\n  that means: {known.cause}\n  remedy: {same_lab(known.remedy_on(machine))}"

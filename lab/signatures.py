@@ -12,18 +12,10 @@ class Signature:
     cause: str
     remedy: str
 
+    def remedy_on(self, machine: str) -> str:
+        """The remedy, for who knows which machine said it."""
+        return self.remedy.replace("MACHINE", machine) if machine else self.remedy
 
-# As they are on every member; words that can be pasted there.
-ETCDCTL = (
-    "/opt/etcd/bin/etcdctl --cacert=/opt/etcd/ssl/ca.pem --cert=/opt/etcd/ssl/client.pem "
-    "--key=/opt/etcd/ssl/client-key.pem --endpoints=https://127.0.0.1:2379"
-)
-ETCD_DATA, ETCD_CONF = "/var/lib/etcd/default.etcd", "/opt/etcd/cfg/etcd.conf"
-JOINS_ANEW = (
-    f"on another member: {ETCDCTL} member add NAME --peer-urls=https://ADDRESS:2380; on its own: "
-    f'systemctl stop etcd; rm -r {ETCD_DATA}; ETCD_INITIAL_CLUSTER_STATE="existing" in {ETCD_CONF}; '
-    "systemctl start etcd; then `thwlab up`"
-)
 
 KNOWN = (
     # Containers share the host's limits, and systemd says "open files" when it means inotify instances:
@@ -69,12 +61,12 @@ KNOWN = (
     Signature(
         r"permanently removed from the cluster",
         "the others have removed this etcd member, and know no way back for it",
-        JOINS_ANEW,
+        "thwlab rejoin MACHINE gives it a new member in its place, with the others' data",
     ),
     Signature(
         r"data dir(ectory)? used by this member must be removed|member .* has already been bootstrapped",
         "an etcd member lost its data, and the others take it for one that ran before",
-        f"on another member: {ETCDCTL} member list, and member remove ID; then {JOINS_ANEW}",
+        "thwlab rejoin MACHINE gives it a new member in its place, with the others' data",
     ),
     Signature(
         r"no matching prefix found|unable to transform key|output array was not large enough for encryption",

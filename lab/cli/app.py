@@ -26,7 +26,7 @@ FAMILIES = {
     "inside": ("shell", "exec", "logs"),
     "outside": ("kubectl", "kubeconfig", "env"),
     "scenarios": ("run", "recheck", "shrink", "compare"),
-    "healing": ("heal",),
+    "healing": ("heal", "rejoin"),
     "check": ("check",),
     "artifacts": ("artifacts",),
     "completion": ("completion",),

@@ -65,14 +65,19 @@ class Component(ABC):
         It is asked again on the machine itself for ``linger`` seconds: a round trip less for each time.
         ``briefly`` asks for no more than that, and not for what its unit says meanwhile.
         """
-        ask(
-            machine,
-            self.unit,
-            self.probe(machine.node),
-            linger=linger,
-            briefly=briefly,
-            ends_for_good=self.ends_for_good,
-        )
+        self._ask(machine, self.probe(machine.node), linger=linger, briefly=briefly)
+
+    def words(self, machine: Machine) -> str:
+        """What its unit says of itself; for who knows that the program would not answer."""
+        try:
+            self._ask(machine, "false")
+        except NotYet as said:
+            return str(said)
+        return ""
+
+    def _ask(self, machine: Machine, probe: str, *, linger: float = 0, briefly: bool = False) -> None:
+        ends = self.ends_for_good
+        ask(machine, self.unit, probe, linger=linger, briefly=briefly, ends_for_good=ends)
 
 
 def place(components: Sequence[Component], machine: Machine, credentials: Credentials) -> list[str]:
@@ -225,12 +230,14 @@ def await_ready(component: Component, machine: Machine, outside: Outside | None 
             here = partial(component.check_ready, machine, briefly=True)
             watch = Watch(machine, component.unit, question, here, component.ends_for_good)
             wait_until(what, watch.check, timeout=component.patience, every=every)
-    except (WaitExpired, UnitFailed) as error:
+    except UnitFailed as error:
+        last = f"{error}; {component.words(machine)}"
+        raise WaitExpired(what, time.monotonic() - began, last) from error
+    except WaitExpired as error:
         try:
             component.check_ready(machine)
         except NotYet as seen:
-            last = f"{error}; {seen}" if isinstance(error, UnitFailed) else str(seen)
-            raise WaitExpired(what, time.monotonic() - began, last) from error
+            raise WaitExpired(what, time.monotonic() - began, str(seen)) from error
 
 
 @contextmanager

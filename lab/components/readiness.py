@@ -11,7 +11,7 @@ SECONDS = (
     30  # for a probe in a guest that computes twenty times slower; probes have shorter limits of their own
 )
 CURL = "curl --noproxy '*' -sS -m 10"
-LOOK = 5.0  # seconds between two looks at a unit whose component does not answer yet
+LOOK = 3.0  # seconds between two looks at a unit whose component does not answer yet
 THERE = 30.0  # seconds between two questions to a component by a command on its machine
 
 
@@ -65,23 +65,25 @@ class Watch:
         """Return if the answer is good; `NotYet` if it may still be."""
         try:
             self.question()
-        except NotYet:
+        except NotYet as seen:
             if self.unit and time.monotonic() >= self._next:
-                self._look(self.unit)
+                self._look(self.unit, seen)
                 self._next = time.monotonic() + LOOK
             if time.monotonic() < self._there:
                 raise
             self._there = time.monotonic() + THERE
             self.here()
 
-    def _look(self, unit: str) -> None:
+    def _look(self, unit: str, answer: NotYet) -> None:
         """One with a job is about to be started, whatever it was before."""
         seen = self.machine.run("sh", "-c", _LOOK, unit, "\n".join(self.ends_for_good), timeout=SECONDS)
         if said := [words for words in self.ends_for_good if words in seen.stdout]:
-            raise UnitFailed(f"{unit} ends at each start, and no further one helps: it says {said[0]!r}")
+            raise UnitFailed(
+                f"{unit} ends at each start, and no further one helps: it says {said[0]!r}; {answer}"
+            )
         told = dict(line.partition("=")[::2] for line in seen.stdout.splitlines())
         if told.get("ActiveState") == "failed" and told.get("Job", "0") in ("", "0"):
-            raise UnitFailed(f"{unit} has failed, and nothing starts it again")
+            raise UnitFailed(f"{unit} has failed, and nothing starts it again; {answer}")
 
 
 def _one_line(text: str) -> str:
@@ -105,10 +107,11 @@ while :; do
 done
 printf '%s\\n' "$seen" | tail -n 5
 [ -n "$0" ] || exit 1
+trace='s/,"stacktrace":"[^"]*"//'
 printf '%s ' "$0" $(systemctl show -p ActiveState -p SubState -p NRestarts "$0"); echo
-said=$(journalctl -u "$0" -n 60 -o cat --no-pager)
+said=$(journalctl -u "$0" -n 60 -o cat --no-pager | sed "$trace")
 # It may be said as a warning, long before the end.
-[ -z "$3" ] || journalctl -u "$0" -n 400 -o cat --no-pager | grep -F "$3" | tail -n 1
+[ -z "$3" ] || journalctl -u "$0" -n 400 -o cat --no-pager | grep -F "$3" | tail -n 1 | sed "$trace"
 printf '%s\\n' "$said" | grep -E '"level":"(error|panic|fatal)"|^[EF][0-9]{4} |[Ee]rror: |panic: ' | tail -n 2
 printf '%s\\n' "$said" | tail -n 2
 exit 1

@@ -114,6 +114,28 @@ class MemberReplaced(MemberFault):
         self.on_victims(cluster, lambda machine: sh(machine, f"rm -f {BEFORE}"))
 
 
+def rejoin_lost(cluster: Cluster, machine: Machine) -> bool:
+    """`rejoin`, for a member that nobody here broke; whether there was anything to do.
+
+    Raises `LabError` where the machine has no member, or the others are no quorum without it: then what it
+    has may be all there is.
+    """
+    if lacking := no_members(cluster, (machine.name,)):
+        raise LabError(lacking, remedy="thwlab status")
+    serving = [name for name, status in quorum.statuses(cluster).items() if status.leader]
+    if machine.name in serving:
+        return False
+    needed = len(quorum.listed(cluster)) // 2 + 1 if serving else 1
+    if len(serving) < needed:
+        raise LabError(
+            f"{machine.name}: nothing was done, for {len(serving)} of the others serve and {needed} are a "
+            "quorum; the data that it has may be all there is",
+            remedy="have the others serve first; thwlab status",
+        )
+    rejoin(cluster, machine)
+    return True
+
+
 def rejoin(cluster: Cluster, machine: Machine) -> None:
     """Have the machine's member started, whatever became of it; leaves alone one that serves.
 

@@ -58,6 +58,12 @@ def expect_defects(items: Iterable[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xfail(reason=f"{number}: {why}", raises=OF_THE_CLUSTER, strict=True))
 
 
+@pytest.fixture
+def flags(lab_session: LabSession) -> list[str]:
+    """The options of `thwlab` that name this session's lab."""
+    return [word.replace("--lab-", "--") for word in lab_session.arguments()]
+
+
 @pytest.fixture(scope="session")
 def room(lab_session: LabSession) -> Iterator[None]:
     """The lab of this session is off, if it has one: two labs may be more than a host can bear at once.

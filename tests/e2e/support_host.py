@@ -33,13 +33,24 @@ def processes_of(folder: Path) -> list[str]:
     return [f"process {pid}: {argv}" for pid, argv in _processes() if str(folder) in argv]
 
 
-def thwlab(*args: str, env: Mapping[str, str] | None = None, timeout: float = 180) -> str:
-    """Run `thwlab ARGS`, which must succeed; what it printed.  Slow machines get longer than ``timeout``."""
-    argv = [*THWLAB, *args]
-    environment, patience = {**os.environ, **(env or {})}, stretched(timeout)
-    done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=patience, check=False, env=environment
+def tried(
+    *args: str, env: Mapping[str, str] | None = None, timeout: float = 180
+) -> subprocess.CompletedProcess[str]:
+    """Run `thwlab ARGS`, however it ends.  Slow machines get longer than ``timeout``."""
+    environment = {**os.environ, **(env or {})}
+    return subprocess.run(
+        [*THWLAB, *args],
+        capture_output=True,
+        text=True,
+        timeout=stretched(timeout),
+        check=False,
+        env=environment,
     )
+
+
+def thwlab(*args: str, env: Mapping[str, str] | None = None, timeout: float = 180) -> str:
+    """`tried`, which must succeed; what it printed."""
+    done = tried(*args, env=env, timeout=timeout)
     said = done.stdout + done.stderr
     assert done.returncode == 0, f"`thwlab {' '.join(args)}` exited {done.returncode}:\n{said}"
     return said

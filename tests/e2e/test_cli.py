@@ -10,17 +10,10 @@ from support_host import THWLAB, thwlab
 
 from lab.cluster import Cluster
 from lab.limits import Limits
-from lab.session import LabSession
 from lab.topology import Role
 from lab.wait import stretched
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def flags(lab_session: LabSession) -> list[str]:
-    """The options that name this session's lab."""
-    return [word.replace("--lab-", "--") for word in lab_session.arguments()]
 
 
 def run(*argv: str, stdin: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

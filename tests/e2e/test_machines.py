@@ -12,6 +12,7 @@ from lab.errors import ClusterError
 from lab.furnishing import identity
 from lab.machine import on_each
 from lab.providers.base import Provider
+from lab.rights import same_lab
 
 pytestmark = pytest.mark.e2e
 FULL = 92  # percent
@@ -128,12 +129,16 @@ def test_every_unit_comes_back_with_its_machine_and_is_what_its_file_says(lab: C
     shown = ("systemctl", "show", "-p", "Id", "-p", "UnitFileState", "-p", "DropInPaths")
     planned = units_of(lab.topology)
     said = on_each(list(lab.machines.values()), lambda m: m.check(*shown, *planned[m.name]))
-    complaints = []
+    complaints, remedies = [], []
     for name, text in said.items():
         for block in text.strip().split("\n\n"):
             unit = dict(line.partition("=")[::2] for line in block.splitlines())
             if unit["UnitFileState"] != "enabled":
                 complaints.append(f"{name}: {unit['Id']} is {unit['UnitFileState'] or 'not there'}")
-            added = [path for path in unit["DropInPaths"].split() if path.startswith("/etc/")]
-            complaints += [f"{name}: {unit['Id']} is changed by {path}" for path in added]
-    insist(complaints, "systemctl enable UNIT; rm the drop-in, systemctl daemon-reload and restart UNIT")
+                remedies.append("thwlab up")
+            for path in unit["DropInPaths"].split():
+                if path.startswith("/etc/"):
+                    complaints.append(f"{name}: {unit['Id']} is changed by {path}")
+                    mend = f"rm {path} && systemctl daemon-reload && systemctl restart {unit['Id']}"
+                    remedies.append(same_lab(f"thwlab exec {name} -- sh -c '{mend}'"))
+    insist(complaints, "\n  ".join(dict.fromkeys(remedies)))

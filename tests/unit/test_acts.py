@@ -82,7 +82,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 def lab_of(*, slow: bool) -> Any:
     provider = SimpleNamespace(is_slow=slow, platform=Platform(Substrate.CONTAINER, 2))
     return SimpleNamespace(
-        topology=load_topology(), provider=provider, machines={}, credentials=None, outside=None
+        topology=load_topology(),
+        provider=provider,
+        machines={},
+        credentials=None,
+        outside=None,
+        state=SimpleNamespace(note_pod_ranges=lambda _: None),
     )
 
 

@@ -254,7 +254,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_unit_that_failed_for_good_is_not_waited_for(tmp_path: Path, impatient: None) -> None:
     scheduler = Scheduler(PLAN, CONTAINER)
     machine = master(tmp_path, curl="echo refused; exit 7", systemctl=FAILED)
-    said = r"kube-scheduler.service has failed, and nothing starts it again; refused .*last words"
+    said = r"kube-scheduler.service has failed, and nothing starts it again; refused; .*last words"
     with pytest.raises(WaitExpired, match=said) as raised:
         await_ready(scheduler, machine)
     assert raised.value.seconds < scheduler.patience / 2
@@ -452,6 +452,20 @@ def test_a_member_that_the_others_removed_is_not_waited_for(
     watch._next = 0.0
     with pytest.raises(readiness.UnitFailed, match="permanently removed from the cluster"):
         watch.check()
+
+
+def test_who_ended_for_good_is_not_asked_once_more_and_no_stack_is_shown(
+    tmp_path: Path, impatient: None
+) -> None:
+    """Its client would wait 10 s for an answer; and 2 kB of stack hid what it said."""
+    words = '{"msg":"permanently removed from the cluster","stacktrace":"main.go(12)"}'
+    machine = master(
+        tmp_path, systemctl="echo ActiveState=activating; echo Job=0", journalctl=f"echo '{words}'"
+    )
+    with pytest.raises(WaitExpired, match="permanently removed") as told:
+        await_ready(Etcd(PLAN, CONTAINER), machine)
+    assert "stacktrace" not in str(told.value)
+    assert machine.calls[-1][4] == "false"
 
 
 class Mortal(Scheduler):

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import real_etcd
 from fault_machines import MEMBERS, cluster_of, every_sandbox_ends, sandboxes  # noqa: F401
 
+from lab.components.etcd import DATA
 from lab.errors import LabError
 from lab.faults import quorum, space, targets
 from lab.faults.etcd import Defrag, Disarm, MoveLeader, QuorumLost
-from lab.faults.members import MemberReplaced, MemberWiped
+from lab.faults.members import MemberReplaced, MemberWiped, rejoin_lost
 from lab.faults.space import MIB, SpaceAlarm
 from lab.wait import NotYet, wait_until
 
@@ -105,6 +107,44 @@ def test_a_wiped_member_does_not_come_back_until_it_is_healed(etcd: Any) -> None
     fault.heal(etcd)
     await_(lambda: fault.check_healed(etcd))
     assert etcd.machines[name].left() == []
+
+
+@needs_etcd
+def test_a_member_that_the_others_removed_is_given_a_new_one(etcd: Any) -> None:
+    name = targets.resolve(etcd, "etcd:follower")[0]
+    machine = etcd.machines[name]
+    put(etcd, "kept", "value")
+    assert not rejoin_lost(etcd, machine), "it serves"
+    number = next(f"{each['ID']:x}" for each in quorum.listed(etcd) if each["name"] == etcd_name(etcd, name))
+    quorum.from_anybody(etcd, "member", "remove", number, but=name)
+    await_(lambda: check_silent(etcd, name), f"{name} to be gone")
+    assert rejoin_lost(etcd, machine)
+    await_(lambda: quorum.check_healthy(etcd))
+    assert quorum.own(etcd, machine, "get", "kept", "--consistency=s").stdout.split() == ["kept", "value"]
+    assert machine.left() == []
+
+
+@needs_etcd
+def test_what_may_be_the_last_data_is_not_deleted(etcd: Any) -> None:
+    """Two of three are silent: whoever gives one of them a new member deletes half of what is left."""
+    gone, also, _ = MEMBERS
+    for name in (gone, also):
+        etcd.machines[name].run("systemctl", "stop", "etcd.service")
+    with pytest.raises(LabError, match="nothing was done, for 0 of the others serve and 1 are a quorum"):
+        rejoin_lost(etcd, etcd.machines[gone])
+    assert etcd.machines[gone].run("sh", "-c", f"ls {DATA}").stdout.split() == ["member"]
+    with pytest.raises(LabError, match="has no member of etcd"):
+        rejoin_lost(etcd, SimpleNamespace(name="k8s-worker1"))  # type: ignore[arg-type]
+
+
+def etcd_name(cluster: Any, machine: str) -> str:
+    name: str = cluster.topology.etcd_name(cluster.topology.node(machine))
+    return name
+
+
+def check_silent(cluster: Any, name: str) -> None:
+    if name in quorum.statuses(cluster):
+        raise NotYet(f"{name} answers")
 
 
 @needs_etcd

@@ -1,12 +1,9 @@
 """Known words of programs are recognised by what they print, and nothing else is."""
 
 import pytest
-from component_files import CONTAINER
-from fixed import fixed_credentials, guide_topology
 
 from lab.bringup import Outcome
-from lab.components.etcd import Etcd, etcdctl
-from lab.signatures import ETCD_CONF, ETCD_DATA, KNOWN, recognised
+from lab.signatures import KNOWN, recognised
 
 
 @pytest.mark.parametrize(
@@ -49,12 +46,12 @@ def test_ordinary_output_means_nothing_else() -> None:
     assert all(known.cause and known.remedy for known in KNOWN)
 
 
-def test_what_is_to_be_pasted_on_a_member_is_how_etcd_is_there() -> None:
-    """Who was told `etcdctl member add` without certificates got "does not look like a TLS handshake"."""
-    removed = recognised("permanently removed from the cluster")
-    assert removed is not None
-    assert f"{etcdctl()} --endpoints=https://127.0.0.1:2379 member add NAME" in removed.remedy
-    files = Etcd(guide_topology(), CONTAINER).files(guide_topology().node("k8s-lb"), fixed_credentials())
-    conf = next(file for file in files if file.path == ETCD_CONF)
-    assert f'ETCD_DATA_DIR="{ETCD_DATA}"'.encode() in conf.content
-    assert f"rm -r {ETCD_DATA}; " in removed.remedy
+@pytest.mark.parametrize(
+    "said", ["permanently removed from the cluster", "member 8e9 has already been bootstrapped"]
+)
+def test_a_member_that_cannot_come_back_is_given_a_new_one_by_one_command(said: str) -> None:
+    """A line of shell with three placeholders was pasted as it was, and etcd took ADDRESS for a name."""
+    known = recognised(said)
+    assert known is not None
+    assert known.remedy_on("k8s-lb").startswith("thwlab rejoin k8s-lb ")
+    assert known.remedy_on("").startswith("thwlab rejoin MACHINE ")
