@@ -17,6 +17,7 @@ from rich.text import Text
 from lab.bringup import Outcome, mark, remark
 
 HEARTBEAT = 10.0  # seconds of silence until a line says what is waited for
+LONGEST = 200  # characters of an error beside its stage; all of it is told in the end
 MARKS = {"ok": "green", "FAILED": "red", "blocked": "yellow"}
 
 
@@ -148,8 +149,12 @@ def progress_for(truths: Mapping[str, str]) -> Progress:
 
 def ended(outcome: Outcome, truth: str) -> str:
     """A stage's line.  Pure."""
-    said = (remark(outcome) or truth) if outcome.error is None else str(outcome.error).splitlines()[0]
+    said = remark(outcome) or truth if outcome.error is None else _short(str(outcome.error).splitlines()[0])
     return f"  {mark(outcome):7} {outcome.stage:14} {outcome.seconds:6.1f} s  {said}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]} …"
 
 
 def _gist(text: str) -> str:

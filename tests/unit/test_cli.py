@@ -668,6 +668,9 @@ def test_a_stages_line_says_how_it_went() -> None:
     assert ended(Outcome("etcd", 1.5), "commits").split() == ["ok", "etcd", "1.5", "s", "commits"]
     assert "FAILED" in ended(Outcome("etcd", 1.5, ClusterError("no leader")), "x")
     assert "blocked" in ended(Outcome("api", 0, Blocked("needs etcd")), "x")
+    long = ended(Outcome("etcd", 1.5, ClusterError("no leader " * 100)), "x")
+    assert len(long) < 240, "all of it is told in the end"
+    assert long.endswith(" …")
 
 
 def test_doctor_is_3_when_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
