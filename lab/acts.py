@@ -103,11 +103,18 @@ def await_control_plane(lab: Laboratory) -> None:
 
 
 def install_late_masters(lab: Laboratory) -> list[str]:
-    """All that a master runs on those that did not come first; nothing where machines are not slow."""
+    """All that a master runs on those that did not come first; nothing where machines are not slow.
+
+    There the controllers come once the apiserver serves: they ask it again and again meanwhile, and with
+    what that costs it one apiserver in emulation did not come up within six minutes.
+    """
     early = _early(lab)
-    components = _components((ApiServer, *CONTROLLERS), lab)
-    late = [machine for machine in _there(lab, components) if machine not in early]
-    return install(components, late, lab.credentials, lab.outside)
+    changed = []
+    for kinds in ((ApiServer,), CONTROLLERS):
+        components = _components(kinds, lab)
+        late = [machine for machine in _there(lab, components) if machine not in early]
+        changed += install(components, late, lab.credentials, lab.outside)
+    return changed
 
 
 def start_kubelets(lab: Laboratory) -> list[str]:

@@ -129,17 +129,29 @@ def test_controllers_of_whom_none_leads_say_why(monkeypatch: pytest.MonkeyPatch)
         module._await_leaders(lab)
 
 
-@pytest.mark.parametrize(("slow", "wanted"), [(False, []), (True, ["k8s-master2"])])
-def test_no_master_is_installed_twice(monkeypatch: pytest.MonkeyPatch, slow: bool, wanted: list[str]) -> None:
-    """Where machines are not slow all masters came at once, and the later stage has nothing to do."""
+CONTROLLED = ("controller-manager", "scheduler")
+LATE = [("kube-apiserver", "k8s-master2"), *((f"kube-{each}", "k8s-master2") for each in CONTROLLED)]
+
+
+@pytest.mark.parametrize(("slow", "wanted"), [(False, []), (True, LATE)])
+def test_no_master_is_installed_twice(
+    monkeypatch: pytest.MonkeyPatch, slow: bool, wanted: list[tuple[str, str]]
+) -> None:
+    """Where machines are not slow all masters came at once, and the later stage has nothing to do.
+
+    Where they are, controllers that ask their apiserver again and again keep it from coming up.
+    """
     plan = guide_topology()
     machines = {node.name: SimpleNamespace(name=node.name, node=node) for node in plan.nodes}
     provider = SimpleNamespace(is_slow=slow, platform=Platform(Substrate.CONTAINER, 2))
     lab = SimpleNamespace(topology=plan, machines=machines, provider=provider, credentials=None, outside=None)
-    seen: list[str] = []
-    monkeypatch.setattr(
-        module, "install", lambda components, where, *_: seen.extend(machine.name for machine in where)
-    )
+    seen: list[tuple[str, str]] = []
+
+    def install(components: Any, where: Any, *_: Any) -> list[str]:
+        seen.extend((each.name, machine.name) for each in components for machine in where)
+        return [machine.name for machine in where]
+
+    monkeypatch.setattr(module, "install", install)
     {stage.name: stage for stage in stages_for(plan)}["every-master"].act(lab)  # type: ignore[arg-type]
     assert seen == wanted
 
