@@ -47,6 +47,17 @@ def leave(status: int) -> NoReturn:
         os._exit(status)
 
 
+def end(status: int) -> NoReturn:
+    """End the process as the interpreter would, but free nothing: that goes with the process, 0.2 s sooner.
+
+    Whatever anybody asked `atexit` for is done.
+    """
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        os._exit(status)
+
+
 def terminate(number: int, _: object = None) -> None:
     """End the process by this signal, as its default would, after what `at_end` asked for; a handler."""
     signal.signal(number, signal.SIG_DFL)  # whoever asks twice is obeyed at once

@@ -137,17 +137,21 @@ def run() -> None:
     try:
         cli()
     except KeyboardInterrupt:  # before click was listening, or after
-        _leave_at_once()
+        _flush()
+        background.leave(INTERRUPTED)  # whatever stages in other threads do, `down` undoes
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            _leave_at_once()
-        raise
+        status = end.code
+        if not _flush() or not isinstance(status, int):
+            raise  # the interpreter has its own words for that
+        (background.leave if status == INTERRUPTED else background.end)(status)
 
 
-def _leave_at_once() -> NoReturn:
-    """Without waiting for stages at work in other threads: whatever they do, `down` undoes."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            with contextlib.suppress(OSError):
+def _flush() -> bool:
+    """Whether all that was said has arrived."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
                 stream.flush()
-    background.leave(INTERRUPTED)
+    except OSError:
+        return False
+    return True

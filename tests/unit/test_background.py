@@ -14,7 +14,10 @@ def ended(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
 
 
-@pytest.mark.parametrize(("end", "status"), [("background.leave(130)", 130), ("raise SystemExit(3)", 3)])
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("background.leave(130)", 130), ("background.end(4)", 4), ("raise SystemExit(3)", 3)],
+)
 def test_what_is_wanted_at_the_end_is_done_once(end: str, status: int) -> None:
     asked = "background.at_end(lambda: print('done', flush=True))"
     done = ended(f"from lab import background; {asked}; {end}")
@@ -34,6 +37,18 @@ def test_a_terminated_process_does_it_too_and_ends_by_its_signal() -> None:
 
 def test_leaving_waits_for_no_thread() -> None:
     assert ended(f"from lab import background; {BUSY}; background.leave(130)").returncode == 130
+
+
+def test_an_orderly_end_frees_nothing_and_does_what_others_asked_for() -> None:
+    script = (
+        "import atexit, weakref; from lab import background\n"
+        "class Kept:\n    def __del__(self): print('freed', flush=True)\n"
+        "kept = Kept(); atexit.register(lambda: print('registered', flush=True))\n"
+        "weakref.finalize(background, lambda: print('finalized', flush=True))\n"
+        f"{BUSY}; background.end(0)"
+    )
+    done = ended(script)
+    assert (done.returncode, sorted(done.stdout.split())) == (0, ["finalized", "registered"])
 
 
 def test_a_second_interrupt_ends_what_is_done_at_the_end() -> None:
