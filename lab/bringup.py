@@ -140,7 +140,8 @@ class Bringup:
         def pack(node: Node) -> Cargo:
             components = [kind(self.lab.topology, self.lab.provider.platform) for kind in kinds]
             recalled = [each for stage in todo for each in stage.recalls(self.lab)]
-            return cargo_of([*components, *recalled], node, self.lab.credentials)
+            probing = not self.lab.provider.is_slow  # there each takes seconds, and is asked when it is due
+            return cargo_of([*components, *recalled], node, self.lab.credentials, probing=probing)
 
         machines = [*self.lab.machines.values()] if kinds else []
         for machine in machines:

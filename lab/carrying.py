@@ -8,16 +8,26 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from lab.machine import File, Machine
+from lab.transfer import Carried
 
-# $1: how many of the arguments after it are units; the rest are files.
+# $1: how many of the arguments after it are units; $2: how many after those are files; the rest are pairs of
+# a component's name and its probe, which are tried at once.
 _LOOK = """\
-count=$1; shift
+units=$1 files=$2; shift 2
 shown=Id,ActiveState,UnitFileState,StateChangeTimestamp
-systemctl show --timestamp=us+utc -p "$shown" "${@:1:$count}" || true
-shift "$count"
+systemctl show --timestamp=us+utc -p "$shown" "${@:1:$units}" || true
+shift "$units"
 printf '\\0'
-stat --printf '%.Z %n\\0' "$@" 2>/dev/null || true
+stat --printf '%.Z %n\\0' "${@:1:$files}" 2>/dev/null || true
+shift "$files"
+printf '\\0'
+while [ $# -gt 0 ]; do
+  { timeout PATIENCE sh -c "$2" >/dev/null 2>&1 && printf '%s\\0' "$1"; } &
+  shift 2
+done
+wait
 """
+PATIENCE = 2  # seconds for all probes together; who does not answer by then is asked in his stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +35,13 @@ class Cargo:
     """What a machine is about to need.  `lacking`, by the path of the unit that reads it, is for new units.
 
     A unit that is there may run, and whoever gives it a file must tell it at once: if we are killed in
-    between, nobody would know any more that it has to be told.
+    between, nobody would know any more that it has to be told.  `probes` are, by the component's name, the
+    commands by which each is asked on its machine.
     """
 
     freely: Sequence[File] = ()
     lacking: Mapping[str, Sequence[File]] = field(default_factory=dict)
+    probes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -41,12 +53,14 @@ class Load:
     Of a machine that had something already it is also known what went on there, in one command instead of
     one for each: ``running`` are the units that were active and enabled, and ``untold``, by unit, the files
     that are newer than its last change of state: whoever brought them was killed before he told it.
+    ``served`` are the components that answered in that command, as long as nothing on the machine is told.
     """
 
     machine: Machine
     pack: Callable[[], Cargo]
     running: frozenset[str] = frozenset()
     untold: dict[str, frozenset[str]] = field(default_factory=dict)
+    served: frozenset[str] = frozenset()
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _right: "Future[Mapping[str, File]] | None" = None
 
@@ -71,9 +85,9 @@ class Load:
             files = {file.path: file for file in (*cargo.freely, *own)}
             lacking = {file.path: file for more in cargo.lacking.values() for file in more}
             read = {PurePosixPath(path).name: {f.path for f in fs} for path, fs in cargo.lacking.items()}
-            done = self.machine.carry([*files.values()], cargo.lacking, look=_look(read))
+            done = self.machine.carry([*files.values()], cargo.lacking, look=_look(read, cargo.probes))
             self._note(done.written)
-            self._see(read, done.seen)
+            self._see(read, done)
             known = (lacking | files).items()
             right.set_result({path: file for path, file in known if path not in done.left})
         except BaseException as error:
@@ -82,24 +96,39 @@ class Load:
             right.set_exception(error)
             raise
 
-    def _see(self, read: Mapping[str, set[str]], seen: str) -> None:
+    def _see(self, read: Mapping[str, set[str]], done: Carried) -> None:
         """Nothing is known where systemd is too old to say it; then every unit is asked apart."""
-        shown, *stamps = seen.split("\0")
-        changed = {path: float(at) for at, _, path in (each.partition(" ") for each in stamps if each)}
+        shown, _, rest = done.seen.partition("\0")
+        stamps, _, served = f"\0{rest}".partition("\0\0")
+        changed = {
+            path: float(at) for at, _, path in (each.partition(" ") for each in stamps.split("\0") if each)
+        }
         active = _active(shown)
         self.running = frozenset(active)
         for unit, since in active.items():
             if newer := frozenset(path for path in read.get(unit, ()) if changed.get(path, 0) > since):
                 self.untold[unit] = newer
+        if not done.written:
+            self.served = frozenset(served.split("\0")[:-1])
+
+    def told(self) -> None:
+        """Somebody on the machine is told of a change, or started: what answered before says nothing now."""
+        self.served = frozenset()
 
     def _note(self, written: frozenset[str]) -> None:
         self.machine.touched |= {path: set() for path in written}
 
 
-def _look(read: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """The command that shows these units, and how old the files are that they read; none for no unit."""
+def _look(read: Mapping[str, set[str]], probes: Mapping[str, str]) -> tuple[str, ...]:
+    """The command that shows units, how old the files are that they read, and who answers; else none."""
     paths = sorted(set().union(*read.values()))
-    return ("bash", "-c", _LOOK, "look", str(len(read)), *read, *paths) if paths else ()
+    pairs = (word for pair in probes.items() for word in pair)
+    script = _LOOK.replace("PATIENCE", str(PATIENCE))
+    return (
+        ("bash", "-c", script, "look", str(len(read)), str(len(paths)), *read, *paths, *pairs)
+        if paths
+        else ()
+    )
 
 
 def _active(shown: str) -> dict[str, float]:

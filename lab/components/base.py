@@ -93,6 +93,8 @@ def place(components: Sequence[Component], machine: Machine, credentials: Creden
     right = machine.load.running if machine.load else frozenset()
     told = [c for c in here if c.unit is not None and (paths[c.name] or c.unit not in right)]
     jobs = [f"{_verb(c, paths[c.name])} {c.unit}" for c in told]
+    if jobs and machine.load:
+        machine.load.told()
     fresh = [c.unit for c in here if c.unit is not None and paths[c.name]]
     said = machine.check("sh", "-c", _JOBS, " ".join(fresh), *jobs) if jobs else ""
     wrong = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
@@ -111,13 +113,19 @@ def _bring(machine: Machine, files: Sequence[File]) -> None:
         machine.touched |= {path: set() for path in machine.apply(files)}
 
 
-def cargo_of(components: Sequence[Component], node: Node, credentials: Credentials) -> Cargo:
-    """What these components need on the node; what a unit reads is for `place` to replace.  Pure."""
+def cargo_of(
+    components: Sequence[Component], node: Node, credentials: Credentials, *, probing: bool = False
+) -> Cargo:
+    """What these components need on the node; what a unit reads is for `place` to replace.  Pure.
+
+    With ``probing`` those that can only be asked on their machine are asked along.
+    """
     here = [component for component in components if node in component.nodes()]
     lacking = {_unit_path(c.unit): c.files(node, credentials) for c in here if c.unit is not None}
     read = {file.path for files in lacking.values() for file in files}
     free = {file.path: file for c in here if c.unit is None for file in c.files(node, credentials)}
-    return Cargo([file for path, file in free.items() if path not in read], lacking)
+    probes = {c.name: c.probe(node) for c in here if probing and c.endpoint(node) is None}
+    return Cargo([file for path, file in free.items() if path not in read], lacking, probes)
 
 
 def _unit_path(unit: str) -> str:
@@ -176,7 +184,8 @@ def await_all(
     """Wait until every component serves wherever the plan wants it."""
 
     def await_here(machine: Machine) -> None:
-        here = _on(components, machine)
+        known = machine.load.served if machine.load else frozenset()
+        here = [each for each in _on(components, machine) if each.name not in known]
         asked = [each for each in here if not (outside and each.endpoint(machine.node))]
         served = asked if len(asked) > 1 and _serve(asked, machine) else []
         for component in here:

@@ -12,6 +12,7 @@ from component_files import CONTAINER, POD_CIDRS, VM, everything
 from fake_lab import never
 from fixed import fixed_credentials, guide_topology
 
+from lab import carrying
 from lab.carrying import Load
 from lab.components import base, readiness
 from lab.components.admin import KUBECONFIG, Admin
@@ -381,20 +382,23 @@ def seen(unit: str, since: str, state: str = "active", enabled: str = "enabled")
     return f"Id={unit}\nActiveState={state}\nUnitFileState={enabled}\nStateChangeTimestamp={since}\n\n"
 
 
-def filled(tmp_path: Path, shown: str, stamps: Mapping[str, float]) -> tuple[Here, list[Component]]:
+def filled(
+    tmp_path: Path, shown: str, stamps: Mapping[str, float], *, probing: bool = False, **more: str
+) -> tuple[Here, list[Component]]:
     """A master with all files of two components; what systemctl shows there, and when files changed."""
     (tmp_path / "shown").write_text(shown)
     (tmp_path / "stamps").write_bytes(b"".join(f"{at:.9f} {path}\0".encode() for path, at in stamps.items()))
     programs = {"systemctl": f"[ $1 != show ] || cat {tmp_path}/shown", "stat": f"cat {tmp_path}/stamps"}
-    machine = master(tmp_path, **programs)
+    machine = master(tmp_path, **programs, **more)
     both: list[Component] = [kind(PLAN, CONTAINER) for kind in (ApiServer, ControllerManager)]
-    cargo = cargo_of(both, machine.node, fixed_credentials())
+    cargo = cargo_of(both, machine.node, fixed_credentials(), probing=probing)
     machine.apply([*cargo.freely, *(file for files in cargo.lacking.values() for file in files)])
     machine.load = Load(machine, lambda: cargo)
     return machine, both
 
 
 NOON = "Fri 2026-11-27 12:00:00.500000 UTC"
+EARLY = "Fri 2026-11-27 11:59:59.000000 UTC"
 AT_NOON = datetime(2026, 11, 27, 12, 0, 0, 500000, UTC).timestamp()
 APISERVER, MANAGER = "kube-apiserver.service", "kube-controller-manager.service"
 
@@ -408,10 +412,51 @@ def test_what_is_right_and_runs_is_told_nothing(tmp_path: Path) -> None:
     assert verbs(machine) == [f"start {MANAGER}"]
 
 
+def asked_apart(machine: Here, component: Component) -> bool:
+    """Whether it was asked on its machine by a command of its own."""
+    before = len(machine.calls)
+    await_all([component], [machine])
+    return len(machine.calls) > before
+
+
+@pytest.mark.parametrize(
+    ("curl", "since", "apart"), [("exit 0", NOON, False), ("sleep 3", NOON, True), ("exit 0", EARLY, True)]
+)
+def test_who_answered_when_units_were_looked_at_is_not_asked_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, curl: str, since: str, apart: bool
+) -> None:
+    """But who did not answer soon is, and everybody on a machine on which somebody was told of a change."""
+    monkeypatch.setattr(carrying, "PATIENCE", 1)
+    shown = seen(APISERVER, since) + seen(MANAGER, NOON)
+    machine, (apiserver, manager) = filled(
+        tmp_path, shown, {SA_KEY: AT_NOON - 0.001}, probing=True, curl=curl
+    )
+    place([manager], machine, fixed_credentials())
+    place([apiserver], machine, fixed_credentials())
+    (tmp_path / "curl").write_text("#!/bin/sh\n")
+    assert asked_apart(machine, manager) is apart
+
+
+def test_who_can_be_asked_from_outside_is_not_asked_along(tmp_path: Path) -> None:
+    both: list[Component] = [kind(PLAN, CONTAINER) for kind in (ApiServer, ControllerManager)]
+    node = PLAN.node("k8s-master1")
+    assert [*cargo_of(both, node, fixed_credentials(), probing=True).probes] == ["kube-controller-manager"]
+    assert cargo_of(both, node, fixed_credentials()).probes == {}
+
+
+def test_where_files_were_written_nobody_is_known_to_serve(tmp_path: Path) -> None:
+    machine, (_, manager) = filled(
+        tmp_path, seen(APISERVER, NOON) + seen(MANAGER, NOON), {}, probing=True, curl="exit 0"
+    )
+    machine.files.pop(SA_KEY)
+    place([manager], machine, fixed_credentials())
+    assert machine.load is not None
+    assert machine.load.served == frozenset()
+
+
 def test_a_file_newer_than_its_units_last_change_is_told_of_once(tmp_path: Path) -> None:
     """Whoever brought it was killed before he came to the unit, which would run on with the old one."""
-    early = "Fri 2026-11-27 11:59:59.000000 UTC"
-    machine, both = filled(tmp_path, seen(APISERVER, NOON) + seen(MANAGER, early), {SA_KEY: AT_NOON - 0.001})
+    machine, both = filled(tmp_path, seen(APISERVER, NOON) + seen(MANAGER, EARLY), {SA_KEY: AT_NOON - 0.001})
     changed = [place([component], machine, fixed_credentials()) for component in (*both, *both)]
     assert changed == [[], ["kube-controller-manager"], [], []]
     assert verbs(machine) == [f"restart {MANAGER}"]
