@@ -1,22 +1,32 @@
-"""Where a prober runs, and one that runs on this host: how it is started, ended and read.
+"""Where a prober runs, on this host or on a machine, and how it is started, ended and read.
 
 Either way it ends by itself when we do: here its input closes, there its unit has a time limit.
 """
 
+import json
 import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lab.cluster import Cluster
 from lab.errors import LabError
+from lab.machine import File, Machine
+from lab.pki import CA_FILES
 from lab.probes import dialogues, prober
-from lab.probes.hosted import GRACE, Hosted
-from lab.probes.question import Probe
+from lab.probes.clocks import Clock, Clocks
+from lab.probes.hosted import GRACE, Hosted, parsed
+from lab.probes.question import OUTSIDE, Probe
+from lab.probes.workload import Workload
 from lab.topology import Role
+
+PROGRAM = Path(prober.__file__)
+PLACE = "/run/thwlab-probes"  # on machines
+COMMAND = 20.0  # seconds
+STAMPS = ("scheduled", "sent", "answered", "ready", "ended")  # by the prober's clock
 
 
 @dataclass
@@ -47,6 +57,9 @@ class Running(ABC):
         """What it wrote, by this host's clock; waits for its end.  `LabError` if nothing can be had."""
 
 
+# -- on this host ----------------------------------------------------------------------------------------
+
+
 @dataclass
 class Here(Running):
     """A program of this host."""
@@ -73,7 +86,7 @@ class Here(Running):
 
 def start_here(cluster: Cluster, probe: Probe, folder: Path) -> Here:
     """Begin to ask from this host; ``folder`` is private and has the secrets."""
-    plan = {**plan_of(probe, secrets_here(cluster, probe.secrets, folder)), "until-input-ends": True}
+    plan = {**_plan(probe, secrets_here(cluster, probe.secrets, folder)), "until-input-ends": True}
     return Here(probe, Hosted(cluster, prober, folder, probe.name, plan))
 
 
@@ -96,6 +109,100 @@ def secrets_here(cluster: Cluster, authority_of: str, folder: Path) -> dict[str,
     return {name: str(path) for name, path in names.items()}
 
 
+# -- on a machine ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class There(Running):
+    """A unit of a machine, which stamps by that machine's clock."""
+
+    machine: Machine
+    clock: Clock
+    kept: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def bound(self) -> float:  # noqa: D102
+        return self.clock.bound
+
+    @property
+    def unit(self) -> str:
+        """The unit it runs as."""
+        return unit_of(self.probe)
+
+    def trouble(self) -> str:  # noqa: D102
+        seen = self.machine.run("systemctl", "is-active", self.unit, timeout=COMMAND)
+        if seen.timed_out or seen.stdout.strip() == "active":
+            return ""
+        said = self.machine.run("journalctl", "-u", self.unit, "-n", "5", "-o", "cat", timeout=COMMAND)
+        return f"{self.probe.name}: the prober on {self.machine.name} ended: {said.stdout.strip()[-1000:]}"
+
+    def is_ready(self) -> bool:  # noqa: D102
+        return self.machine.run("test", "-s", _path(self.probe, "jsonl"), timeout=COMMAND).ok
+
+    def stop(self) -> None:  # noqa: D102
+        self.machine.run("systemctl", "stop", "--no-block", self.unit, timeout=COMMAND)
+
+    def told(self) -> list[dict[str, Any]]:  # noqa: D102
+        wait = self.probe.deadline + GRACE
+        script = _COLLECT.format(unit=self.unit, path=_path(self.probe, "jsonl"))
+        lines = parsed(self.machine.check("sh", "-c", script, timeout=wait + COMMAND))
+        return [_shifted(line, self.clock) for line in lines]
+
+
+def start_there(cluster: Cluster, probe: Probe, workload: Workload, seconds: float, clocks: Clocks) -> There:
+    """Begin to ask from a machine, for so many seconds at most."""
+    machine = cluster.machines[probe.at]
+    tls = {"ca": CA_FILES["kubernetes"]} if probe.secrets == "kubernetes-ca" else None
+    plan = {**_plan(probe, tls), "output": _path(probe, "jsonl")}
+    files = [
+        File(f"{PLACE}/prober.py", PROGRAM.read_bytes()),
+        File(_path(probe, "plan"), json.dumps(plan).encode(), 0o600),
+    ]
+    machine.apply(files)
+    inside = ("nsenter", f"--net=/proc/{workload.pids[machine.name]}/ns/net") if probe.pod else ()
+    argv = (*inside, "python3", "-I", f"{PLACE}/prober.py", _path(probe, "plan"))
+    machine.check(*_unit_argv(probe, seconds), *argv, timeout=COMMAND)
+    return There(probe, machine, clocks.of(machine))
+
+
+def _unit_argv(probe: Probe, seconds: float) -> tuple[str, ...]:
+    unit, path = unit_of(probe), _path(probe, "jsonl")
+    clean = f"systemctl stop {unit} 2>/dev/null; systemctl reset-failed {unit} 2>/dev/null; rm -f {path}"
+    run = f"systemd-run --quiet --unit={unit} --property=RuntimeMaxSec={seconds:.0f}"
+    return ("sh", "-c", f'{clean}; {_FIRST}; exec {run} "$@"', "sh")
+
+
+def clear(machine: Machine) -> None:
+    """End every prober on the machine and remove what it left."""
+    machine.run("sh", "-c", _CLEAR, timeout=COMMAND)
+
+
+def _shifted(line: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    """By this host's clock; what is counted from `sent` on may have a time in it that stood still there."""
+    found = {name: clock.ours(value) if name in STAMPS else value for name, value in line.items()}
+
+    def since(seconds: float) -> float:
+        return round(clock.ours(line["sent"] + seconds) - found["sent"], 6)
+
+    if line.get("phases"):
+        found["phases"] = [since(each) for each in line["phases"]]
+    if line.get("acknowledged") is not None:
+        found["acknowledged"] = since(line["acknowledged"])
+    return found
+
+
+# -- both ------------------------------------------------------------------------------------------------
+
+
+def begin(
+    cluster: Cluster, probe: Probe, workload: Workload, folder: Path, seconds: float, clocks: Clocks
+) -> Running:
+    """Begin to ask, from wherever the probe wants."""
+    if probe.at == OUTSIDE:
+        return start_here(cluster, probe, folder)
+    return start_there(cluster, probe, workload, seconds, clocks)
+
+
 def private_folder(path: Path) -> Path:
     """An empty folder that only its owner may enter."""
     if path.exists():
@@ -104,11 +211,34 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def plan_of(probe: Probe, tls: Mapping[str, str] | None) -> dict[str, Any]:
-    """What a prober reads of its probe."""
+def unit_of(probe: Probe) -> str:
+    """The unit of a prober on a machine."""
+    return f"thwlab-probe-{probe.name.replace('@', '-')}"
+
+
+def _path(probe: Probe, ending: str) -> str:
+    return f"{PLACE}/{probe.name}.{ending}"
+
+
+def _plan(probe: Probe, tls: Mapping[str, str] | None) -> dict[str, Any]:
     if probe.secrets and not tls:
         raise LabError(
             f"{probe.name}: {probe.secrets} certificates are not given to {probe.at or 'this host'}"
         )
     more = {"module": dialogues.__file__} if probe.plan["ask"] in dialogues.ASK else {}
     return {**probe.plan, **more, "interval": probe.interval, "deadline": probe.deadline, "tls": tls}
+
+
+# In a container on cgroup v1 nobody has real-time priority until its group is given a share of each second,
+# here a tenth; a prober that wanted more would be held up until the next one, and be seen to be late.
+_FIRST = "{ echo 100000 >/sys/fs/cgroup/cpu/cpu.rt_runtime_us; } 2>/dev/null"
+_COLLECT = """\
+systemctl stop {unit} 2>/dev/null
+cat {path}
+rm -f {path}
+"""
+_CLEAR = f"""\
+systemctl stop 'thwlab-probe-*' 2>/dev/null
+systemctl reset-failed 'thwlab-probe-*' 2>/dev/null
+rm -rf {PLACE}
+"""

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,13 +13,11 @@ from lab.cluster import Cluster
 from lab.errors import LabError, flat
 from lab.history import Recorder
 from lab.machine import on_each
-from lab.probes import stationed
 from lab.probes.clients import Clients
 from lab.probes.clocks import Clocks
 from lab.probes.keeping import Keeping
-from lab.probes.question import OUTSIDE, Probe
-from lab.probes.stationed import There
-from lab.probes.vantage import Running, private_folder, start_here
+from lab.probes.question import Probe
+from lab.probes.vantage import Running, begin, clear, private_folder
 from lab.probes.workload import Workload
 from lab.wait import NotYet, wait_until
 
@@ -54,13 +51,13 @@ class Watch:
     def begin(self, probes: Sequence[Probe]) -> None:
         """Have every probe at work.  Raises `LabError` naming those that are not."""
         private_folder(self.folder)
-        on_each(list(self.cluster.machines.values()), stationed.clear)
+        on_each(list(self.cluster.machines.values()), clear)
         marked = [_marked(probe, self.mark) for probe in probes]
         there = {probe.at for probe in marked if probe.at}
         on_each([self.cluster.machines[name] for name in sorted(there)], self.clocks.of)
-        tasks = self._begun(marked)
+        tasks = [start(partial(self._begin, probe), probe.name) for probe in marked]
         failures = [error for task in tasks if (error := task.exception())]
-        self.running = [each for task in tasks if not task.exception() for each in task.result()]
+        self.running = [task.result() for task in tasks if not task.exception()]
         if failures:
             self.end(keep=False)
             raise BaseExceptionGroup("probes could not be started", failures)
@@ -68,22 +65,8 @@ class Watch:
         if self.keeps:
             self.keeping = Keeping(self.cluster, self.folder, self.keeps, self.mark)
 
-    def _begun(self, probes: Sequence[Probe]) -> list[Future[list[Running]]]:
-        """One task for each probe of this host, and one for all probes of a machine."""
-        here = [probe for probe in probes if probe.at == OUTSIDE]
-        names = dict.fromkeys(probe.at for probe in probes if probe.at != OUTSIDE)
-        return [
-            *(start(partial(self._begin_here, probe), probe.name) for probe in here),
-            *(start(partial(self._begin_there, name, probes), name) for name in names),
-        ]
-
-    def _begin_here(self, probe: Probe) -> list[Running]:
-        return [start_here(self.cluster, probe, self.folder)]
-
-    def _begin_there(self, name: str, probes: Sequence[Probe]) -> list[Running]:
-        own = [probe for probe in probes if probe.at == name]
-        machine = self.cluster.machines[name]
-        return stationed.begin(machine, own, self.workload, self.seconds, self.clocks)
+    def _begin(self, probe: Probe) -> Running:
+        return begin(self.cluster, probe, self.workload, self.folder, self.seconds, self.clocks)
 
     def again(self, names: Sequence[str]) -> None:
         """Begin anew what ended with these machines, under names of their own.
@@ -96,11 +79,12 @@ class Watch:
             for each in self.running
             if each.probe.at in names and not each.probe.pod and each.trouble()
         ]
-        for task in self._begun([each for each in ended if each.name not in known]):
+        tasks = [start(partial(self._begin, each), each.name) for each in ended if each.name not in known]
+        for task in tasks:
             if error := task.exception():
                 self._trouble(flat(error))
             else:
-                self.running += task.result()
+                self.running.append(task.result())
 
     def check(self) -> None:
         """Raise `LabError` if a prober on this host, or another program of ours, ended by itself."""
@@ -114,7 +98,8 @@ class Watch:
 
         One that cannot be asked any more, its machine being off, keeps none of the others from being ended.
         """
-        self._stop()
+        for each in self.running:
+            _tried(each.stop)
         if self.clients:
             operations, trouble = _lines(partial(self.clients.told, self.recorder.began))
             self.recorder.write_all("operation", operations)
@@ -128,20 +113,9 @@ class Watch:
             if keep:
                 self._write(each, lines, (lost or {}).get(each.probe.at, ""), trouble)
         for machine in self.cluster.machines.values():
-            _tried(partial(stationed.clear, machine))
+            _tried(partial(clear, machine))
         private_folder(self.folder).rmdir()
         self.running, self.clients, self.keeping = [], None, None
-
-    def _stop(self) -> None:
-        """One that cannot be asked any more, its machine being off, has ended with it."""
-        for each in self.running:
-            if not isinstance(each, There):
-                _tried(each.stop)
-        there = stationed.by_machine(self.running)
-        on_each(
-            [self.cluster.machines[name] for name in there],
-            lambda machine: _tried(partial(stationed.stop, machine, there[machine.name])),
-        )
 
     def _check_clocks(self, lost: Mapping[str, str]) -> None:
         """One that was away may have no clock any more, nor anything to tell by it."""
@@ -223,16 +197,11 @@ def _lines(tell: Callable[[], Lines]) -> tuple[Lines, str]:
 
 def await_answers(watch: Watch) -> None:
     """Return once every prober is at work; `WaitExpired` names those that are not."""
-    here = [each for each in watch.running if not isinstance(each, There)]
-    there = stationed.by_machine(watch.running)
-    machines = [watch.cluster.machines[name] for name in there]
 
     def check() -> None:
-        if dead := [said for each in here if (said := each.trouble())]:
+        if dead := [said for each in watch.running if (said := each.trouble())]:
             raise LabError("; ".join(dead))
-        idle = [each.probe.name for each in here if not each.is_ready()]
-        waiting = on_each(machines, lambda machine: stationed.idle(machine, there[machine.name]))
-        idle += [name for names in waiting.values() for name in names]
+        idle = [each.probe.name for each in watch.running if not each.is_ready()]
         idle += watch.keeping.missing() if watch.keeping else []
         if idle:
             raise NotYet(f"{', '.join(idle)} did not begin yet")

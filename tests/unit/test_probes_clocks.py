@@ -20,7 +20,7 @@ from lab.machine import Platform, Result, Substrate
 from lab.plan import load_topology
 from lab.probes.catalogue import probes
 from lab.probes.clocks import Clock, Clocks, Reading, clock_of
-from lab.probes.stationed import There
+from lab.probes.vantage import There
 from lab.probes.watching import Watch
 from lab.probes.workload import Workload
 from lab.scenario.holding import Clock as Journal
