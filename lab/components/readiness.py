@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lab.machine import Machine
-from lab.wait import NotYet
+from lab.wait import NotYet, stretched
 
 SECONDS = (
     30  # for a probe in a guest that computes twenty times slower; probes have shorter limits of their own
 )
 CURL = "curl --noproxy '*' -sS -m 10"
+# Both are stretched with the waits: in emulation a look takes seconds of the processor that is waited for.
 LOOK = 3.0  # seconds between two looks at a unit whose component does not answer yet
 THERE = 30.0  # seconds between two questions to a component by a command on its machine
 
@@ -58,8 +59,8 @@ class Watch:
     question: Callable[[], None]
     here: Callable[[], None]
     ends_for_good: Sequence[str] = ()
-    _next: float = field(default_factory=lambda: time.monotonic() + LOOK)
-    _there: float = field(default_factory=lambda: time.monotonic() + THERE)
+    _next: float = field(default_factory=lambda: _in(LOOK))
+    _there: float = field(default_factory=lambda: _in(THERE))
 
     def check(self) -> None:
         """Return if the answer is good; `NotYet` if it may still be."""
@@ -68,10 +69,10 @@ class Watch:
         except NotYet as seen:
             if self.unit and time.monotonic() >= self._next:
                 self._look(self.unit, seen)
-                self._next = time.monotonic() + LOOK
+                self._next = _in(LOOK)
             if time.monotonic() < self._there:
                 raise
-            self._there = time.monotonic() + THERE
+            self._there = _in(THERE)
             self.here()
 
     def _look(self, unit: str, answer: NotYet) -> None:
@@ -84,6 +85,10 @@ class Watch:
         told = dict(line.partition("=")[::2] for line in seen.stdout.splitlines())
         if told.get("ActiveState") == "failed" and told.get("Job", "0") in ("", "0"):
             raise UnitFailed(f"{unit} has failed, and nothing starts it again; {answer}")
+
+
+def _in(seconds: float) -> float:
+    return time.monotonic() + stretched(seconds)
 
 
 def _one_line(text: str) -> str:

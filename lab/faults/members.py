@@ -74,8 +74,7 @@ class MemberWiped(MemberFault):
         """Its unit, which is active only while the member serves, and who asks it waits long."""
 
         def told(machine: Machine) -> str:
-            script = "systemctl show --property=ActiveState --value etcd.service"
-            if (state := sh(machine, script).strip()) == "active":
+            if (state := _state(machine)) == "active":
                 raise NotYet(f"{machine.name}: its member serves")
             return f"{machine.name}: its member does not serve, its unit is {state}"
 
@@ -118,7 +117,8 @@ def rejoin_lost(cluster: Cluster, machine: Machine) -> bool:
     """`rejoin`, for a member that nobody here broke; whether there was anything to do.
 
     Raises `LabError` where the machine has no member, or the others are no quorum without it: then what it
-    has may be all there is.
+    has may be all there is.  Also where it runs and only does not answer, frozen, cut off or slow: it will be
+    back with its data.
     """
     if lacking := no_members(cluster, (machine.name,)):
         raise LabError(lacking, remedy="thwlab status")
@@ -132,8 +132,19 @@ def rejoin_lost(cluster: Cluster, machine: Machine) -> bool:
             "quorum; the data that it has may be all there is",
             remedy="have the others serve first; thwlab status",
         )
+    if _state(machine) == "active":
+        raise LabError(
+            f"{machine.name}: nothing was done, for its member runs and does not answer: it is not lost",
+            remedy=f"thwlab logs {machine.name} etcd shows why; to replace it all the same, first: "
+            f"thwlab exec {machine.name} -- systemctl stop etcd",
+        )
     rejoin(cluster, machine)
     return True
+
+
+def _state(machine: Machine) -> str:
+    """Of its member's unit, which is active from when the member serves until its process is gone."""
+    return sh(machine, "systemctl show --property=ActiveState --value etcd.service").strip()
 
 
 def rejoin(cluster: Cluster, machine: Machine) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from component_files import CONTAINER, POD_CIDRS, VM, everything
@@ -34,7 +35,7 @@ from lab.machine import File, Machine, Platform, Result
 from lab.signatures import recognised
 from lab.topology import Node
 from lab.transfer import Carried
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet, stretch, wait_until
 
 PLAN = guide_topology()
 STAND_INS = {"systemctl": "echo ActiveState=failed; echo NRestarts=7", "journalctl": "echo last words"}
@@ -287,6 +288,29 @@ def test_a_unit_is_looked_at_now_and_then_and_not_at_each_question(
         wait_until("it", readiness.Watch(machine, "etcd.service", no, never).check, timeout=1.2, every=0.02)
     assert len(machine.calls) == 2
     assert len(asked) > 10
+
+
+@pytest.mark.parametrize(("slowness", "looks"), [(1.0, 5), (10.0, 1)])
+def test_a_slow_machine_is_looked_at_as_much_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slowness: float, looks: int
+) -> None:
+    """In emulation a look took most of the processor that an apiserver needed to come up."""
+    now = [0.0]
+    monkeypatch.setattr(readiness, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    machine = master(tmp_path, systemctl="echo ActiveState=active")
+    stretch(slowness)
+    try:
+        watch = readiness.Watch(machine, "etcd.service", no_answer, no_answer)
+        for now[0] in (*range(0, 14), 30.0):
+            with pytest.raises(NotYet):
+                watch.check()
+    finally:
+        stretch(1.0)
+    assert len(machine.calls) == looks
+
+
+def no_answer() -> None:
+    raise NotYet("refused")
 
 
 def test_what_has_no_unit_is_only_asked(tmp_path: Path, impatient: None) -> None:

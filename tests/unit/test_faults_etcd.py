@@ -138,6 +138,22 @@ def test_what_may_be_the_last_data_is_not_deleted(etcd: Any) -> None:
         rejoin_lost(etcd, SimpleNamespace(name="k8s-worker1"))  # type: ignore[arg-type]
 
 
+@needs_etcd
+def test_a_member_that_runs_and_does_not_answer_is_not_replaced(
+    etcd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen or slow, it comes back with its data."""
+    silent = MEMBERS[0]
+    told = quorum.statuses
+    monkeypatch.setattr(
+        quorum, "statuses", lambda cluster: {n: s for n, s in told(cluster).items() if n != silent}
+    )
+    with pytest.raises(LabError, match="its member runs and does not answer") as refused:
+        rejoin_lost(etcd, etcd.machines[silent])
+    assert "systemctl stop etcd" in str(refused.value.remedy)
+    assert etcd.machines[silent].run("sh", "-c", f"ls {DATA}").stdout.split() == ["member"]
+
+
 def etcd_name(cluster: Any, machine: str) -> str:
     name: str = cluster.topology.etcd_name(cluster.topology.node(machine))
     return name

@@ -50,8 +50,13 @@ def says_goodbye(connection: socket.socket) -> None:
 
 
 @contextmanager
-def cutting(after: float | None, cut: Cut, refused: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """A server that answers as the API does, says nothing more, and cuts so many seconds later or never."""
+def cutting(
+    after: float | None, cut: Cut, refused: int = 0, *, cuts: list[float] | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """A server that answers as the API does, says nothing more, and cuts so many seconds later or never.
+
+    When it did goes to ``cuts``, by the clock that all processes of this host have.
+    """
     seen: list[str] = []
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -65,6 +70,8 @@ def cutting(after: float | None, cut: Cut, refused: int = 0) -> Iterator[tuple[i
             kind = next(name for name, path in KEPT.items() if path in asked)
             connection.sendall(HEADS[kind])
             over.wait(after)
+            if cuts is not None:
+                cuts.append(time.monotonic())
             cut(connection)
 
         def accept() -> None:
@@ -122,12 +129,15 @@ def once(output: Path, word: str, count: int = 1) -> None:
     ],
 )
 def test_a_connection_that_is_cut_lived_until_then(tmp_path: Path, name: str, cut: Cut, said: str) -> None:
-    with cutting(0.7, cut) as (port, _), keeping(tmp_path, port, name) as output:
+    cuts: list[float] = []
+    with cutting(0.7, cut, cuts=cuts) as (port, _), keeping(tmp_path, port, name) as output:
         once(output, "cut")
     told = lives(lines(output))[name]
     assert told["cut"]
     assert told["said"].startswith(said)
-    assert 0.6 < told["lived"] < 3
+    since = max(line[word] for line in lines(output) for word in ("opened", "heard") if word in line)
+    assert cuts[0] - since - 0.001 <= told["lived"] < 3
+    assert told["lived"] > 0
 
 
 def test_what_nobody_cuts_lives_on_without_a_word_of_ours(tmp_path: Path) -> None:

@@ -199,6 +199,16 @@ def test_the_key_stays_when_the_daemon_is_started_again(daemon: PrivateLibvirtd,
     assert daemon.key.read_text() == "kept"
 
 
+def test_the_other_half_of_the_key_is_made_again(daemon: PrivateLibvirtd) -> None:
+    """Ended between the two, each later start failed with a traceback."""
+    daemon._have_key()
+    public = daemon.key.with_suffix(".pub")
+    words = public.read_text().split()
+    public.unlink()
+    daemon._have_key()
+    assert public.read_text().split()[:2] == words[:2]
+
+
 def test_vms_of_a_daemon_that_was_never_prepared_are_refused(daemon: PrivateLibvirtd) -> None:
     with pytest.raises(LabError, match="does not run"):
         PrivateLibvirt(daemon).begin()

@@ -95,11 +95,18 @@ class PrivateLibvirtd(EnclosedDaemon):
         for path, text in surroundings.files().items():
             path.write_text(text)
             path.chmod(0o755)
-        if not self.key.exists():
-            run("ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-C", self.lab, "-f", str(self.key))
+        self._have_key()
         part = self.vms.with_suffix(".part")
         part.write_text(json.dumps(self._told(box, kvm), indent=1))
         part.replace(self.vms)
+
+    def _have_key(self) -> None:
+        """Also its other half, which may be lost by itself: ssh-keygen writes one after the other."""
+        public = self.key.with_suffix(".pub")
+        if not self.key.exists():
+            run("ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-C", self.lab, "-f", str(self.key))
+        elif not public.exists():
+            public.write_text(run("ssh-keygen", "-y", "-f", str(self.key)))
 
     def _told_before(self) -> dict[str, object]:
         try:
