@@ -37,6 +37,7 @@ VM = Kind(PACKAGES, EARLY, tuple(unit for unit in MASKED if unit not in OWN_UNIT
 ENABLED = {
     "multi-user.target.wants/ssh.service": "/lib/systemd/system/ssh.service",
     "multi-user.target.wants/thwlab-host-key.service": "/etc/systemd/system/thwlab-host-key.service",
+    "sysinit.target.wants/thwlab-emulated.service": "/etc/systemd/system/thwlab-emulated.service",
     "sysinit.target.wants/systemd-network-generator.service": (
         "/lib/systemd/system/systemd-network-generator.service"
     ),

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from lab.bringup import machines_for
 from lab.components.catalogue import components
 from lab.debts import examined
 from lab.errors import ClusterError, LabError
 from lab.laboratory import Laboratory
 from lab.machine import Machine, Platform, Substrate, on_each
 from lab.pki import expiring
+from lab.stages import stages_for
 from lab.state import labs
 from lab.topology import Node, Topology
 from lab.wait import NotYet
@@ -22,7 +24,10 @@ ANY = Platform(Substrate.CONTAINER, cgroup=2)  # units have the same names on al
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
-    """One planned machine and its units; running, stopped, paused, not created, or why it does not answer."""
+    """One planned machine and its units; running, stopped, paused, or why it does not answer.
+
+    One that is not there is `not created`, or `gone` if it was a part of what was true of the lab before.
+    """
 
     name: str
     address: str
@@ -58,6 +63,12 @@ class LabStatus:
 
 
 NOT_ASKED = "not installed yet"
+CURES = (  # by a machine's state, what `thwlab up` does with it
+    ("stopped", "boots"),
+    ("saved", "resumes"),
+    ("paused", "resumes"),
+    ("gone", "makes anew, without the data that was on"),
+)
 
 
 def examine(lab: Laboratory) -> LabStatus:
@@ -67,7 +78,13 @@ def examine(lab: Laboratory) -> LabStatus:
     there = [machine for machine in lab.machines.values() if states.get(machine.name) == "running"]
     asked = on_each(there, lambda machine: _ask(machine, units.get(machine.name, [])))
     seen = {**{name: (state, {}) for name, state in states.items()}, **asked}
-    machines = [_status(node, *seen.get(node.name, ("not created", {}))) for node in lab.topology.nodes]
+    known = _known(lab)
+
+    def status(node: Node) -> MachineStatus:
+        absent = "gone" if node.name in known else "not created"
+        return _status(node, *seen.get(node.name, (absent, {})))
+
+    machines = list(map(status, lab.topology.nodes))
     owed, damaged = examined(lab.state.path)
     served = any(m.units.get("kube-apiserver.service") not in (None, "not installed") for m in machines)
     return LabStatus(
@@ -81,6 +98,12 @@ def examine(lab: Laboratory) -> LabStatus:
         [debt.story for debt in owed],
         list(map(str, damaged)),
     )
+
+
+def _known(lab: Laboratory) -> list[str]:
+    """The machines of the stages that were true of the lab when it was last brought up."""
+    proven = lab.state.proven(lab.topology.digest())
+    return machines_for(lab.topology, [each for each in stages_for(lab.topology) if each.name in proven])
 
 
 def units_of(topology: Topology) -> Mapping[str, list[str]]:
@@ -147,7 +170,7 @@ def render(seen: LabStatus, flags: str = "") -> list[str]:
 def _cures(seen: LabStatus) -> Iterator[tuple[str, str]]:
     if all(machine.state == "not created" for machine in seen.machines):
         yield "no machine was created yet", "creates them"
-    for state, cure in (("stopped", "boots"), ("saved", "resumes"), ("paused", "resumes")):
+    for state, cure in CURES:
         names = [machine.name for machine in seen.machines if machine.state == state]
         if names:
             yield f"{', '.join(names)} {state}", f"{cure} {'them' if len(names) > 1 else 'it'}"
