@@ -818,7 +818,7 @@ def test_a_machine_that_was_there_and_is_no_more_is_no_healthy_lab(
     lab: list[FakeLab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Removed by hand; it was called `not created`, as if nobody had asked for it yet."""
-    monkeypatch.setattr(FakeProvider, "states", lambda _: {"k8s-master1": "running"}, raising=False)
+    monkeypatch.setattr(FakeProvider, "states", lambda _: {"k8s-master1": "paused"}, raising=False)
     proven = frozenset({"etcd", "load-balancer"})
     monkeypatch.setattr(StateFolder, "proven", lambda *_: proven)
     result = thwlab("status")

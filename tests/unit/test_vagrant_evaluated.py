@@ -166,6 +166,9 @@ def test_a_libvirtd_of_the_labs_own_boots_our_box_by_its_kernel_and_others_by_th
         assert (settings["uri"], settings["disk_driver_opts"]) == (daemon.uri, {"cache": "unsafe"})
         kernel = settings["kernel"]
         assert not kernel if plain else kernel.endswith("/vmlinuz")
+        assert each["guest"] == (None if plain else "debian"), "what the user's box is, Vagrant finds out"
+        if not plain:
+            assert {"tsc=reliable", "thwlab.emulated"} <= {*settings["cmd_line"].split()}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="libvirt is Linux'")

@@ -14,7 +14,7 @@ told = environment.machine_names.to_h do |name|
                 uri kernel emulator_path disk_driver_opts
                 cmd_line qemu_args management_network_keep]
   [name, {
-    "box" => vm.box, "hostname" => vm.hostname, "boot_timeout" => vm.boot_timeout,
+    "box" => vm.box, "hostname" => vm.hostname, "boot_timeout" => vm.boot_timeout, "guest" => vm.guest,
     "networks" => vm.networks.map { |kind, options| [kind, options] },
     "synced" => vm.synced_folders.reject { |_, each| each[:disabled] }.keys,
     "provider" => settings.select { |each| ours.respond_to?(each) }.to_h { |each| [each, ours.public_send(each)] },
