@@ -283,7 +283,7 @@ def test_statuses_are_answers(machine: Machine) -> None:
     for stdin in (b"", b"x"):
         missing = machine.run("no-such-program", stdin=stdin)
         assert missing.status in (126, 127), "Incus says 126 of what is not there, LXD and shells 127"
-        assert b"ommand not" in missing.err
+        assert b"not found" in missing.err
 
 
 def test_files_arrive_whole_with_their_modes_and_only_when_they_differ(machine: Machine) -> None:

@@ -40,7 +40,7 @@ cd /root 2>/dev/null || cd /
 mark=$1 limit=$2
 shift 2
 timeout -s KILL "$limit" env -i {environment} {name}="$mark" \
-sh -c 'echo "$0 begun $$" >&2; exec "$@"' "$mark" "$@"
+sh -c 'echo "$1 begun $$" >&2; shift; exec "$@"' sh "$mark" "$@"
 echo "$mark ended $?" >&2
 """
 # Twice, for what was being started meanwhile; stopped first, so that nobody goes on when a child is gone.
