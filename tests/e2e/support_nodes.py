@@ -52,9 +52,18 @@ def as_kubelet(machine: Machine, asks: Sequence[Ask], server: str) -> list[tuple
         word for ask in asks for word in (ask.method, ask.path, json.dumps(ask.body) if ask.body else "")
     ]
     said = machine.check("sh", "-c", _AS_KUBELET, KUBECONFIG, server, whole(10), *words, timeout=60)
-    lines = [line.split(" ", 1) for line in said.splitlines() if re.match(r"\d{3} ", line)]
-    assert len(lines) == len(asks), f"{machine.name}: {len(asks)} requests got {len(lines)} answers: {said}"
-    return [(int(status), text) for status, text in lines]
+    return answers(said, asks, machine.name)
+
+
+def answers(said: str, asks: Sequence[Ask], name: str) -> list[tuple[int, str]]:
+    """Status and beginning of each answer in what one curl printed; `name` is for the failure.  Pure."""
+    *words, _ = re.split(r"\n(\d{3}) thwlab-end\n", said)
+    found = [
+        (int(status), " ".join(text.split())[:600])
+        for text, status in zip(words[::2], words[1::2], strict=True)
+    ]
+    assert len(found) == len(asks), f"{name}: {len(asks)} requests got {len(found)} answers: {said}"
+    return found
 
 
 def token_for(secret: str, lasts: timedelta) -> Token:
@@ -203,20 +212,22 @@ def wrong_identity(certificate: x509.Certificate, ca: bytes, node: str) -> str:
 
 
 # Reads its CA and certificate from the kubeconfig, as the kubelet does; prints "STATUS TEXT" per request.
+# One curl and one connection for all of them: on a slow machine a handshake takes longer than ten answers.
 _AS_KUBELET = """\
 of() { sed -n "s/^ *$1: *//p" "$config" | head -n 1; }
 config=$0 server=$1 limit=$2 ca=$(of certificate-authority)
 cert=$(of client-certificate) key=$(of client-key)
 [ -n "$ca" ] || { ca=$(mktemp); trap 'rm -f "$ca"' EXIT; of certificate-authority-data | base64 -d >"$ca"; }
 shift 2
-while [ $# -gt 0 ]; do
-    body=${3:+-d}
-    type='Content-Type: application/json'
-    [ "$1" != PATCH ] || type='Content-Type: application/merge-patch+json'
-    curl -sS --noproxy '*' -m "$limit" --cacert "$ca" --cert "$cert" --key "$key" -X "$1" -H "$type" \\
-        ${body:+"$body" "$3"} -w '\\n%{http_code}' "$server$2" 2>&1 |
-        { text=$(cat); printf '%s %s\\n' "$(printf '%s\\n' "$text" | tail -n 1)" \\
-            "$(printf '%s' "$text" | sed '$d' | tr -d '\\n' | cut -c 1-600)"; }
-    shift 3
+left=$# next=
+while [ $left -gt 0 ]; do
+    type='Content-Type: application/json' method=$1 path=$2 body=$3
+    [ "$method" != PATCH ] || type='Content-Type: application/merge-patch+json'
+    shift 3; left=$((left - 3))
+    set -- "$@" $next -sS --noproxy '*' -m "$limit" --cacert "$ca" --cert "$cert" --key "$key" -X "$method" \\
+        -H "$type" ${body:+-d "$body"} -w '\\n%{http_code} thwlab-end\\n' "$server$path"
+    next=--next
 done
+curl "$@" 2>&1
+true
 """

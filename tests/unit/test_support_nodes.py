@@ -1,8 +1,13 @@
 """What the node tests ask for in a kubelet's name, and whom they take for the signer."""
 
 import base64
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
+import pytest
+import support_nodes
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from fixed import guide_topology
@@ -54,3 +59,33 @@ def test_a_serving_request_has_the_addresses_it_is_told() -> None:
     assert names.get_values_for_type(x509.IPAddress) == [WORKER.address, FOREIGN]
     assert names.get_values_for_type(x509.DNSName) == ["k8s-worker2"]
     assert request["spec"]["usages"] == ["digital signature", "server auth"]
+
+
+def test_every_answer_of_one_curl_is_told_apart_by_its_status() -> None:
+    asks = [support_nodes.Ask("GET", path) for path in ("/a", "/b", "/c")]
+    said = '{"a":\n  1}\n200 thwlab-end\n\n403 thwlab-end\ncurl: (28) timed out\n\n000 thwlab-end\n'
+    assert support_nodes.answers(said, asks, "m") == [
+        (200, '{"a": 1}'),
+        (403, ""),
+        (0, "curl: (28) timed out"),
+    ]
+    with pytest.raises(AssertionError, match="m: 3 requests got 1 answers"):
+        support_nodes.answers("{}\n200 thwlab-end\n", asks, "m")
+
+
+def test_all_requests_of_a_kubelet_go_to_one_curl(tmp_path: Path) -> None:
+    """Each with its own method and body, for a connection of its own costs more than the answer."""
+    config, curl = tmp_path / "kubeconfig", tmp_path / "curl"
+    config.write_text("certificate-authority: /ca\nclient-certificate: /cert\nclient-key: /key\n")
+    curl.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    curl.chmod(0o755)
+    words = ["GET", "/a", "", "PATCH", "/b?c", '{"d": "e f"}']
+    argv = ["sh", "-c", support_nodes._AS_KUBELET, str(config), "https://x:6443", "10", *words]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20, env={"PATH": path})
+    first, second = done.stdout.split("--next\n")
+    assert first.endswith("\nhttps://x:6443/a\n")
+    assert "-d\n" not in first
+    assert second.endswith("\nhttps://x:6443/b?c\n")
+    assert '-d\n{"d": "e f"}\n' in second
+    assert "application/merge-patch+json" in second

@@ -1,6 +1,7 @@
 """Commands over SSH, against a real sshd on loopback: status, deadline, leftovers, faults."""
 
 import os
+import re
 import shutil
 import threading
 import time
@@ -67,6 +68,7 @@ def test_a_command_that_is_not_there_is_an_answer(connection: Connection) -> Non
     done = run(connection, "no-such-program-here")
     assert done.status == 127
     assert "no-such-program-here" in done.stderr
+    assert not re.search("[0-9a-f]{16}", done.stderr), "our mark is nobody else's business"
 
 
 def test_arguments_arrive_as_they_are(connection: Connection) -> None:
