@@ -1,7 +1,7 @@
 # make e2e   from nothing to a verified cluster, and everything removed again
 # make failover  the lab broken on purpose by every scenario, and what was felt
 # make test  the same set-up, then linters, unit tests and e2e tests; what CI runs
-# make e2e-vm  five VMs to a DNS answer, then the tests of etcd, control plane and nodes; VM=yes makes it a part of `make test`
+# make e2e-vm  five VMs to a DNS answer, then the tests of etcd, control plane and nodes; the last part of `make test`
 # Options: PROVIDER=vagrant:libvirt for VMs; ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
 
 SHELL := /bin/bash
@@ -21,12 +21,14 @@ STAMP := $(VENV)/.installed
 WHEELS := $(VENV)/wheels
 OFFLINE = --no-index --find-links "$(WHEELS)"
 # The part of `make test` on VMs: yes or no, and after how many seconds it is ended.
-VM ?= no
+VM ?= yes
 VM_LIMIT ?= 720
-# Empty is no, and so is what an environment has of its own by that name; on the command line it is a mistake.
+# Empty is no; what an environment has of its own by that name says nothing; on the command line it is a mistake.
 ifneq ($(words $(filter yes no,$(VM))) $(words $(VM)),1 1)
-ifneq ($(if $(strip $(VM)),$(filter environment,$(origin VM)),empty),)
+ifeq ($(strip $(VM)),)
 override VM := no
+else ifeq ($(origin VM),environment)
+override VM := yes
 else ifneq ($(filter test,$(MAKECMDGOALS)),)
 $(error VM=$(VM): there are only yes and no)
 endif
@@ -53,17 +55,16 @@ failover: host
 e2e: host
 	$(PYTEST) -m "$(MARK)" -rs $(JUNIT)/junit-e2e.xml $(ARGS)
 
-# In a run folder of its own, whose records have a clock of their own.  Everything after Python counts, also what is
-# installed first; pytest is asked to end a minute before the limit, to remove the lab, and is killed at it.
+# In a run folder of its own, whose records have a clock of their own.  The limit is for VMs and tests, once packages and
+# box are there; pytest is asked to end a minute before it, to remove the lab, and is killed at it.
 e2e-vm: export LAB_PROVIDER = vagrant:libvirt:private
 e2e-vm: export LAB_RUN := $(LAB_RUN)-vm
 e2e-vm: setup
-	@began=$$(date +%s.%N); $(MAKE) --no-print-directory host || exit; \
-	read -r left grace < <(awk -v all="$(VM_LIMIT)" -v began="$$began" -v now="$$(date +%s.%N)" \
-		'BEGIN {left = all - (now - began); grace = left < 240 ? left / 4 : 60; print left - grace, grace}'); \
-	status=124; \
-	[ "$${left#-}" != "$$left" ] || { status=0; timeout --foreground --signal=INT --kill-after="$$grace" "$$left" \
-		$(PYTEST) $(VM_TESTS) -m e2e -rs $(JUNIT)/junit-e2e.xml $(ARGS) || status=$$?; }; \
+	@$(MAKE) --no-print-directory host || exit; "$(VENV)/bin/thwlab" artifacts fetch --image || exit; \
+	read -r left grace < <(awk -v all="$(VM_LIMIT)" \
+		'BEGIN {grace = all < 240 ? all / 4 : 60; print all - grace, grace}'); \
+	status=0; timeout --foreground --signal=INT --kill-after="$$grace" "$$left" \
+		$(PYTEST) $(VM_TESTS) -m e2e -rs $(JUNIT)/junit-e2e.xml $(ARGS) || status=$$?; \
 	case $$status in 124|137) echo "e2e-vm: ended after $(VM_LIMIT) s, its limit (VM_LIMIT=1800 sets another);" \
 		"what is left goes by: $(VENV)/bin/thwlab --provider vagrant:libvirt:private down" >&2;; esac; exit $$status
 
@@ -74,7 +75,7 @@ vm-part: setup
 
 # Without CI=true a host that can run no lab is told so in one line, and that is no failure.
 # The host's packages come before the unit tests, some of which are tried with them.
-# With VM=yes the caches are looked at before anything fills them, and the VMs come last.
+# The caches are looked at before anything fills them, and the VMs come last; VM=no leaves them out.
 test: lint
 	@$(if $(filter yes,$(VM)),export THWLAB_WARMTH="$$("$(VENV)/bin/python" -m lab.doctor.vmpart --caches)";) \
 	if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; \

@@ -230,8 +230,8 @@ def test_an_environment_starts_wherever_its_checkout_is_and_whatever_the_locale(
     assert seen.stdout == f"{str(checkout)!a}\n", seen.stderr
 
 
-def test_by_default_make_test_has_no_part_on_vms(venv: Path) -> None:
-    done, ran = make(venv, "test")
+def test_no_leaves_the_part_on_vms_out(venv: Path) -> None:
+    done, ran = make(venv, "test", "VM=no")
     assert done.returncode == 0, done.stderr
     assert any("-m pytest" in line and "-m e2e" in line for line in ran)
     assert of_vms(ran) == []
@@ -245,14 +245,16 @@ def test_by_default_make_test_has_no_part_on_vms(venv: Path) -> None:
 def test_scenarios_are_added_by_a_mark(venv: Path, target: str, words: list[str], marked: str) -> None:
     done, ran = make(venv, target, *words)
     assert done.returncode == 0, done.stderr
-    (proven,) = (line for line in ran if "junit-e2e" in line)
+    proven, *_ = (line for line in ran if "junit-e2e" in line)
     assert marked in proven
 
 
-def test_with_vm_yes_it_comes_last_and_knows_what_was_noted_before(venv: Path) -> None:
-    done, ran = make(venv, "test", "VM=yes")
+@pytest.mark.parametrize("words", [[], ["VM=yes"]])
+def test_it_comes_last_and_knows_what_was_noted_before(venv: Path, words: list[str]) -> None:
+    done, ran = make(venv, "test", *words)
     assert done.returncode == 0, done.stderr
-    caches, decides, host, vms = of_vms(ran)
+    caches, decides, host, box, vms = of_vms(ran)
+    assert box.startswith("thwlab artifacts fetch --image provider=vagrant:libvirt:private ")
     assert "vmpart --caches" in caches
     assert ran.index(caches) < next(i for i, line in enumerate(ran) if line.startswith("thwlab doctor --fix"))
     assert "warmth=cold" in decides
@@ -279,18 +281,17 @@ def test_its_limit_ends_it_and_that_is_red(venv: Path) -> None:
     assert make(venv, "e2e-vm", "VM_LIMIT=20")[0].returncode == 0
 
 
-@pytest.mark.parametrize(
-    "has",
-    [{"lasts": 60, "removes": 60}, {"installs": 4}, {"lasts": 60, "installs": 2, "removes": 60}],
-    ids=["a removal that hangs", "packages alone", "both"],
-)
-def test_the_limit_has_packages_and_removal_in_it(venv: Path, has: dict[str, float]) -> None:
+def test_the_limit_has_the_removal_in_it(venv: Path) -> None:
     began = time.monotonic()
-    done, _ = make(venv, "e2e-vm", "VM_LIMIT=3", **has)
+    done, _ = make(venv, "e2e-vm", "VM_LIMIT=3", lasts=60, removes=60)
     assert done.returncode == 2
     assert "ended after 3 s" in done.stderr
     assert "thwlab --provider vagrant:libvirt:private down" in done.stderr
     assert time.monotonic() - began < 20, "it was not killed at its limit"
+
+
+def test_what_is_installed_first_is_not_in_the_limit(venv: Path) -> None:
+    assert make(venv, "e2e-vm", "VM_LIMIT=3", installs=4)[0].returncode == 0
 
 
 def test_who_is_asked_to_end_has_time_to_remove_the_lab(venv: Path) -> None:
@@ -307,12 +308,13 @@ def test_a_word_that_is_neither_yes_nor_no_is_a_mistake(venv: Path) -> None:
     assert make(venv, "unit", "VM=true")[0].returncode == 0, "somebody's own variable may have that name"
 
 
-@pytest.mark.parametrize("value", ["", " ", "jenkins-agent-4", "yes sir"])
-def test_an_environment_may_have_a_vm_of_its_own(venv: Path, value: str) -> None:
+@pytest.mark.parametrize(("value", "lines"), [("", 0), (" ", 0), ("jenkins-agent-4", 5), ("yes sir", 5)])
+def test_an_environment_may_have_a_vm_of_its_own(venv: Path, value: str, lines: int) -> None:
+    """Which says nothing; only nothing at all is no."""
     done, ran = make(venv, "test", VM=value)
     assert done.returncode == 0, done.stderr
     assert any("-m e2e" in line for line in ran)
-    assert of_vms(ran) == []
+    assert len(of_vms(ran)) == lines
 
 
 def test_an_empty_word_is_no(venv: Path) -> None:
@@ -320,8 +322,9 @@ def test_an_empty_word_is_no(venv: Path) -> None:
     assert (done.returncode, of_vms(ran)) == (0, []), done.stderr
 
 
-def test_yes_counts_wherever_it_comes_from(venv: Path) -> None:
-    assert len(of_vms(make(venv, "test", VM="yes")[1])) == 4
+def test_a_word_counts_wherever_it_comes_from(venv: Path) -> None:
+    assert of_vms(make(venv, "test", VM="no")[1]) == []
+    assert len(of_vms(make(venv, "test", VM="yes")[1])) == 5
 
 
 def test_the_command_line_has_the_last_word(venv: Path) -> None:
