@@ -14,6 +14,7 @@ from support_host import thwlab, tried
 
 from lab import health
 from lab.cluster import Cluster
+from lab.errors import LabError
 from lab.machine import Machine, on_each, patience
 from lab.providers.vagrant.connection import OtherHostKey
 from lab.providers.vagrant.hypervisor import Hypervisor
@@ -99,7 +100,7 @@ def test_another_host_key_is_named_and_its_remedy_is_not_to_trust_it(
     """As if somebody else had the address: nobody goes on by himself, and no waiting helps."""
     keys = "/etc/ssh/kept-by-a-test"
     restart = "systemctl restart ssh"
-    new = f"mkdir {keys} && cp -a /etc/ssh/ssh_host_* {keys} && rm /etc/ssh/ssh_host_* && {MAKE}"
+    new = f"mkdir -p {keys} && cp -a /etc/ssh/ssh_host_* {keys} && rm /etc/ssh/ssh_host_* && {MAKE}"
     old = f"rm -f /etc/ssh/ssh_host_* && cp -a {keys}/* /etc/ssh && rm -r {keys}"
     victim.check("sh", "-c", f"{new} >/dev/null && {restart}", timeout=60)
     mending = f"sleep {stretched(10):.0f}; {old}; {restart}"
@@ -120,9 +121,10 @@ def test_another_host_key_is_named_and_its_remedy_is_not_to_trust_it(
 
 
 def check_own_key(machine: Machine) -> None:
+    """Its sshd is restarted for it, and answers nobody for a moment."""
     try:
-        machine.run("true", timeout=20)
-    except OtherHostKey as error:
+        machine.check("true", timeout=20)
+    except LabError as error:
         raise NotYet(str(error)) from error
 
 
