@@ -100,15 +100,14 @@ def test_another_host_key_is_named_and_its_remedy_is_not_to_trust_it(
     """As if somebody else had the address: nobody goes on by himself, and no waiting helps."""
     keys = "/etc/ssh/kept-by-a-test"
     restart = "systemctl restart ssh"
-    new = f"mkdir -p {keys} && cp -a /etc/ssh/ssh_host_* {keys} && rm /etc/ssh/ssh_host_* && {MAKE}"
+    keep = f"mkdir -p {keys} && cp -a /etc/ssh/ssh_host_* {keys}"
     old = f"rm -f /etc/ssh/ssh_host_* && cp -a {keys}/* /etc/ssh && rm -r {keys}"
-    victim.check("sh", "-c", f"{new} >/dev/null && {restart}", timeout=60)
+    victim.check("sh", "-c", keep)
+    # Nobody comes in any more to mend it, so the machine does it by itself; begun before anything is changed.
     mending = f"sleep {stretched(10):.0f}; {old}; {restart}"
-    try:
-        # Nobody comes in any more to mend it, so the machine does it by itself.
-        victim.check("systemd-run", "--quiet", "--collect", "sh", "-c", mending)
-    finally:
-        victim.connection.close()
+    victim.check("systemd-run", "--quiet", "--collect", "sh", "-c", mending)
+    victim.check("sh", "-c", f"rm /etc/ssh/ssh_host_* && {MAKE} >/dev/null && {restart}", timeout=60)
+    victim.connection.close()
     try:
         began = time.monotonic()
         with pytest.raises(OtherHostKey, match="another SSH host key than when it was made") as caught:
