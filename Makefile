@@ -20,9 +20,11 @@ STAMP := $(VENV)/.installed
 # Kept, so that the tests can fill an empty environment without a network.
 WHEELS := $(VENV)/wheels
 OFFLINE = --no-index --find-links "$(WHEELS)"
-# The part of `make test` on VMs: yes or no, and after how many seconds it is ended.
+# The part of `make test` on VMs: yes or no, how many seconds it is meant to take, and after how many it is ended: emulated
+# VMs are as slow as the host is, and a slow host is no broken cluster.
 VM ?= yes
-VM_LIMIT ?= 720
+VM_AIM ?= 720
+VM_LIMIT ?= 1500
 # Empty is no; what an environment has of its own by that name says nothing; on the command line it is a mistake.
 ifneq ($(words $(filter yes no,$(VM))) $(words $(VM)),1 1)
 ifeq ($(strip $(VM)),)
@@ -63,10 +65,12 @@ e2e-vm: setup
 	@$(MAKE) --no-print-directory host || exit; "$(VENV)/bin/thwlab" artifacts fetch --image || exit; \
 	read -r left grace < <(awk -v all="$(VM_LIMIT)" \
 		'BEGIN {grace = all < 240 ? all / 4 : 60; print all - grace, grace}'); \
-	status=0; timeout --foreground --signal=INT --kill-after="$$grace" "$$left" \
+	began=$$(date +%s); status=0; timeout --foreground --signal=INT --kill-after="$$grace" "$$left" \
 		$(PYTEST) $(VM_TESTS) -m e2e -rs $(JUNIT)/junit-e2e.xml $(ARGS) || status=$$?; \
-	case $$status in 124|137) echo "e2e-vm: ended after $(VM_LIMIT) s, its limit (VM_LIMIT=1800 sets another);" \
-		"what is left goes by: $(VENV)/bin/thwlab --provider vagrant:libvirt:private down" >&2;; esac; exit $$status
+	case $$status in 124|137) echo "e2e-vm: ended after $(VM_LIMIT) s, its limit (VM_LIMIT=3000 sets another);" \
+		"what is left goes by: $(VENV)/bin/thwlab --provider vagrant:libvirt:private down" >&2;; esac; \
+	took=$$(($$(date +%s) - began)); echo "e2e-vm: $$took s from the first VM to the removed lab; meant: $(VM_AIM)" \
+		"$$([ "$$took" -le "$(VM_AIM)" ] || echo "- OVER")"; exit $$status
 
 # Decides and says why; only what was left out for good reasons is no failure.
 vm-part: setup

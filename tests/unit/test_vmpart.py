@@ -281,6 +281,13 @@ def test_its_limit_ends_it_and_that_is_red(venv: Path) -> None:
     assert make(venv, "e2e-vm", "VM_LIMIT=20")[0].returncode == 0
 
 
+def test_more_time_than_is_meant_is_said_and_is_no_failure(venv: Path) -> None:
+    done, _ = make(venv, "e2e-vm", "VM_AIM=0", "VM_LIMIT=20", lasts=1.5)
+    assert done.returncode == 0
+    assert "meant: 0 - OVER" in done.stdout
+    assert "OVER" not in make(venv, "e2e-vm", "VM_LIMIT=20")[0].stdout
+
+
 def test_the_limit_has_the_removal_in_it(venv: Path) -> None:
     began = time.monotonic()
     done, _ = make(venv, "e2e-vm", "VM_LIMIT=3", lasts=60, removes=60)
