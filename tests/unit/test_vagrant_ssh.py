@@ -198,10 +198,15 @@ def test_a_machine_of_which_nothing_is_known_says_so(tmp_path: Path) -> None:
         run(Connection("k8s-lb", tmp_path), "true")
 
 
-def test_a_new_host_key_is_no_silent_surprise(connection: Connection, server: Server) -> None:
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
+def test_a_new_host_key_is_no_silent_surprise(
+    connection: Connection, server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is one of another kind, of which nothing is known yet."""
     assert sh(connection, "true").ok
     connection.close()
     server.stop()
+    monkeypatch.setattr(server, "kind", kind)
     server.new_host_key()
     server.start()
     with pytest.raises(Unreachable, match="another SSH host key") as caught:

@@ -1,13 +1,17 @@
 """Seeded defects of the load balancer: one apiserver left out, a reload that is a stop."""
 
+import time
 from collections.abc import Callable
 
 import pytest
-from support_dropin import FOLDER, drop_in, insist_green
+from support_dropin import FOLDER, drop_in, idle, insist_green
+from support_host import thwlab, tried
 
 from lab.cluster import Cluster
+from lab.components.balancer import LayerFourBalancer
 from lab.machine import File, Machine
 from lab.topology import Balancer, Role
+from lab.wait import stretched
 
 pytestmark = pytest.mark.defects
 UNIT = "nginx.service"
@@ -40,3 +44,19 @@ def test_a_reload_that_is_a_stop(lab: Cluster, balancer: Machine, turns_red: Cal
     with drop_in(balancer, UNIT, "ExecReload=", "ExecReload=/bin/kill -TERM $MAINPID"):
         turns_red(reload, balancer.name, "lost")
     insist_green(lab, reload)
+
+
+def test_one_that_never_starts_ends_bring_up_within_its_limit_on_any_machine(
+    lab: Cluster, balancer: Machine, flags: list[str]
+) -> None:
+    """Slow machines are waited for longer, but not for ever."""
+    limit, rest = LayerFourBalancer.patience, 60
+    began = time.monotonic()
+    with idle(balancer, UNIT):
+        done = tried(*flags, "up", timeout=limit + rest)
+        took = time.monotonic() - began
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert f"nginx on {balancer.name}" in said
+    assert took < stretched(limit) + stretched(rest)
+    thwlab(*flags, "up", timeout=limit + rest)
