@@ -19,6 +19,7 @@ from lab.wait import NotYet
 ENDS_SOON = timedelta(days=30)
 TIMEOUT = 8.0
 UNUSED = {"not-found": "not installed", "masked": "masked"}  # systemd's word for it, and ours
+DISABLED = ", disabled"  # after a unit's state: it does not start when its machine boots
 ANY = Platform(Substrate.CONTAINER, cgroup=2)  # units have the same names on all
 
 
@@ -117,7 +118,7 @@ def units_of(topology: Topology) -> Mapping[str, list[str]]:
 
 
 def _ask(machine: Machine, units: Sequence[str]) -> tuple[str, dict[str, str]]:
-    argv = ("systemctl", "show", "--property=Id,LoadState,ActiveState", "--", *units)
+    argv = ("systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState", "--", *units)
     try:
         seen = machine.run(*argv, timeout=TIMEOUT)
     except LabError as error:
@@ -129,11 +130,17 @@ def _ask(machine: Machine, units: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 def unit_states(text: str) -> dict[str, str]:
-    """What `systemctl show` printed for several units: by name, active, failed, …, masked, not installed."""
+    """What `systemctl show` printed for several units: by name, active, failed, …, masked, not installed.
+
+    One that runs and would not at the next boot is `active, disabled`.
+    """
     blocks = (dict(row.split("=", 1) for row in block.splitlines()) for block in text.strip().split("\n\n"))
-    return {
-        block["Id"]: UNUSED.get(block["LoadState"], block["ActiveState"]) for block in blocks if "Id" in block
-    }
+    return {block["Id"]: _state(block) for block in blocks if "Id" in block}
+
+
+def _state(block: Mapping[str, str]) -> str:
+    state = UNUSED.get(block["LoadState"], block["ActiveState"])
+    return f"{state}{DISABLED}" if block.get("UnitFileState") == "disabled" else state
 
 
 def _status(node: Node, state: str, units: dict[str, str]) -> MachineStatus:
@@ -173,7 +180,16 @@ def _cures(seen: LabStatus) -> Iterator[tuple[str, str]]:
     for state, cure in CURES:
         names = [machine.name for machine in seen.machines if machine.state == state]
         if names:
-            yield f"{', '.join(names)} {state}", f"{cure} {'them' if len(names) > 1 else 'it'}"
+            yield f"{', '.join(names)} {state}", f"{cure} {_pronoun(names)}"
+    units = [
+        f"{unit} on {m.name}" for m in seen.machines for unit, state in m.units.items() if DISABLED in state
+    ]
+    if units:
+        yield f"{', '.join(units)}: does not start at boot", f"enables {_pronoun(units)}"
+
+
+def _pronoun(names: Sequence[str]) -> str:
+    return "them" if len(names) > 1 else "it"
 
 
 def _days(left: float) -> str:

@@ -622,6 +622,21 @@ def test_unit_states_tell_absent_and_masked_from_failed() -> None:
     }
 
 
+def test_a_unit_that_runs_and_would_not_at_the_next_boot_is_named_with_what_helps() -> None:
+    """Every test is green until the machine boots."""
+    shown = "Id={}.service\nLoadState=loaded\nActiveState=active\nUnitFileState={}\n"
+    units = unit_states(
+        "\n".join(shown.format(*each) for each in (("etcd", "disabled"), ("kubelet", "enabled")))
+    )
+    assert units == {"etcd.service": "active, disabled", "kubelet.service": "active"}
+    master = MachineStatus("k8s-master1", "192.168.100.11", [], "running", units)
+    seen = LabStatus("two", "x", "fake", [master], "ok", [], [])
+    assert not seen.healthy
+    assert render(seen, " --name two")[-1] == (
+        "etcd.service on k8s-master1: does not start at boot: `thwlab --name two up` enables it"
+    )
+
+
 @pytest.mark.parametrize(("api", "healthy"), [(NOT_ASKED, True), ("ok", False)])
 def test_a_masked_unit_is_well_only_before_its_stage(api: str, healthy: bool) -> None:
     """The image brings the balancers masked; what serves has none."""

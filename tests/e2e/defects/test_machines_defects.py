@@ -6,6 +6,7 @@ import pytest
 import support_interface
 import test_machines
 from support_dropin import FOLDER, insist_green
+from support_host import thwlab, tried
 
 from lab.cluster import Cluster
 from lab.errors import ClusterError
@@ -70,6 +71,18 @@ def test_a_unit_that_is_not_what_its_file_says(
         victim.check("sh", "-c", f'{undo} "$1"', "sh", unit)
     assert f"{victim.name}: {said}" in str(told.value), told.value
     test_machines.test_every_unit_comes_back_with_its_machine_and_is_what_its_file_says(lab)
+
+
+def test_status_names_a_disabled_unit_and_up_mends_it(
+    lab: Cluster, two: tuple[Machine, Machine], flags: list[str]
+) -> None:
+    victim, unit = two[-1], "kube-proxy.service"
+    victim.check("systemctl", "disable", unit)
+    seen = tried(*flags, "status")
+    assert seen.returncode == 1, seen.stdout + seen.stderr
+    assert f"{unit} on {victim.name}: does not start at boot: `thwlab " in seen.stdout, seen.stdout
+    thwlab(*flags, "up")
+    assert "does not start" not in thwlab(*flags, "status")
 
 
 def test_a_second_default_route(lab: Cluster, two: tuple[Machine, Machine], turns_red: TurnsRed) -> None:
