@@ -228,7 +228,7 @@ class Connection:
         raise Silent(f"{self.where} did not answer by SSH; last seen: {said}", remedy="thwlab status")
 
     def _try_open(self, options: Sequence[str], left: float) -> tuple[int | None, str]:
-        argv = self.argv(options=["-M", "-N", "-f", "-o", "ControlMaster=yes", *self._strictly(), *options])
+        argv = self.argv(options=["-M", "-N", "-f", "-o", "ControlMaster=yes", *options])
         # A file, not a pipe: the master keeps its standard error open for as long as it lives.
         with tempfile.TemporaryFile() as words:
             process = subprocess.Popen(
@@ -247,11 +247,6 @@ class Connection:
             words.seek(0)
             said = words.read().decode(errors="replace").strip()[-1000:]
         return status, said or ("no answer" if status is None else f"ssh exited {status}")
-
-    def _strictly(self) -> Sequence[str]:
-        """`accept-new` would take a key of another kind too, from a machine that is known."""
-        known_already = self._known_hosts.exists() and self._known_hosts.stat().st_size > 0
-        return ["-o", "StrictHostKeyChecking=yes"] if known_already else []
 
     def trouble(self, said: str) -> Unreachable:
         """What ssh said, with what it means where that is known."""
