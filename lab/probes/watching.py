@@ -1,5 +1,6 @@
 """All probes of a run together: begun, found at work, ended, and what they saw written into the history."""
 
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,10 @@ from lab.wait import NotYet, wait_until
 IDLE = "idle"  # the fact with what became of the connections that were kept
 AGAIN = "-again"  # after the name of a probe that was begun anew
 FIRST = 30.0  # seconds until every probe must have been answered once
+# Until the first beat: many programs that start at once keep each other from their beats, so nobody asks
+# before all had time to start.
+SETTLING, EACH = 0.5, 0.2  # seconds; the latter for each prober and processor of this host
+PHASE = 1.0  # second within which the first beats are, also of those that ask more rarely
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -67,6 +72,7 @@ class Watch:
 
     def _begin(self, asked: Sequence[Probe]) -> tuple[list[Running], list[BaseException]]:
         """All at once; those at work, and why others are not."""
+        asked = spread(asked, os.cpu_count() or 1)
         places = {each.at: [one for one in asked if one.at == each.at] for each in asked}
         brought = {at: start(partial(self._bring, at, of_place), at) for at, of_place in places.items()}
         failures = [error for task in brought.values() if (error := task.exception())]
@@ -196,6 +202,22 @@ def _marked(probe: Probe, mark: str) -> Probe:
         return probe
     folder, slash, name = str(probe.plan["prefix"]).rpartition("/")
     return replace(probe, plan={**probe.plan, "prefix": f"{folder}{slash}{mark}-{name}"})
+
+
+def spread(asked: Sequence[Probe], processors: int) -> list[Probe]:
+    """All of them with a rest before their first beat, and no two that ask as often on one beat.  Pure."""
+    settling = SETTLING + EACH * len(asked) / processors
+    paces: dict[float, list[Probe]] = {}
+    for each in asked:
+        paces.setdefault(each.interval, []).append(each)
+    phases = {
+        each.name: min(each.interval, PHASE) * number / len(alike)
+        for alike in paces.values()
+        for number, each in enumerate(alike)
+    }
+    return [
+        replace(each, plan={**each.plan, "rest": round(settling + phases[each.name], 4)}) for each in asked
+    ]
 
 
 def _all(each_of: Sequence[S], act: Callable[[S], T]) -> list[T]:
