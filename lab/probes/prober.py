@@ -6,8 +6,8 @@ output as soon as it is decided.  Times are seconds of this machine's monotonic 
 where PLAN says so, at the end of standard input, after the last questions were decided.
 
 PLAN: `output` (a path, or "" for standard output), `until-input-ends`, `begin` (monotonic seconds of the
-first beat; 0 for now), `interval`, `deadline`, `ask` (http, dns, tcp, or what the file `module` has more) and
-what that needs:
+first beat; 0 for `rest` seconds from now), `interval`, `deadline`, `ask` (http, dns, tcp, or what the file
+`module` has more) and what that needs:
 http: `address`, `port`, `host`, `tls` ({ca, cert, key} paths, or null), `requests` [{method, path, body,
       accept, write, holds, type}], in which %KEY% stands for a key that is new for each beat, and %BASE64KEY%
       for its base64; `take` (what of the last answer is kept as value), `prefix` of keys, `writes` (whether
@@ -404,9 +404,10 @@ class Prober:
         Beats from a time in which its machine stood still are left out, not made up for: they would all be
         asked at once when it goes on, and answered, and the outage be none.
         """
-        begin = self.plan.get("begin") or time.monotonic()
+        begin = self.plan.get("begin") or time.monotonic() + self.plan.get("rest", 0.0)
         threads: list[threading.Thread] = []
         number = 0
+        self.stop.wait(max(0.0, begin - time.monotonic()))
         self.say({"ready": time.monotonic(), "priority": hurried()})
         started = spent()
         while True:

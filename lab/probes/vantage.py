@@ -7,8 +7,8 @@ import json
 import shutil
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from lab.machine import File, Machine
 from lab.pki import CA_FILES
 from lab.probes import dialogues, prober
 from lab.probes.clocks import Clock, Clocks
-from lab.probes.hosted import GRACE, Hosted, parsed
+from lab.probes.hosted import GRACE, Hosted
 from lab.probes.question import OUTSIDE, Probe
 from lab.probes.workload import Workload
 from lab.topology import Role
@@ -44,18 +44,6 @@ class Running(ABC):
     def trouble(self) -> str:
         """Why it is not at work; empty if it is, or if its machine cannot be asked just now."""
 
-    @abstractmethod
-    def is_ready(self) -> bool:
-        """Whether it has read its plan and begun."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Ask it to end; harmless if it has.  Does not wait."""
-
-    @abstractmethod
-    def told(self) -> list[dict[str, Any]]:
-        """What it wrote, by this host's clock; waits for its end.  `LabError` if nothing can be had."""
-
 
 # -- on this host ----------------------------------------------------------------------------------------
 
@@ -70,16 +58,19 @@ class Here(Running):
         trouble = self.program.trouble()
         return trouble and f"{self.probe.name}: the prober {trouble}"
 
-    def stop(self) -> None:  # noqa: D102
+    def stop(self) -> None:
+        """Ask it to end; harmless if it has.  Does not wait."""
         self.program.stop()
 
-    def told(self) -> list[dict[str, Any]]:  # noqa: D102
+    def told(self) -> list[dict[str, Any]]:
+        """What it wrote; waits for its end.  `LabError` if nothing can be had."""
         self.program.finish(self.probe.deadline + GRACE)
         if not self.is_ready():
             raise LabError(self.trouble())
         return self.program.lines()
 
-    def is_ready(self) -> bool:  # noqa: D102
+    def is_ready(self) -> bool:
+        """Whether it has read its plan and begun."""
         output = self.program.output
         return output.exists() and b"\n" in output.read_bytes()[:400]
 
@@ -118,7 +109,6 @@ class There(Running):
 
     machine: Machine
     clock: Clock
-    kept: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def bound(self) -> float:  # noqa: D102
@@ -136,33 +126,34 @@ class There(Running):
         said = self.machine.run("journalctl", "-u", self.unit, "-n", "5", "-o", "cat", timeout=COMMAND)
         return f"{self.probe.name}: the prober on {self.machine.name} ended: {said.stdout.strip()[-1000:]}"
 
-    def is_ready(self) -> bool:  # noqa: D102
-        return self.machine.run("test", "-s", _path(self.probe, "jsonl"), timeout=COMMAND).ok
+    @property
+    def output(self) -> str:
+        """The file that it writes."""
+        return _path(self.probe, "jsonl")
 
-    def stop(self) -> None:  # noqa: D102
-        self.machine.run("systemctl", "stop", "--no-block", self.unit, timeout=COMMAND)
-
-    def told(self) -> list[dict[str, Any]]:  # noqa: D102
-        wait = self.probe.deadline + GRACE
-        script = _COLLECT.format(unit=self.unit, path=_path(self.probe, "jsonl"))
-        lines = parsed(self.machine.check("sh", "-c", script, timeout=wait + COMMAND))
+    def ours(self, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What it wrote, by this host's clock."""
         return [_shifted(line, self.clock) for line in lines]
+
+
+def bring(machine: Machine, asked: Sequence[Probe]) -> None:
+    """What these probers of the machine need there, before they are begun: their program and their plans."""
+    plans = [File(_path(probe, "plan"), _plan_there(probe), 0o600) for probe in asked]
+    machine.apply([File(f"{PLACE}/prober.py", PROGRAM.read_bytes()), *plans])
 
 
 def start_there(cluster: Cluster, probe: Probe, workload: Workload, seconds: float, clocks: Clocks) -> There:
     """Begin to ask from a machine, for so many seconds at most."""
     machine = cluster.machines[probe.at]
-    tls = {"ca": CA_FILES["kubernetes"]} if probe.secrets == "kubernetes-ca" else None
-    plan = {**_plan(probe, tls), "output": _path(probe, "jsonl")}
-    files = [
-        File(f"{PLACE}/prober.py", PROGRAM.read_bytes()),
-        File(_path(probe, "plan"), json.dumps(plan).encode(), 0o600),
-    ]
-    machine.apply(files)
     inside = ("nsenter", f"--net=/proc/{workload.pids[machine.name]}/ns/net") if probe.pod else ()
     argv = (*inside, "python3", "-I", f"{PLACE}/prober.py", _path(probe, "plan"))
     machine.check(*_unit_argv(probe, seconds), *argv, timeout=COMMAND)
     return There(probe, machine, clocks.of(machine))
+
+
+def _plan_there(probe: Probe) -> bytes:
+    tls = {"ca": CA_FILES["kubernetes"]} if probe.secrets == "kubernetes-ca" else None
+    return json.dumps({**_plan(probe, tls), "output": _path(probe, "jsonl")}).encode()
 
 
 def _unit_argv(probe: Probe, seconds: float) -> tuple[str, ...]:
@@ -197,7 +188,7 @@ def _shifted(line: dict[str, Any], clock: Clock) -> dict[str, Any]:
 def begin(
     cluster: Cluster, probe: Probe, workload: Workload, folder: Path, seconds: float, clocks: Clocks
 ) -> Running:
-    """Begin to ask, from wherever the probe wants."""
+    """Begin to ask, from wherever the probe wants; a machine was brought what it needs for it."""
     if probe.at == OUTSIDE:
         return start_here(cluster, probe, folder)
     return start_there(cluster, probe, workload, seconds, clocks)
@@ -232,11 +223,6 @@ def _plan(probe: Probe, tls: Mapping[str, str] | None) -> dict[str, Any]:
 # In a container on cgroup v1 nobody has real-time priority until its group is given a share of each second,
 # here a tenth; a prober that wanted more would be held up until the next one, and be seen to be late.
 _FIRST = "{ echo 100000 >/sys/fs/cgroup/cpu/cpu.rt_runtime_us; } 2>/dev/null"
-_COLLECT = """\
-systemctl stop {unit} 2>/dev/null
-cat {path}
-rm -f {path}
-"""
 _CLEAR = f"""\
 systemctl stop 'thwlab-probe-*' 2>/dev/null
 systemctl reset-failed 'thwlab-probe-*' 2>/dev/null

@@ -1,30 +1,37 @@
 """All probes of a run together: begun, found at work, ended, and what they saw written into the history."""
 
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.background import start
 from lab.cluster import Cluster
 from lab.errors import LabError, flat
 from lab.history import Recorder
-from lab.machine import on_each
+from lab.machine import Machine, on_each
 from lab.probes.clients import Clients
 from lab.probes.clocks import Clocks
+from lab.probes.crew import Crew, Lines, crews, heard
 from lab.probes.keeping import Keeping
-from lab.probes.question import Probe
-from lab.probes.vantage import Running, begin, clear, private_folder
+from lab.probes.question import OUTSIDE, Probe
+from lab.probes.vantage import Running, begin, bring, clear, private_folder
 from lab.probes.workload import Workload
 from lab.wait import NotYet, wait_until
 
 IDLE = "idle"  # the fact with what became of the connections that were kept
 AGAIN = "-again"  # after the name of a probe that was begun anew
 FIRST = 30.0  # seconds until every probe must have been answered once
-Lines = list[dict[str, Any]]
+# Until the first beat: many programs that start at once keep each other from their beats, so nobody asks
+# before all had time to start.
+SETTLING, EACH = 0.5, 0.1  # seconds; the latter for each prober and processor of this host
+PHASE = 1.0  # second within which the first beats are, also of those that ask more rarely
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass
@@ -55,9 +62,7 @@ class Watch:
         marked = [_marked(probe, self.mark) for probe in probes]
         there = {probe.at for probe in marked if probe.at}
         on_each([self.cluster.machines[name] for name in sorted(there)], self.clocks.of)
-        tasks = [start(partial(self._begin, probe), probe.name) for probe in marked]
-        failures = [error for task in tasks if (error := task.exception())]
-        self.running = [task.result() for task in tasks if not task.exception()]
+        self.running, failures = self._begin(marked)
         if failures:
             self.end(keep=False)
             raise BaseExceptionGroup("probes could not be started", failures)
@@ -65,7 +70,22 @@ class Watch:
         if self.keeps:
             self.keeping = Keeping(self.cluster, self.folder, self.keeps, self.mark)
 
-    def _begin(self, probe: Probe) -> Running:
+    def _begin(self, asked: Sequence[Probe]) -> tuple[list[Running], list[BaseException]]:
+        """All at once; those at work, and why others are not."""
+        asked = spread(asked, os.cpu_count() or 1)
+        places = {each.at: [one for one in asked if one.at == each.at] for each in asked}
+        brought = {at: start(partial(self._bring, at, of_place), at) for at, of_place in places.items()}
+        failures = [error for task in brought.values() if (error := task.exception())]
+        ready = [each for each in asked if not brought[each.at].exception()]
+        tasks = [start(partial(self._begin_one, each), each.name) for each in ready]
+        failures += [error for task in tasks if (error := task.exception())]
+        return [task.result() for task in tasks if not task.exception()], failures
+
+    def _bring(self, place: str, asked: Sequence[Probe]) -> None:
+        if place != OUTSIDE:
+            bring(self.cluster.machines[place], asked)
+
+    def _begin_one(self, probe: Probe) -> Running:
         return begin(self.cluster, probe, self.workload, self.folder, self.seconds, self.clocks)
 
     def again(self, names: Sequence[str]) -> None:
@@ -79,12 +99,10 @@ class Watch:
             for each in self.running
             if each.probe.at in names and not each.probe.pod and each.trouble()
         ]
-        tasks = [start(partial(self._begin, each), each.name) for each in ended if each.name not in known]
-        for task in tasks:
-            if error := task.exception():
-                self._trouble(flat(error))
-            else:
-                self.running.append(task.result())
+        begun, failures = self._begin([each for each in ended if each.name not in known])
+        self.running += begun
+        for error in failures:
+            self._trouble(flat(error))
 
     def check(self) -> None:
         """Raise `LabError` if a prober on this host, or another program of ours, ended by itself."""
@@ -98,24 +116,29 @@ class Watch:
 
         One that cannot be asked any more, its machine being off, keeps none of the others from being ended.
         """
-        for each in self.running:
-            _tried(each.stop)
+        by_place = crews(self.running)
+        _all(by_place, lambda crew: crew.stop())
         if self.clients:
-            operations, trouble = _lines(partial(self.clients.told, self.recorder.began))
+            operations, trouble = heard(partial(self.clients.told, self.recorder.began))
             self.recorder.write_all("operation", operations)
             self._trouble(trouble)
         if self.keeping:
             self._end_keeping(self.keeping)
         if keep:
             self._check_clocks(lost or {})
-        for each in self.running:
-            lines, trouble = _lines(each.told)
-            if keep:
-                self._write(each, lines, (lost or {}).get(each.probe.at, ""), trouble)
-        for machine in self.cluster.machines.values():
-            _tried(partial(clear, machine))
+        told = _all(by_place, lambda crew: crew.told())
+        if keep:
+            self._write_all(by_place, told, lost or {})
+        _all(list(self.cluster.machines.values()), _cleared)
         private_folder(self.folder).rmdir()
         self.running, self.clients, self.keeping = [], None, None
+
+    def _write_all(
+        self, by_place: Sequence[Crew], told: Sequence[list[tuple[Lines, str]]], lost: Mapping[str, str]
+    ) -> None:
+        for crew, of_crew in zip(by_place, told, strict=True):
+            for each, (lines, trouble) in zip(crew.probers, of_crew, strict=True):
+                self._write(each, lines, lost.get(each.probe.at, ""), trouble)
 
     def _check_clocks(self, lost: Mapping[str, str]) -> None:
         """One that was away may have no clock any more, nor anything to tell by it."""
@@ -181,27 +204,42 @@ def _marked(probe: Probe, mark: str) -> Probe:
     return replace(probe, plan={**probe.plan, "prefix": f"{folder}{slash}{mark}-{name}"})
 
 
-def _tried(act: Callable[[], None]) -> None:
-    """Done as far as it can be: what ran on a machine that is off has ended with it."""
+def spread(asked: Sequence[Probe], processors: int) -> list[Probe]:
+    """All of them with a rest before their first beat, and no two that ask as often on one beat.  Pure."""
+    settling = SETTLING + EACH * len(asked) / processors
+    paces: dict[float, list[Probe]] = {}
+    for each in asked:
+        paces.setdefault(each.interval, []).append(each)
+    phases = {
+        each.name: min(each.interval, PHASE) * number / len(alike)
+        for alike in paces.values()
+        for number, each in enumerate(alike)
+    }
+    return [
+        replace(each, plan={**each.plan, "rest": round(settling + phases[each.name], 4)}) for each in asked
+    ]
+
+
+def _all(each_of: Sequence[S], act: Callable[[S], T]) -> list[T]:
+    """Act on all of them at once."""
+    tasks = [start(partial(act, each), "probers") for each in each_of]
+    return [task.result() for task in tasks]
+
+
+def _cleared(machine: Machine) -> None:
+    """As far as it can be: what ran on a machine that is off has ended with it."""
     with suppress(LabError):
-        act()
-
-
-def _lines(tell: Callable[[], Lines]) -> tuple[Lines, str]:
-    """What a program told, or why nothing came back from it."""
-    try:
-        return tell(), ""
-    except (LabError, OSError, ValueError) as error:
-        return [], f"nothing came back from its program: {flat(error)}"
+        clear(machine)
 
 
 def await_answers(watch: Watch) -> None:
     """Return once every prober is at work; `WaitExpired` names those that are not."""
 
     def check() -> None:
-        if dead := [said for each in watch.running if (said := each.trouble())]:
+        looks = _all(crews(watch.running), lambda crew: crew.look())
+        if dead := [said for look in looks for said in look.dead]:
             raise LabError("; ".join(dead))
-        idle = [each.probe.name for each in watch.running if not each.is_ready()]
+        idle = [name for look in looks for name in look.idle]
         idle += watch.keeping.missing() if watch.keeping else []
         if idle:
             raise NotYet(f"{', '.join(idle)} did not begin yet")

@@ -166,15 +166,23 @@ def each_path(seen: History, invariant: LongestOutage) -> list[tuple[str, float]
 
 def allowed(seen: History, probe: Probed, value: float, true: Bounds | None) -> Bounds:
     """How long an outage may be reported that lasted so long; ``true`` is None where there was none."""
-    more = 2 * probe.interval + answer_after(seen, probe, value)
+    more = 2 * probe.interval + answer_beside(seen, probe, value)
     return Bounds(true.least, true.most + more) if true else Bounds(0.0, more)
 
 
-def answer_after(seen: History, probe: Probed, value: float) -> float:
-    """The time of the slowest good answer that was under way when the outage ended."""
+def answer_beside(seen: History, probe: Probed, value: float) -> float:
+    """The time of the slowest good answer that was under way when the outage began or when it ended.
+
+    What was under way when it began was cut off, so that it began, for who asked, up to one answer sooner.
+    """
     good = [sample for sample in seen.samples[probe.name] if sample.ok]
     moments = sorted(sample.answered for sample in good)
-    ends = [later for earlier, later in pairwise(moments) if later - earlier >= value - 1e-3]
-    if not ends:  # it reached to the edge of what was looked at
+    gaps = [(earlier, later) for earlier, later in pairwise(moments) if later - earlier >= value - 1e-3]
+    if not gaps:  # it reached to the edge of what was looked at
         return max(sample.answered - sample.sent for sample in good)
-    return max(sample.answered - sample.sent for sample in good if sample.sent < ends[0] <= sample.answered)
+    return max(
+        sample.answered - sample.sent
+        for edge in gaps[0]
+        for sample in good
+        if sample.sent < edge <= sample.answered
+    )

@@ -409,6 +409,20 @@ def test_beats_of_a_time_in_which_it_stood_still_are_left_out(tmp_path: Path) ->
     assert len(samples) < 100, "600 beats lie behind it"
 
 
+def test_it_is_at_work_once_it_has_rested_and_not_before(tmp_path: Path) -> None:
+    plan = {"ask": "dns", "name": "x", "address": "127.0.0.1", "port": 9, "interval": 0.05, "deadline": 0.2}
+    asking = prober.Prober({**plan, "rest": 0.6, "output": str(tmp_path / "out")})
+    begun = time.monotonic()
+    thread = threading.Thread(target=asking.run)
+    thread.start()
+    wait_until("beats", lambda: _some(tmp_path / "out", 3), timeout=10)
+    asking.stop.set()
+    thread.join()
+    told = _lines(tmp_path / "out")
+    assert told[0]["ready"] >= begun + 0.6
+    assert told[1]["scheduled"] >= begun + 0.6
+
+
 def test_what_starting_took_is_no_cost_of_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty programs that start take six seconds of a core, before anybody is asked."""
     readings = iter([5.0, 5.25])

@@ -20,6 +20,7 @@ from lab.machine import Platform, Result, Substrate
 from lab.plan import load_topology
 from lab.probes.catalogue import probes
 from lab.probes.clocks import Clock, Clocks, Reading, clock_of
+from lab.probes.crew import MARK
 from lab.probes.vantage import There
 from lab.probes.watching import Watch
 from lab.probes.workload import Workload
@@ -117,7 +118,7 @@ class Guest:
         if argv[0] == "python3":
             self.asked += 1
             return f"{time.monotonic() + self.ahead} {self.boot}\n\n"
-        return self.lines
+        return f"\n{MARK}\n{self.lines}"
 
     def run(self, *_: str, **__: Any) -> Result:
         return Result(0)

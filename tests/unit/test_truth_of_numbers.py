@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,27 @@ def test_an_outage_that_is_made_shorter_is_noticed() -> None:
 
 def test_who_was_not_hit_reports_no_more_than_two_beats_and_an_answer() -> None:
     assert [ends(answers(away), None) for away in (0.1, 0.3)] == ["right", "too long"]
+
+
+def test_what_was_under_way_when_it_began_may_be_lost_and_no_more() -> None:
+    """The API took 0.3 s for an answer when its balancer was ended, and 0.03 s when it was back."""
+
+    def slow_before(missing: float) -> History:
+        seen = answers(3.0, took=0.03, interval=0.05)
+        samples = tuple(
+            replace(each, answered=each.sent + 0.3, outcome=_lost(each.sent, 12 - missing))
+            if each.sent < 12
+            else each
+            for each in seen.samples["api"]
+        )
+        return replace(seen, samples={"api": samples})
+
+    assert ends(slow_before(0.5), TRUE) == "right"
+    assert ends(slow_before(0.7), TRUE) == "too long"
+
+
+def _lost(sent: float, since: float) -> Outcome:
+    return Outcome.FAILED if sent >= since else Outcome.OK
 
 
 def test_a_slow_answer_somewhere_else_excuses_nothing() -> None:

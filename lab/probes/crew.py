@@ -1,0 +1,128 @@
+"""The probers of one place, asked, ended and read together: on a machine by one command for all of them."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from lab.errors import LabError, flat
+from lab.machine import Machine
+from lab.probes.hosted import GRACE, parsed
+from lab.probes.vantage import COMMAND, Here, Running, There
+
+Lines = list[dict[str, Any]]
+NOTHING = "nothing came back from its program"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Who does not work any more, in words, and who did not begin yet, by name."""
+
+    dead: tuple[str, ...]
+    idle: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OnHost:
+    """Those of this host, each a process of ours."""
+
+    probers: Sequence[Here]
+
+    def look(self) -> Look:
+        """How they are."""
+        dead = tuple(said for each in self.probers if (said := each.trouble()))
+        return Look(dead, tuple(each.probe.name for each in self.probers if not each.is_ready()))
+
+    def stop(self) -> None:
+        """Ask them to end; harmless if they have.  Does not wait."""
+        for each in self.probers:
+            with suppress(LabError):
+                each.stop()
+
+    def told(self) -> list[tuple[Lines, str]]:
+        """What each wrote, by this host's clock, or why nothing came back from it; waits for their end."""
+        return [heard(each.told) for each in self.probers]
+
+
+@dataclass(frozen=True, slots=True)
+class OnMachine:
+    """Those of one machine."""
+
+    probers: Sequence[There]
+
+    @property
+    def machine(self) -> Machine:
+        """Theirs."""
+        return self.probers[0].machine
+
+    def look(self) -> Look:
+        """How they are; whoever cannot be asked in time is neither dead nor at work."""
+        names = tuple(each.probe.name for each in self.probers)
+        seen = self.machine.run("sh", "-c", _LOOK, *self._words(), timeout=COMMAND)
+        states = [line.split() for line in seen.stdout.splitlines()]
+        if seen.timed_out or len(states) != len(names):
+            return Look((), names)
+        dead = [each for each, (state, _) in zip(self.probers, states, strict=True) if state != "active"]
+        idle = [name for name, (_, begun) in zip(names, states, strict=True) if begun != "yes"]
+        return Look(tuple(said for each in dead if (said := each.trouble())), tuple(idle))
+
+    def stop(self) -> None:
+        """See `OnHost.stop`; what ran on a machine that is off has ended with it."""
+        units = [each.unit for each in self.probers]
+        with suppress(LabError):
+            self.machine.run("systemctl", "stop", "--no-block", *units, timeout=COMMAND)
+
+    def told(self) -> list[tuple[Lines, str]]:
+        """See `OnHost.told`; what one wrote is between marks, which are no JSON."""
+        wait = max(each.probe.deadline for each in self.probers) + GRACE + COMMAND
+        try:
+            said = self.machine.check("sh", "-c", _COLLECT, *self._words(), timeout=wait)
+            texts = said.split(f"\n{MARK}\n")[1:]
+            return [(each.ours(parsed(text)), "") for each, text in zip(self.probers, texts, strict=True)]
+        except (LabError, ValueError) as error:
+            return [([], f"{NOTHING}: {flat(error)}")] * len(self.probers)
+
+    def _words(self) -> list[str]:
+        return [
+            str(len(self.probers)),
+            *(each.unit for each in self.probers),
+            *(each.output for each in self.probers),
+        ]
+
+
+Crew = OnHost | OnMachine
+
+
+def crews(running: Sequence[Running]) -> list[Crew]:
+    """All of them, by where they run."""
+    here = [each for each in running if isinstance(each, Here)]
+    there: dict[str, list[There]] = {}
+    for each in running:
+        if isinstance(each, There):
+            there.setdefault(each.machine.name, []).append(each)
+    found: list[Crew] = [OnMachine(probers) for probers in there.values()]
+    return [OnHost(here), *found] if here else found
+
+
+def heard(tell: Callable[[], Lines]) -> tuple[Lines, str]:
+    """What a program of ours told, or why nothing came back from it."""
+    try:
+        return tell(), ""
+    except (LabError, OSError, ValueError) as error:
+        return [], f"{NOTHING}: {flat(error)}"
+
+
+MARK = "-- thwlab: of the next"
+# $0: how many there are; then their units, then the files that they write.
+_LOOK = """\
+i=0; units=; while [ "$i" -lt "$0" ]; do units="$units $1"; shift; i=$((i + 1)); done
+systemctl is-active $units | while read -r state; do
+  if [ -s "$1" ]; then echo "$state yes"; else echo "$state no"; fi; shift
+done
+"""
+_COLLECT = f"""\
+i=0; units=; while [ "$i" -lt "$0" ]; do units="$units $1"; shift; i=$((i + 1)); done
+systemctl stop $units 2>/dev/null
+for file; do printf '\\n%s\\n' '{MARK}'; cat "$file"; done
+rm -f "$@"
+"""
