@@ -20,6 +20,7 @@ from lab.providers.vagrant.libvirt.kvm import Kvm
 from lab.providers.vagrant.libvirt.private import MORE
 from lab.providers.vagrant.libvirt.settings import WRAPPER
 from lab.providers.vagrant.plan import DEFAULT_BOX, Project, vagrantfile
+from lab.topology import Role
 
 EVALUATE = Path(__file__).parent / "golden" / "vagrant" / "evaluate.rb"
 RUBY, VAGRANT = shutil.which("ruby"), shutil.which("vagrant")
@@ -159,8 +160,10 @@ def test_a_libvirtd_of_the_labs_own_boots_our_box_by_its_kernel_and_others_by_th
     daemon.vms.write_text(json.dumps(daemon._told(box, Kvm(False, "there is none"))))
     found = evaluated(tmp_path, "libvirt", LAB_VAGRANTFILE_MORE=str(MORE), LAB_VMS=str(daemon.vms))
     plain = isinstance(box, str)
-    for each in found.values():
+    for name, each in found.items():
         settings = each["provider"]
+        masters = Role.CONTROL_PLANE in PLAN.node(name).roles
+        assert settings["cpus"] == (min(2, os.cpu_count() or 1) if masters else 1), "what others wait for"
         assert each["box"] == (box if isinstance(box, str) else box.name)
         assert settings["emulator_path"] == WRAPPER, "emulated either way"
         assert (settings["uri"], settings["disk_driver_opts"]) == (daemon.uri, {"cache": "unsafe"})

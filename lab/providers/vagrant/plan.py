@@ -195,7 +195,12 @@ def vagrantfile() -> Path:
 
 def _told(topology: Topology) -> dict[str, object]:
     machines = {
-        node.name: {"address": str(node.address), "memory": f"{node.memory_mib}MiB", "cpus": node.cpus}
+        node.name: {
+            "address": str(node.address),
+            "memory": f"{node.memory_mib}MiB",
+            "cpus": node.cpus,
+            "roles": sorted(node.roles),
+        }
         for node in topology.nodes
     }
     return {
