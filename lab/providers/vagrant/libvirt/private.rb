@@ -44,7 +44,7 @@ Vagrant.configure("2") do |config|
           libvirt.cpu_mode = "custom"
           libvirt.cpu_model = "qemu64"
           # An emulated processor is a thread of this host's, and whoever joins waits for the first control plane's, while
-          # others have little to do: with a second one all of it is up a sixth sooner.
+          # others have little to do.
           if machine.fetch("roles", []).include?("control-plane")
             libvirt.cpus = [machine.fetch("cpus", 1), [2, Etc.nprocessors].min].max
           end
