@@ -132,7 +132,7 @@ def _ask(machine: Machine, units: Sequence[str]) -> tuple[str, dict[str, str]]:
 def unit_states(text: str) -> dict[str, str]:
     """What `systemctl show` printed for several units: by name, active, failed, …, masked, not installed.
 
-    One that runs and would not at the next boot is `active, disabled`.
+    After the state of one that does not start when its machine boots comes `, disabled`.
     """
     blocks = (dict(row.split("=", 1) for row in block.splitlines()) for block in text.strip().split("\n\n"))
     return {block["Id"]: _state(block) for block in blocks if "Id" in block}

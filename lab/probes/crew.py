@@ -36,8 +36,7 @@ class OnHost:
     def stop(self) -> None:
         """Ask them to end; harmless if they have.  Does not wait."""
         for each in self.probers:
-            with suppress(LabError):
-                each.stop()
+            each.stop()
 
     def told(self) -> list[tuple[Lines, str]]:
         """What each wrote, by this host's clock, or why nothing came back from it; waits for their end."""
@@ -113,15 +112,16 @@ def heard(tell: Callable[[], Lines]) -> tuple[Lines, str]:
 
 
 MARK = "-- thwlab: of the next"
-# $0: how many there are; then their units, then the files that they write.
-_LOOK = """\
-i=0; units=; while [ "$i" -lt "$0" ]; do units="$units $1"; shift; i=$((i + 1)); done
+# $0: how many there are; then their units, then the files that they write, which are left as arguments.
+_UNITS = 'i=0; units=; while [ "$i" -lt "$0" ]; do units="$units $1"; shift; i=$((i + 1)); done'
+_LOOK = f"""\
+{_UNITS}
 systemctl is-active $units | while read -r state; do
   if [ -s "$1" ]; then echo "$state yes"; else echo "$state no"; fi; shift
 done
 """
 _COLLECT = f"""\
-i=0; units=; while [ "$i" -lt "$0" ]; do units="$units $1"; shift; i=$((i + 1)); done
+{_UNITS}
 systemctl stop $units 2>/dev/null
 for file; do printf '\\n%s\\n' '{MARK}'; cat "$file"; done
 rm -f "$@"

@@ -166,23 +166,24 @@ def each_path(seen: History, invariant: LongestOutage) -> list[tuple[str, float]
 
 def allowed(seen: History, probe: Probed, value: float, true: Bounds | None) -> Bounds:
     """How long an outage may be reported that lasted so long; ``true`` is None where there was none."""
-    more = 2 * probe.interval + answer_beside(seen, probe, value)
+    more = 2 * probe.interval + answer_beside(seen, probe, value, began=true is not None)
     return Bounds(true.least, true.most + more) if true else Bounds(0.0, more)
 
 
-def answer_beside(seen: History, probe: Probed, value: float) -> float:
-    """The time of the slowest good answer that was under way when the outage began or when it ended.
+def answer_beside(seen: History, probe: Probed, value: float, *, began: bool) -> float:
+    """The time of the slowest good answer that was under way when the outage ended, or when it ``began``.
 
-    What was under way when it began was cut off, so that it began, for who asked, up to one answer sooner.
+    What was under way when one began was cut off, so that it began, for who asked, up to one answer sooner.
+    Where there was none nothing was cut off, and a slow answer before excuses nothing.
     """
     good = [sample for sample in seen.samples[probe.name] if sample.ok]
     moments = sorted(sample.answered for sample in good)
-    gaps = [(earlier, later) for earlier, later in pairwise(moments) if later - earlier >= value - 1e-3]
+    gaps = [gap for gap in pairwise(moments) if gap[1] - gap[0] >= value - 1e-3]
     if not gaps:  # it reached to the edge of what was looked at
         return max(sample.answered - sample.sent for sample in good)
     return max(
         sample.answered - sample.sent
-        for edge in gaps[0]
+        for edge in (gaps[0] if began else gaps[0][1:])
         for sample in good
         if sample.sent < edge <= sample.answered
     )

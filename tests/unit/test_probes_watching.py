@@ -12,8 +12,8 @@ from lab.history import Recorder, history, read
 from lab.plan import load_topology
 from lab.probes import watching
 from lab.probes.catalogue import WORDS, probes, spared
-from lab.probes.clocks import Clocks
-from lab.probes.vantage import Here
+from lab.probes.clocks import Clock, Clocks, Reading
+from lab.probes.vantage import Here, There
 from lab.probes.watching import PHASE, SETTLING, Watch, _marked, spread
 from lab.probes.workload import Workload, _resolvers
 
@@ -94,40 +94,44 @@ def test_observers_are_always_among_them() -> None:
 
 
 class Off:
-    """A machine that is off, or a prober on it: nothing can be asked of it."""
+    """A machine that is off: nothing can be asked of it."""
 
-    def run(self, *_: str, **__: Any) -> None:
+    name = "k8s-worker1"
+
+    def run(self, *_: str, **__: Any) -> Any:
         raise LabError("k8s-worker1 is not running")
 
+    check = run
 
-class Prober(Off, Here):
-    def __init__(self, *, off: bool) -> None:
+
+class Prober(Here):
+    """One of this host, without its process."""
+
+    def __init__(self) -> None:
         self.probe = probes(load_topology(), SERVED, ("api",))[0]
-        self.off, self.stopped = off, False
+        self.stopped = False
 
     def stop(self) -> None:
-        if self.off:
-            self.run()
         self.stopped = True
 
     def told(self) -> list[dict[str, Any]]:
-        if self.off:
-            self.run()
         return [{"ready": 1.0}, {"ended": 2.0, "cpu": 0.1}]
 
 
 def test_a_machine_that_is_off_keeps_no_other_prober_from_being_ended(tmp_path: Path) -> None:
     """Its probers are gone with it; the others, and the folder with the keys, must go all the same."""
-    cluster: Any = SimpleNamespace(machines={"k8s-worker1": Off()})
+    machine: Any = Off()
+    cluster: Any = SimpleNamespace(machines={"k8s-worker1": machine})
     recorder = Recorder(tmp_path / "records.jsonl")
     watch = Watch(cluster, SERVED, tmp_path / "probes", recorder, 60, "seed", Clocks(cluster))
-    last = Prober(off=False)
-    watch.running = [Prober(off=True), last]  # type: ignore[list-item]
+    there = next(each for each in probes(load_topology(), SERVED, ("dns",)) if each.at == machine.name)
+    last = Prober()
+    watch.running = [There(there, machine, Clock(lambda: Reading(0.0, 0.0))), last]
     watch.end()
     assert last.stopped
     assert not (tmp_path / "probes").exists()
     assert history(read(recorder.path)).troubles == (
-        "api: nothing came back from its program: k8s-worker1 is not running",
+        "dns@k8s-worker1: nothing came back from its program: k8s-worker1 is not running",
     )
 
 
@@ -135,7 +139,7 @@ class Ended(Prober):
     """A prober that ended with its machine, which runs again; one on another machine is at work."""
 
     def __init__(self, name: str, *, at_work: bool = False) -> None:
-        super().__init__(off=False)
+        super().__init__()
         asked = {each.name: each for each in probes(load_topology(), SERVED, WORDS)}
         self.probe, self.at_work = asked[name], at_work
 

@@ -67,6 +67,10 @@ def test_what_was_under_way_when_it_began_may_be_lost_and_no_more() -> None:
 
     assert ends(slow_before(0.5), TRUE) == "right"
     assert ends(slow_before(0.7), TRUE) == "too long"
+    spared = answers(0.2, took=0.03, interval=0.05)
+    late = Sample("api", 11.5, 11.5, 11.98, Outcome.OK)
+    spared = replace(spared, samples={"api": (*spared.samples["api"], late)})
+    assert ends(spared, None) == "too long", "where nothing was cut off a slow answer before excuses nothing"
 
 
 def _lost(sent: float, since: float) -> Outcome:
