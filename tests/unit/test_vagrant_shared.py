@@ -116,12 +116,19 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirtd]:
 def libvirtd(daemon: Libvirtd) -> Iterator[Libvirtd]:
     """The daemon with somebody's pool, volume, network and VM in it, and nothing of another test's.
 
-    libvirt's test driver remembers only as long as it has a client.
+    libvirt's test driver remembers only as long as it has a client: the one that stays defines the pool itself, so
+    a pool that others see is the proof that it is there.
     """
     shell = ["virsh", "-q", "-c", daemon.uri]
-    held = subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    first = daemon.folder / "first.xml"
+    first.write_text(POOL_XML.format("mine"))
+    held = subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     try:
+        assert held.stdin
+        held.stdin.write(f"pool-define {first}\n")
+        held.stdin.flush()
         wait_until("a client to stay", lambda: check_remembers(daemon), timeout=30, every=0.1)
+        daemon.says("pool-start", "mine")
         daemon.volume("mine", "my disk.img")
         daemon.network("mine", 77)
         daemon.domain("my vm", "/mine/my disk.img", "mine")
@@ -141,8 +148,7 @@ def check_answers(made: Libvirtd) -> None:
 
 def check_remembers(made: Libvirtd) -> None:
     if "mine" not in made.says("pool-list", "--all", "--name"):
-        made.pool("mine")
-        raise NotYet("the pool was made just now")
+        raise NotYet("it has not made its pool")
 
 
 def check_forgot(made: Libvirtd) -> None:
