@@ -116,8 +116,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirtd]:
 def libvirtd(daemon: Libvirtd) -> Iterator[Libvirtd]:
     """The daemon with somebody's pool, volume, network and VM in it, and nothing of another test's.
 
-    libvirt's test driver remembers only as long as it has a client: the one that stays defines the pool itself, so
-    a pool that others see is the proof that it is there.
+    libvirt's test driver remembers only as long as it has a client: the one that stays defines the pool
+    itself, so a pool that others see is the proof that it is there.
     """
     shell = ["virsh", "-q", "-c", daemon.uri]
     first = daemon.folder / "first.xml"
