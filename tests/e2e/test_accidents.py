@@ -100,7 +100,8 @@ def test_killed_after_a_stage_and_taken_up_again(stage: str) -> None:
     kill_after(start("up"), f" {stage} ")
     said = thwlab("--name", NAME, "up", "--until", "etcd")
     assert "etcd" in said
-    kill_after(start("up", "--until", "etcd"), " etcd ") if stage == "etcd" else None
+    if stage == "etcd":  # and once more, on a lab that is there; more is to come, so it does not end before
+        kill_after(start("up"), " etcd ")
     thwlab("--name", NAME, "down")
     assert leftovers(NAME) == []
 
