@@ -12,6 +12,7 @@ from lab.probes.questions.etcd import ETCD_ROOT
 from lab.probes.vantage import secrets_here
 from lab.topology import Role
 
+NAME = "registers"
 EACH = 2  # clients pinned to each member
 INTERVAL, DEADLINE = 0.2, 8.0  # seconds; etcd itself gives up a proposal after 7
 PER_KEY = 100  # operations; an exact check of much longer histories takes too long
@@ -32,7 +33,7 @@ class Clients:
             "per-key": PER_KEY,
             "seed": seed,
         }
-        self._program = Hosted(cluster, registers, folder, "registers", plan)
+        self._program = Hosted(cluster, [registers], folder, {NAME: plan})
 
     def trouble(self) -> str:
         """Why it is not at work; empty if it is."""
@@ -45,5 +46,5 @@ class Clients:
         zero = int(began * 1e9)
         return [
             {**line, **{name: line[name] - zero for name in ("invoked", "returned")}}
-            for line in self._program.lines()
+            for line in self._program.lines(NAME)
         ]

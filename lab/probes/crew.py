@@ -24,13 +24,13 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class OnHost:
-    """Those of this host, each a process of ours."""
+    """Those of this host, which ended all if one did."""
 
     probers: Sequence[Here]
 
     def look(self) -> Look:
         """How they are."""
-        dead = tuple(said for each in self.probers if (said := each.trouble()))
+        dead = tuple(dict.fromkeys(said for each in self.probers if (said := each.trouble())))
         return Look(dead, tuple(each.probe.name for each in self.probers if not each.is_ready()))
 
     def stop(self) -> None:
@@ -58,18 +58,18 @@ class OnMachine:
         """How they are; whoever cannot be asked in time is neither dead nor at work."""
         names = tuple(each.probe.name for each in self.probers)
         seen = self.machine.run("sh", "-c", _LOOK, *self._words(), timeout=COMMAND)
-        states = [line.split() for line in seen.stdout.splitlines()]
-        if seen.timed_out or len(states) != len(names):
+        units, lines = self._units(), seen.stdout.split()
+        if seen.timed_out or len(lines) != len(units) + len(names):
             return Look((), names)
-        dead = [each for each, (state, _) in zip(self.probers, states, strict=True) if state != "active"]
-        idle = [name for name, (_, begun) in zip(names, states, strict=True) if begun != "yes"]
-        return Look(tuple(said for each in dead if (said := each.trouble())), tuple(idle))
+        ended = [each for each, state in zip(units.values(), lines, strict=False) if state != "active"]
+        begun = zip(names, lines[len(units) :], strict=True)
+        dead = tuple(said for each in ended if (said := each.trouble()))
+        return Look(dead, tuple(name for name, word in begun if word != "yes"))
 
     def stop(self) -> None:
         """See `OnHost.stop`; what ran on a machine that is off has ended with it."""
-        units = [each.unit for each in self.probers]
         with suppress(LabError):
-            self.machine.run("systemctl", "stop", "--no-block", *units, timeout=COMMAND)
+            self.machine.run("systemctl", "stop", "--no-block", *self._units(), timeout=COMMAND)
 
     def told(self) -> list[tuple[Lines, str]]:
         """See `OnHost.told`; what one wrote is between marks, which are no JSON."""
@@ -81,12 +81,13 @@ class OnMachine:
         except (LabError, ValueError) as error:
             return [([], f"{NOTHING}: {flat(error)}")] * len(self.probers)
 
+    def _units(self) -> dict[str, There]:
+        """The units that they run as, each with one of its own."""
+        return {each.unit: each for each in reversed(self.probers)}
+
     def _words(self) -> list[str]:
-        return [
-            str(len(self.probers)),
-            *(each.unit for each in self.probers),
-            *(each.output for each in self.probers),
-        ]
+        units = self._units()
+        return [str(len(units)), *units, *(each.output for each in self.probers)]
 
 
 Crew = OnHost | OnMachine
@@ -112,13 +113,12 @@ def heard(tell: Callable[[], Lines]) -> tuple[Lines, str]:
 
 
 MARK = "-- thwlab: of the next"
-# $0: how many there are; then their units, then the files that they write, which are left as arguments.
+# $0: how many units there are; then these, then the files that are written, which are left as arguments.
 _UNITS = 'i=0; units=; while [ "$i" -lt "$0" ]; do units="$units $1"; shift; i=$((i + 1)); done'
 _LOOK = f"""\
 {_UNITS}
-systemctl is-active $units | while read -r state; do
-  if [ -s "$1" ]; then echo "$state yes"; else echo "$state no"; fi; shift
-done
+systemctl is-active $units
+for file; do if [ -s "$file" ]; then echo yes; else echo no; fi; done
 """
 _COLLECT = f"""\
 {_UNITS}

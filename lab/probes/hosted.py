@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,20 +15,35 @@ LAST = 1000  # characters of what it said last
 
 
 class Hosted:
-    """It reads a plan, writes lines of JSON, and ends when its input closes, so with us.
+    """It reads its plans, writes lines of JSON, and ends when its input closes, so with us.
 
-    ``folder`` is private and keeps its plan, its lines and its errors, by ``name``.
+    ``programs`` is the file to start, and which other it is told before the plans; ``folder`` is private and
+    keeps plans, lines and errors, by the names of the plans.
     """
 
     def __init__(
-        self, cluster: Cluster, program: ModuleType, folder: Path, name: str, plan: Mapping[str, Any]
+        self,
+        cluster: Cluster,
+        programs: Sequence[ModuleType],
+        folder: Path,
+        plans: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        self.output, self._errors = folder / f"{name}.jsonl", folder / f"{name}.err"
-        path = folder / f"{name}.plan"
-        path.write_text(json.dumps({**plan, "output": str(self.output)}))
-        argv = cluster.lab.provider.host_argv([sys.executable, "-I", str(program.__file__), str(path)])
+        self._folder, self._errors = folder, folder / f"{next(iter(plans))}.err"
+        for name, plan in plans.items():
+            told = {**plan, "output": str(self.output(name))}
+            self._plan(name).write_text(json.dumps(told))
+        files = [str(each.__file__) for each in programs]
+        argv = [sys.executable, "-I", *files, *(str(self._plan(name)) for name in plans)]
+        argv = cluster.lab.provider.host_argv(argv)
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=errors, stderr=errors)
+
+    def _plan(self, name: str) -> Path:
+        return self._folder / f"{name}.plan"
+
+    def output(self, name: str) -> Path:
+        """The file that is written for a plan."""
+        return self._folder / f"{name}.jsonl"
 
     def trouble(self) -> str:
         """How it ended, and what it said last; empty if it is at work."""
@@ -54,9 +69,10 @@ class Hosted:
             self._process.kill()
             self._process.wait(GRACE)
 
-    def lines(self) -> list[dict[str, Any]]:
-        """What it has written up to now."""
-        return parsed(self.output.read_text()) if self.output.exists() else []
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """What it has written for a plan up to now."""
+        output = self.output(name)
+        return parsed(output.read_text()) if output.exists() else []
 
 
 def parsed(text: str) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from lab.probes.vantage import secrets_here
 from lab.probes.workload import CONTAINER, NAMESPACE, quiet_pod
 from lab.wait import NotYet, wait_until
 
+NAME = "idle"
 START = 60.0  # seconds for the pod to run
 EXEC, LOGS, WATCH = "exec", "logs", "watch"
 LONGEST = 86400  # seconds after which the API itself ends a watch
@@ -36,7 +37,7 @@ class Keeping:
             "tls": secrets_here(cluster, "kubernetes", folder),
             "kept": {name: _PATHS[name].format(pod=pod) for name in kept},
         }
-        self._program = Hosted(cluster, idle, folder, "idle", plan)
+        self._program = Hosted(cluster, [idle], folder, {NAME: plan})
 
     def trouble(self) -> str:
         """Why it is not at work; empty if it is."""
@@ -45,7 +46,7 @@ class Keeping:
 
     def missing(self) -> list[str]:
         """What is not open yet, and why the last try failed."""
-        lines = self._program.lines()
+        lines = self._program.lines(NAME)
         opened = {line["kept"] for line in lines if "opened" in line}
         why = {line["kept"]: line["refused"] for line in lines if "refused" in line}
         return [f"an idle {name}: {why.get(name, 'no answer')}" for name in self.kept if name not in opened]
@@ -53,7 +54,7 @@ class Keeping:
     def told(self) -> dict[str, dict[str, Any]]:
         """End it; the fact `idle`.  Raises `LabError` if nothing can be had."""
         self._program.finish()
-        return lives(self._program.lines())
+        return lives(self._program.lines(NAME))
 
 
 def lives(lines: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,9 +1,10 @@
 """One probe: a question asked on a fixed beat from where this program runs; standard library only.
 
-``python3 -I prober.py PLAN``, PLAN a JSON file.  Open loop: each beat of the grid has a thread of its own, so
-an answer that hangs delays no other question.  A JSON line per question goes to the output file or standard
-output as soon as it is decided.  Times are seconds of this machine's monotonic clock.  It ends on SIGTERM or,
-where PLAN says so, at the end of standard input, after the last questions were decided.
+``python3 -I prober.py PLAN``, PLAN a JSON file; several plans at once by `several.py`.  Open loop: each beat
+of the grid has a thread of its own, so an answer that hangs delays no other question.  A JSON line per
+question goes to the output file or standard output as soon as it is decided.  Times are seconds of this
+machine's monotonic clock.  It ends on SIGTERM or, where PLAN says so, at the end of standard input, after
+the last questions were decided.
 
 PLAN: `output` (a path, or "" for standard output), `until-input-ends`, `begin` (monotonic seconds of the
 first beat; 0 for `rest` seconds from now), `interval`, `deadline`, `ask` (http, dns, tcp, or what the file
@@ -458,11 +459,11 @@ def hurried() -> str:
     return "none"
 
 
-def main() -> None:
-    """Read the plan, ask until told to stop."""
-    plan = json.loads(Path(sys.argv[1]).read_text())
+def work(plan: dict[str, Any]) -> None:
+    """Ask until told to stop."""
     prober = Prober(plan)
     signal.signal(signal.SIGTERM, lambda *_: prober.stop.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # whoever forked us had kept it for us
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us ends us
     if plan.get("until-input-ends"):
         threading.Thread(target=until_input_ends, args=(prober.stop,), daemon=True).start()
@@ -476,4 +477,4 @@ def until_input_ends(stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    work(json.loads(Path(sys.argv[1]).read_text()))

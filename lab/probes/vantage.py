@@ -1,4 +1,4 @@
-"""Where a prober runs, on this host or on a machine, and how it is started, ended and read.
+"""Where probers run, on this host or on a machine, and how they are started, ended and read.
 
 Either way it ends by itself when we do: here its input closes, there its unit has a time limit.
 """
@@ -16,14 +16,14 @@ from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.machine import File, Machine
 from lab.pki import CA_FILES
-from lab.probes import dialogues, prober
+from lab.probes import dialogues, prober, several
 from lab.probes.clocks import Clock, Clocks
 from lab.probes.hosted import GRACE, Hosted
 from lab.probes.question import OUTSIDE, Probe
 from lab.probes.workload import Workload
 from lab.topology import Role
 
-PROGRAM = Path(prober.__file__)
+PROGRAMS = (Path(several.__file__), Path(prober.__file__))
 PLACE = "/run/thwlab-probes"  # on machines
 COMMAND = 20.0  # seconds
 STAMPS = ("scheduled", "sent", "answered", "ready", "ended")  # by the prober's clock
@@ -31,7 +31,7 @@ STAMPS = ("scheduled", "sent", "answered", "ready", "ended")  # by the prober's 
 
 @dataclass
 class Running(ABC):
-    """One prober at work; what it has told is complete once it was stopped."""
+    """One prober at work, whose end is that of those begun with it; what it told is complete after that."""
 
     probe: Probe
 
@@ -50,13 +50,13 @@ class Running(ABC):
 
 @dataclass
 class Here(Running):
-    """A program of this host."""
+    """A process of this host, begun with others by one program."""
 
     program: Hosted
 
     def trouble(self) -> str:  # noqa: D102
         trouble = self.program.trouble()
-        return trouble and f"{self.probe.name}: the prober {trouble}"
+        return trouble and f"the probers of this host: their program {trouble}"
 
     def stop(self) -> None:
         """Ask it to end; harmless if it has.  Does not wait."""
@@ -67,18 +67,22 @@ class Here(Running):
         self.program.finish(self.probe.deadline + GRACE)
         if not self.is_ready():
             raise LabError(self.trouble())
-        return self.program.lines()
+        return self.program.lines(self.probe.name)
 
     def is_ready(self) -> bool:
         """Whether it has read its plan and begun."""
-        output = self.program.output
+        output = self.program.output(self.probe.name)
         return output.exists() and b"\n" in output.read_bytes()[:400]
 
 
-def start_here(cluster: Cluster, probe: Probe, folder: Path) -> Here:
+def start_here(cluster: Cluster, asked: Sequence[Probe], folder: Path) -> list[Here]:
     """Begin to ask from this host; ``folder`` is private and has the secrets."""
-    plan = {**_plan(probe, secrets_here(cluster, probe.secrets, folder)), "until-input-ends": True}
-    return Here(probe, Hosted(cluster, prober, folder, probe.name, plan))
+    plans = {
+        probe.name: {**_plan(probe, secrets_here(cluster, probe.secrets, folder)), "until-input-ends": True}
+        for probe in asked
+    }
+    program = Hosted(cluster, [several, prober], folder, plans)
+    return [Here(probe, program) for probe in asked]
 
 
 def secrets_here(cluster: Cluster, authority_of: str, folder: Path) -> dict[str, str] | None:
@@ -105,26 +109,22 @@ def secrets_here(cluster: Cluster, authority_of: str, folder: Path) -> dict[str,
 
 @dataclass
 class There(Running):
-    """A unit of a machine, which stamps by that machine's clock."""
+    """A process of a machine, begun with others by one unit, which stamps by that machine's clock."""
 
     machine: Machine
     clock: Clock
+    unit: str
 
     @property
     def bound(self) -> float:  # noqa: D102
         return self.clock.bound
 
-    @property
-    def unit(self) -> str:
-        """The unit it runs as."""
-        return unit_of(self.probe)
-
     def trouble(self) -> str:  # noqa: D102
         seen = self.machine.run("systemctl", "is-active", self.unit, timeout=COMMAND)
         if seen.timed_out or seen.stdout.strip() == "active":
             return ""
-        said = self.machine.run("journalctl", "-u", self.unit, "-n", "5", "-o", "cat", timeout=COMMAND)
-        return f"{self.probe.name}: the prober on {self.machine.name} ended: {said.stdout.strip()[-1000:]}"
+        said = self.machine.run("journalctl", "-u", self.unit, "-n", "10", "-o", "cat", timeout=COMMAND)
+        return f"the probers on {self.machine.name}: {self.unit} ended: {said.stdout.strip()[-1000:]}"
 
     @property
     def output(self) -> str:
@@ -137,18 +137,25 @@ class There(Running):
 
 
 def bring(machine: Machine, asked: Sequence[Probe]) -> None:
-    """What these probers of the machine need there, before they are begun: their program and their plans."""
+    """What these probers of the machine need there, before they are begun: their programs and their plans."""
     plans = [File(_path(probe, "plan"), _plan_there(probe), 0o600) for probe in asked]
-    machine.apply([File(f"{PLACE}/prober.py", PROGRAM.read_bytes()), *plans])
+    machine.apply([*(File(_there(path), path.read_bytes()) for path in PROGRAMS), *plans])
 
 
-def start_there(cluster: Cluster, probe: Probe, workload: Workload, seconds: float, clocks: Clocks) -> There:
-    """Begin to ask from a machine, for so many seconds at most."""
-    machine = cluster.machines[probe.at]
-    inside = ("nsenter", f"--net=/proc/{workload.pids[machine.name]}/ns/net") if probe.pod else ()
-    argv = (*inside, "python3", "-I", f"{PLACE}/prober.py", _path(probe, "plan"))
-    machine.check(*_unit_argv(probe, seconds), *argv, timeout=COMMAND)
-    return There(probe, machine, clocks.of(machine))
+def start_there(
+    cluster: Cluster, asked: Sequence[Probe], workload: Workload, seconds: float, clocks: Clocks
+) -> list[There]:
+    """Begin to ask from a machine, in one and the same network of it, for so many seconds at most."""
+    first = asked[0]
+    machine, unit = cluster.machines[first.at], unit_of(first)
+    inside = ("nsenter", f"--net=/proc/{workload.pids[machine.name]}/ns/net") if first.pod else ()
+    argv = (*inside, "python3", "-I", *map(_there, PROGRAMS), *(_path(probe, "plan") for probe in asked))
+    machine.check(*_unit_argv(unit, seconds), *argv, timeout=COMMAND)
+    return [There(probe, machine, clocks.of(machine), unit) for probe in asked]
+
+
+def _there(path: Path) -> str:
+    return f"{PLACE}/{path.name}"
 
 
 def _plan_there(probe: Probe) -> bytes:
@@ -156,11 +163,9 @@ def _plan_there(probe: Probe) -> bytes:
     return json.dumps({**_plan(probe, tls), "output": _path(probe, "jsonl")}).encode()
 
 
-def _unit_argv(probe: Probe, seconds: float) -> tuple[str, ...]:
-    unit, path = unit_of(probe), _path(probe, "jsonl")
-    clean = f"systemctl stop {unit} 2>/dev/null; systemctl reset-failed {unit} 2>/dev/null; rm -f {path}"
+def _unit_argv(unit: str, seconds: float) -> tuple[str, ...]:
     run = f"systemd-run --quiet --unit={unit} --property=RuntimeMaxSec={seconds:.0f}"
-    return ("sh", "-c", f'{clean}; {_FIRST}; exec {run} "$@"', "sh")
+    return ("sh", "-c", f'{_FIRST}; exec {run} "$@"', "sh")
 
 
 def clear(machine: Machine) -> None:
@@ -186,12 +191,21 @@ def _shifted(line: dict[str, Any], clock: Clock) -> dict[str, Any]:
 
 
 def begin(
-    cluster: Cluster, probe: Probe, workload: Workload, folder: Path, seconds: float, clocks: Clocks
-) -> Running:
-    """Begin to ask, from wherever the probe wants; a machine was brought what it needs for it."""
-    if probe.at == OUTSIDE:
-        return start_here(cluster, probe, folder)
-    return start_there(cluster, probe, workload, seconds, clocks)
+    cluster: Cluster,
+    asked: Sequence[Probe],
+    workload: Workload,
+    folder: Path,
+    seconds: float,
+    clocks: Clocks,
+) -> list[Running]:
+    """Begin to ask from the one place that all of these probes want; brings it what it needs for it."""
+    if asked[0].at == OUTSIDE:
+        return [*start_here(cluster, asked, folder)]
+    bring(cluster.machines[asked[0].at], asked)
+    networks = ([probe for probe in asked if probe.pod == pod] for pod in (False, True))
+    return [
+        each for alike in networks if alike for each in start_there(cluster, alike, workload, seconds, clocks)
+    ]
 
 
 def private_folder(path: Path) -> Path:
@@ -203,7 +217,7 @@ def private_folder(path: Path) -> Path:
 
 
 def unit_of(probe: Probe) -> str:
-    """The unit of a prober on a machine."""
+    """The unit on a machine of a prober and of those that are begun with it."""
     return f"thwlab-probe-{probe.name.replace('@', '-')}"
 
 

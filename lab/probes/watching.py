@@ -18,8 +18,8 @@ from lab.probes.clients import Clients
 from lab.probes.clocks import Clocks
 from lab.probes.crew import Crew, Lines, crews, heard
 from lab.probes.keeping import Keeping
-from lab.probes.question import OUTSIDE, Probe
-from lab.probes.vantage import Running, begin, bring, clear, private_folder
+from lab.probes.question import Probe
+from lab.probes.vantage import Running, begin, clear, private_folder
 from lab.probes.workload import Workload
 from lab.wait import NotYet, wait_until
 
@@ -74,19 +74,12 @@ class Watch:
         """All at once; those at work, and why others are not."""
         asked = spread(asked, os.cpu_count() or 1)
         places = {each.at: [one for one in asked if one.at == each.at] for each in asked}
-        brought = {at: start(partial(self._bring, at, of_place), at) for at, of_place in places.items()}
-        failures = [error for task in brought.values() if (error := task.exception())]
-        ready = [each for each in asked if not brought[each.at].exception()]
-        tasks = [start(partial(self._begin_one, each), each.name) for each in ready]
-        failures += [error for task in tasks if (error := task.exception())]
-        return [task.result() for task in tasks if not task.exception()], failures
+        tasks = [start(partial(self._begin_at, of_place), at) for at, of_place in places.items()]
+        failures = [error for task in tasks if (error := task.exception())]
+        return [each for task in tasks if not task.exception() for each in task.result()], failures
 
-    def _bring(self, place: str, asked: Sequence[Probe]) -> None:
-        if place != OUTSIDE:
-            bring(self.cluster.machines[place], asked)
-
-    def _begin_one(self, probe: Probe) -> Running:
-        return begin(self.cluster, probe, self.workload, self.folder, self.seconds, self.clocks)
+    def _begin_at(self, asked: Sequence[Probe]) -> list[Running]:
+        return begin(self.cluster, asked, self.workload, self.folder, self.seconds, self.clocks)
 
     def again(self, names: Sequence[str]) -> None:
         """Begin anew what ended with these machines, under names of their own.
@@ -109,7 +102,7 @@ class Watch:
         found = [each.trouble() for each in self.running if not each.probe.at]
         found += [each.trouble() for each in (self.clients, self.keeping) if each]
         if troubles := [said for said in found if said]:
-            raise LabError("; ".join(troubles))
+            raise LabError("; ".join(dict.fromkeys(troubles)))
 
     def end(self, *, keep: bool = True, lost: Mapping[str, str] | None = None) -> None:
         """End all probes and write down what they saw; ``lost`` says which machines were away, and why.

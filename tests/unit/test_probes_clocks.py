@@ -166,7 +166,7 @@ def test_a_question_that_was_asked_before_a_pause_and_answered_after_it_took_tha
     recorder = Recorder(tmp_path / "records.jsonl", _began=0.0)
     clocks = Clocks(cluster, {guest.name: of})
     watch = Watch(cluster, None, tmp_path / "probes", recorder, 60, "seed", clocks)  # type: ignore[arg-type]
-    watch.running = [There(probe, guest, of)]
+    watch.running = [There(probe, guest, of, "unit")]
     guest.lines = '{"ready": 149.0, "priority": "nice"}\n' + line(159.5, 160.5) + line(165.0, 165.2)
     of.stood_still(110.0, 130.0)
     watch.end()
@@ -198,7 +198,7 @@ def test_a_clock_that_cannot_be_compared_in_the_end_is_trouble_unless_its_machin
         recorder = Recorder(tmp_path / f"{len(lost)}.jsonl", _began=0.0)
         cluster = cluster_of(guest)
         watch = Watch(cluster, None, tmp_path / "p", recorder, 60, "s", Clocks(cluster, {guest.name: of}))  # type: ignore[arg-type]
-        watch.running = [There(probe, guest, of)]
+        watch.running = [There(probe, guest, of, "unit")]
         watch.end(lost=lost)
         wanted = () if lost else ("k8s-worker1: nobody knows how right its clock was in the end: no python",)
         assert history(read(recorder.path)).troubles == wanted

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Silent(Worker):
 def three(machine: Worker) -> list[There]:
     asked = probes(load_topology(), Workload("10.0.0.10", 30080, {}), ("dns", "cluster-ip", "dns-kept"))
     of = Clock(lambda: Reading(0.0, 0.0))
-    found = [There(each, machine, of) for each in asked if each.at == WORKER]
+    found = [There(each, machine, of, unit_of(each)) for each in asked if each.at == WORKER]
     assert len(found) == 3
     return found
 
@@ -87,7 +88,7 @@ def test_one_look_tells_who_ended_and_who_did_not_begin(worker: Worker) -> None:
     look = crew.look()
     assert look.idle == (waiting.probe.name, dead.probe.name)
     (said,) = look.dead
-    assert said.startswith(f"{dead.probe.name}: the prober on {WORKER} ended")
+    assert said.startswith(f"the probers on {WORKER}: {dead.unit} ended")
     at_work(waiting)
     at_work(dead)
     before = worker.commands
@@ -100,12 +101,24 @@ def test_who_cannot_be_asked_in_time_is_neither_dead_nor_at_work(tmp_path: Path)
     assert crew.look() == Look((), tuple(each.probe.name for each in crew.probers))
 
 
+def test_of_those_that_one_unit_began_it_is_said_once_that_it_ended(worker: Worker) -> None:
+    probers = [replace(each, unit="one") for each in three(worker)]
+    for each in probers:
+        Path(each.output).write_text("{}\n")
+    crew = OnMachine(probers)
+    look = crew.look()
+    assert (len(look.dead), look.idle) == (1, ())
+    crew.stop()
+    crew.told()
+    assert worker.said()[-2:] == ["stop --no-block one", "stop one"]
+
+
 def test_they_are_told_to_end_and_read_by_one_command_each(worker: Worker) -> None:
     probers = three(worker)
     at_work(probers[0], '{"ready": 1.0}\n{"ended": 2.0}\n')
     at_work(probers[1], '{"ready": 1.0}\n{"schedu')  # killed amid a line
     crew = OnMachine(probers)
-    units = " ".join(each.unit for each in probers)
+    units = " ".join(each.unit for each in reversed(probers))
     crew.stop()
     told = crew.told()
     assert told == [([{"ready": 1.0}, {"ended": 2.0}], ""), ([{"ready": 1.0}], ""), ([], "")]

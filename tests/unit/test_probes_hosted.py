@@ -24,7 +24,7 @@ def begin(tmp_path: Path) -> Begin:
         program = ModuleType("program")
         program.__file__ = str(path)
         cluster: Any = SimpleNamespace(lab=SimpleNamespace(provider=SimpleNamespace(host_argv=list)))
-        return Hosted(cluster, program, tmp_path, "asked", {"told": 7})
+        return Hosted(cluster, [program], tmp_path, {"asked": {"told": 7}})
 
     return started
 
@@ -44,7 +44,7 @@ def test_its_lines_are_kept_until_its_input_closes(begin: Begin) -> None:
     program = begin("print(json.dumps(plan['told']), file=out, flush=True); sys.stdin.read()")
     assert program.trouble() == ""
     program.finish()
-    assert program.lines() == [7]
+    assert program.lines("asked") == [7]
     assert program.trouble() == "ended with 0: "
 
 
@@ -54,10 +54,10 @@ def test_one_that_ends_by_itself_is_trouble_with_its_last_words(begin: Begin) ->
 
 def test_one_that_does_not_end_is_killed(begin: Begin) -> None:
     program = begin("import time; print('[1]', file=out, flush=True); time.sleep(60)")
-    wait_until("its line", lambda: program.lines() or _not_yet(), timeout=10)
+    wait_until("its line", lambda: program.lines("asked") or _not_yet(), timeout=10)
     program.finish(0.1)
     assert program.trouble() == "ended with -9: "
-    assert program.lines() == [[1]]
+    assert program.lines("asked") == [[1]]
 
 
 def _not_yet() -> None:
