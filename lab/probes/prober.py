@@ -460,14 +460,25 @@ def hurried() -> str:
 
 
 def work(plan: dict[str, Any]) -> None:
-    """Ask until told to stop."""
-    prober = Prober(plan)
-    signal.signal(signal.SIGTERM, lambda *_: prober.stop.set())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # whoever forked us had kept it for us
+    """Ask until told to stop.
+
+    The signal is waited for by a thread of its own.  A handler runs in the thread that waits for the beat,
+    and would wait for ever for the lock of `stop` where that thread has it just then; it has it most likely
+    in the moment in which the end of input has set `stop` as well.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us ends us
-    if plan.get("until-input-ends"):
-        threading.Thread(target=until_input_ends, args=(prober.stop,), daemon=True).start()
+    prober = Prober(plan)
+    ends = [until_told, *([until_input_ends] if plan.get("until-input-ends") else [])]
+    for end in ends:
+        threading.Thread(target=end, args=(prober.stop,), daemon=True).start()
     prober.run()
+
+
+def until_told(stop: threading.Event) -> None:
+    """Whoever started us, or systemd, asks us to end."""
+    signal.sigwait({signal.SIGTERM})
+    stop.set()
 
 
 def until_input_ends(stop: threading.Event) -> None:

@@ -33,7 +33,7 @@ class Several:
 
     def run(self) -> int:
         """Begin all, and wait until all have ended; the status to end with."""
-        # Until a process has a handler of its own, that signal is kept for it.
+        # It is kept for each process until that waits for it, and for us until we know all.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         for name, plan in self.plans.items():
             pid = os.fork()

@@ -26,9 +26,9 @@ from lab.wait import NotYet, wait_until
 IDLE = "idle"  # the fact with what became of the connections that were kept
 AGAIN = "-again"  # after the name of a probe that was begun anew
 FIRST = 30.0  # seconds until every probe must have been answered once
-# Until the first beat: many programs that start at once keep each other from their beats, so nobody asks
-# before all had time to start.
-SETTLING, EACH = 0.5, 0.1  # seconds; the latter for each prober and processor of this host
+# Until the first beat: many processes that begin at once keep each other from their beats, so nobody asks
+# before all had time to.
+SETTLING, EACH = 0.5, 0.03  # seconds; the latter for each prober and processor of this host
 PHASE = 1.0  # second within which the first beats are, also of those that ask more rarely
 S = TypeVar("S")
 T = TypeVar("T")

@@ -340,6 +340,21 @@ def test_it_keeps_its_beat_while_answers_hang_and_ends_when_it_is_told(tmp_path:
     assert sorted(grid) == list(range(len(beats)))
 
 
+def test_no_handler_of_its_own_thread_is_asked_to_end_it(tmp_path: Path) -> None:
+    """One ran while that thread had the lock that it needs: a prober in forty never ended (etcd-lease, 10 s)."""
+    with server(answering(200, b"{}")) as port:
+        process, output = started(tmp_path, port)
+        await_lines(output, 2)
+        status = dict(
+            line.split(":\t") for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    bit = 1 << (signal.SIGTERM - 1)
+    assert int(status["SigBlk"], 16) & bit
+    assert not int(status["SigCgt"], 16) & bit
+
+
 def test_it_ends_when_whoever_started_it_is_no_more(tmp_path: Path) -> None:
     script = (
         "import subprocess, sys, time;"

@@ -18,15 +18,12 @@ WAITS = """
 import os, signal, sys, threading, time
 def work(plan):
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    told = lambda: (signal.sigwait({signal.SIGTERM}), None if plan.get("hangs") else stop.set())
+    threading.Thread(target=told, daemon=True).start()
     with open(plan["output"], "w") as out:
         print(os.getpid(), file=out)
     if plan.get("fails"):
         raise OSError("no such address")
-    if plan.get("hangs"):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(60)
     if plan.get("input"):
         threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
     stop.wait(60)
@@ -109,33 +106,48 @@ def test_one_that_does_not_end_in_time_is_killed(
     assert said(tmp_path, "one") == ["ended"]
 
 
-def test_probers_end_together_with_whoever_began_them(tmp_path: Path) -> None:
-    """Though a program between them and us is killed, which cannot tell them."""
-    for name in ("one", "two"):
+def ask_nobody(folder: Path, names: list[str]) -> "subprocess.Popen[bytes]":
+    """Probers at work, of a port where nobody answers."""
+    for name in names:
         plan = {
             "ask": "dns", "name": "x", "address": "127.0.0.1", "port": 9, "interval": 0.05, "deadline": 0.2,
-            "until-input-ends": True, "output": str(tmp_path / f"{name}.out"),
+            "until-input-ends": True, "output": str(folder / f"{name}.out"),
         }  # fmt: skip
-        (tmp_path / f"{name}.plan").write_text(json.dumps(plan))
-    plans = [str(tmp_path / f"{name}.plan") for name in ("one", "two")]
+        (folder / f"{name}.plan").write_text(json.dumps(plan))
+    plans = [str(folder / f"{name}.plan") for name in names]
     argv = [sys.executable, "-I", several.__file__, prober.__file__, *plans]
-    process = subprocess.Popen(argv, stdin=subprocess.PIPE)
-    wait_until("both to ask", lambda: check_lines(tmp_path, 3), timeout=10)
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until("all to ask", lambda: check_lines(folder, names, 3), timeout=20)
+    return process
+
+
+def test_probers_end_together_with_whoever_began_them(tmp_path: Path) -> None:
+    """Though a program between them and us is killed, which cannot tell them."""
+    process = ask_nobody(tmp_path, ["one", "two"])
     process.kill()
     process.wait()
     assert process.stdin
     process.stdin.close()
-    wait_until("both to end", lambda: check_ended(tmp_path), timeout=10)
+    wait_until("both to end", lambda: check_ended(tmp_path, ["one", "two"]), timeout=10)
 
 
-def check_lines(folder: Path, count: int) -> None:
-    for name in ("one", "two"):
+def test_who_is_told_to_end_twice_at_once_ends(tmp_path: Path) -> None:
+    """By its input, and by a signal since another ended; a handler of that once waited for what its thread had."""
+    names = [f"prober{number}" for number in range(24)]
+    process = ask_nobody(tmp_path, names)
+    assert process.communicate(timeout=20)[1] == b""
+    assert process.returncode == 0
+    check_ended(tmp_path, names)
+
+
+def check_lines(folder: Path, names: list[str], count: int) -> None:
+    for name in names:
         path = folder / f"{name}.out"
         if not path.exists() or len(path.read_text().splitlines()) < count:
             raise NotYet(f"{name} has not written {count} lines")
 
 
-def check_ended(folder: Path) -> None:
-    for name in ("one", "two"):
+def check_ended(folder: Path, names: list[str]) -> None:
+    for name in names:
         if '"ended"' not in (folder / f"{name}.out").read_text():
             raise NotYet(f"{name} is at work")

@@ -253,7 +253,7 @@ def test_nobody_asks_before_all_had_time_to_start_and_no_two_on_one_beat() -> No
     rests = {each.name: each.plan["rest"] for each in spread(every, 2)}
     assert set(rests) == {each.name for each in every}
     first = min(rests.values())
-    assert first > SETTLING + 0.03 * len(every)
+    assert first > SETTLING + 0.01 * len(every)
     assert max(rests.values()) < first + PHASE
     for interval in {each.interval for each in every}:
         alike = [rests[each.name] for each in every if each.interval == interval]
