@@ -341,7 +341,7 @@ def test_it_keeps_its_beat_while_answers_hang_and_ends_when_it_is_told(tmp_path:
 
 
 def test_no_handler_of_its_own_thread_is_asked_to_end_it(tmp_path: Path) -> None:
-    """One ran while that thread had the lock that it needs: a prober in forty never ended (etcd-lease, 10 s)."""
+    """One ran while that thread had the lock it needs: of forty probers one never ended, and was killed."""
     with server(answering(200, b"{}")) as port:
         process, output = started(tmp_path, port)
         await_lines(output, 2)
