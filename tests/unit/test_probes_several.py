@@ -132,7 +132,7 @@ def test_probers_end_together_with_whoever_began_them(tmp_path: Path) -> None:
 
 
 def test_who_is_told_to_end_twice_at_once_ends(tmp_path: Path) -> None:
-    """By its input, and by a signal since another ended; a handler of that once waited for what its thread had."""
+    """By its input, and by a signal since another ended (`test_no_handler_of_its_own_thread...`)."""
     names = [f"prober{number}" for number in range(24)]
     process = ask_nobody(tmp_path, names)
     assert process.communicate(timeout=20)[1] == b""
