@@ -3,9 +3,10 @@
 ``python3 -I several.py PROGRAM PLAN...``: PROGRAM is a Python file with a function ``work(plan)``, each PLAN
 a JSON file, whose `deadline`, if it has one, is how many seconds its work may take to come to an end.
 
-Starting Python and what a prober imports costs as much of a processor as asking for a minute; a fork costs
-next to nothing.  When one of them ends, asked to or not, the others are asked to by SIGTERM, and whoever does
-not in time is killed.  It has failed if one of them has, and says which.
+Starting Python and what a prober imports costs more than a tenth of a second of a processor, and ten times
+that in an emulated machine; a fork costs next to nothing.  When one of them ends, asked to or not, the others
+are asked to by SIGTERM, and whoever does not in time is killed.  It has failed if one of them has, and says
+which.
 """
 
 import importlib.util
