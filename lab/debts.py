@@ -117,6 +117,12 @@ def _written(debt: Debt) -> Debt:
     return debt
 
 
+def forgive(state: Path) -> None:
+    """Nobody has to heal anything here any more, for the lab goes; whoever was about to, ends."""
+    for path in (state / FOLDER).glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
 def debts(state: Path) -> list[Debt]:
     """Everything that nobody has healed yet, oldest first; `Damaged` where a file does not tell."""
     found, damaged = examined(state)

@@ -7,7 +7,7 @@ from lab.artifacts.building import sweep
 from lab.artifacts.cache import Cache
 from lab.automatic import AUTO, CONTAINERS
 from lab.choice import decided, is_stale, kept_for, provider_of, same_kind, why_of
-from lab.debts import insist_none
+from lab.debts import forgive, insist_none
 from lab.errors import LabError
 from lab.growth import hindrances
 from lab.laboratory import Laboratory
@@ -108,6 +108,7 @@ def remove_lab(name: str, *, word: str = "auto", force: bool = False) -> bool:
         provider = _to_remove(state, word)
         there = state.path.exists() or provider.is_there()
         if there:
+            forgive(state.path)  # else a watchdog boots what is being removed, or the next lab's machines
             provider.destroy()
             state.forget()
     with Cache().place.naming_trouble():

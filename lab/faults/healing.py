@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 from lab.cluster import Cluster
@@ -47,20 +46,31 @@ def disarm(machines: Sequence[Machine], debt: Debt) -> None:
 
 
 def heal(cluster: Cluster, debt: Debt, *, within: float = WITHIN) -> None:
-    """Undo what the debt tells of, prove it, and pay.  Raises `Unhealed` with what was seen last."""
+    """Undo what the debt tells of, prove it, and pay.  Raises `Unhealed` with what was seen last.
+
+    Ends where somebody else has paid meanwhile, who has proven it, or the lab was removed.
+    """
     fault = _fault_of(debt)
+
+    def healed() -> None:
+        if debt.is_owed():
+            _healed(cluster, fault)
+
+    def proven() -> None:
+        if debt.is_owed():
+            fault.check_healed(cluster)
+
     try:
-        wait_until(f"healing {fault.word}", partial(_healed, cluster, fault), timeout=within, every=0.2)
-        wait_until(
-            f"{fault.word} to leave nothing", partial(fault.check_healed, cluster), timeout=within, every=0.1
-        )
+        wait_until(f"healing {fault.word}", healed, timeout=within, every=0.2)
+        wait_until(f"{fault.word} to leave nothing", proven, timeout=within, every=0.1)
     except WaitExpired as error:
         raise Unhealed(
             f"{fault.word} on {', '.join(fault.machines)} is not healed: {error}",
             remedy=fault.remedy(cluster),
         ) from error
-    disarm([cluster.machines[name] for name in fault.machines if name in cluster.machines], debt)
-    debt.pay()
+    if debt.is_owed():
+        disarm([cluster.machines[name] for name in fault.machines if name in cluster.machines], debt)
+        debt.pay()
 
 
 def heal_all(cluster: Cluster, state: Path, *, within: float = WITHIN) -> list[str]:

@@ -1,8 +1,9 @@
 """Heals a fault whose harness was killed: a process of its own, one for each fault that lasts.
 
-``python -m lab.faults.watchdog LAB DEBT`` ends as soon as the debt is paid or the lab is gone; when the debt
-is due and its owner is no more, it pays.  An owner that lives is given time, for it is at work on it.  What
-the watchdog says is in ``DEBT.log``.
+``python -m lab.faults.watchdog LAB DEBT`` ends as soon as the debt is paid or the lab is gone, also amid
+healing: a lab of the same name that comes next is none of its business.  When the debt is due and its owner
+is no more, it pays.  An owner that lives is given time, for it is at work on it.  What the watchdog says is
+in ``DEBT.log``.
 """
 
 import logging
@@ -10,8 +11,10 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+from lab.background import start
 from lab.cluster import Cluster
 from lab.debts import Debt, read
 from lab.errors import LabError, flat
@@ -22,6 +25,7 @@ from lab.wait import NotYet, wait_until
 log = logging.getLogger(__name__)
 DEAD, ALIVE = 3.0, 2 * WITHIN  # seconds after the debt is due in which its owner may still pay
 LONGEST = 24 * 3600.0  # seconds; no fault lasts longer
+EVERY = 0.25
 
 
 def guard(lab: str, debt: Debt) -> None:
@@ -51,13 +55,25 @@ def watch(lab: str, path: Path, dead: float = DEAD, alive: float = ALIVE) -> Non
             raise NotYet(f"{debt.record['fault']} is not due yet")
         return True
 
-    if not wait_until(f"{path.name} to be paid", check, timeout=LONGEST, every=0.25):
+    if not wait_until(f"{path.name} to be paid", check, timeout=LONGEST, every=EVERY):
         path.with_suffix(".log").unlink(missing_ok=True)
         return
     log.warning("nobody healed %s in time; healing it", path.name)
+    healed = start(partial(_heal, lab, path), "heal")
+
+    def check_over() -> None:
+        if not healed.done() and path.exists():
+            raise NotYet("it is being healed")
+
+    wait_until(f"{path.name} to be healed", check_over, timeout=LONGEST, every=EVERY)
+    if healed.done():
+        healed.result()
+    path.with_suffix(".log").unlink(missing_ok=True)
+
+
+def _heal(lab: str, path: Path) -> None:
     with closing(reopened(lab)) as laboratory:
         heal_file(Cluster(laboratory), path)
-    path.with_suffix(".log").unlink(missing_ok=True)
 
 
 def main() -> None:

@@ -9,10 +9,11 @@ import pytest
 from lab import automatic, choice, opening
 from lab.automatic import Here
 from lab.choice import WORDS, Made, is_stale, is_vagrants, made_of, provider_of, same_kind, settled
+from lab.debts import debts, owe
 from lab.doctor import Verdict, examine
 from lab.errors import ConfigError, LabError
 from lab.machine import Substrate
-from lab.opening import open_lab, remove_lab
+from lab.opening import open_lab, remove_lab, state_of
 from lab.plan import load_topology
 from lab.providers.base import Missing
 from lab.providers.incus import IncusProvider
@@ -381,6 +382,18 @@ def test_down_finds_containers_that_nothing_tells_of_also_where_vms_would_be_cho
     assert remove_lab("thw")
     assert len(removed) == 1
     assert isinstance(removed[0], IncusProvider)
+
+
+def test_nobody_heals_what_is_being_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watchdog would boot machines while they are removed, or those of the next lab of that name."""
+    state, owed = state_of("thw"), []
+    state.path.mkdir(parents=True)
+    owe(state.path, {"fault": "power-cut", "machines": ["k8s-lb"]}, 60)
+    monkeypatch.setattr(IncusProvider, "is_there", lambda _: True)
+    monkeypatch.setattr(IncusProvider, "destroy", lambda _: owed.extend(debts(state.path)))
+    monkeypatch.setattr(opening, "sweep", lambda _: None)
+    assert remove_lab("thw", word="incus")
+    assert owed == []
 
 
 def test_the_doctor_says_first_what_was_chosen_and_only_where_nobody_named_it() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event, Thread
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -192,6 +192,48 @@ def test_the_watchdog_heals_what_nobody_paid_in_time(tmp_path: Path, monkeypatch
     watch("lab", debt.path, dead=30, alive=0.2)
     assert healed == [debt.path]
     assert time.monotonic() >= debt.due + 0.2
+
+
+def test_the_watchdog_ends_amid_healing_once_the_lab_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One went on for minutes after `down --force`, and booted the machines of the next lab of that name."""
+    begun, never = Event(), Event()
+
+    def heal(*_: object) -> None:
+        begun.set()
+        never.wait(60)
+
+    monkeypatch.setattr("lab.faults.watchdog.reopened", lambda _: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr("lab.faults.watchdog.heal_file", heal)
+    debt = undo.owe(tmp_path, {"fault": "x", "machines": []}, 0)
+    log = debt.path.with_suffix(".log")
+    log.write_text("")
+    watching = Thread(target=watch, args=("lab", debt.path, 0, 0))
+    watching.start()
+    assert begun.wait(10)
+    undo.forgive(tmp_path)
+    watching.join(10)
+    never.set()
+    assert not watching.is_alive()
+    assert not log.exists()
+
+
+def test_nobody_heals_on_once_the_lab_is_gone(tmp_path: Path, spell: type[Spell]) -> None:
+    """Its machines cannot be asked any more, which would be tried until the deadline."""
+    debt = undo.owe(tmp_path, spell(("a",)).record(), 60)
+
+    def heal(_: Any, cluster: Any) -> None:
+        undo.forgive(tmp_path)
+        raise LabError("a is gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spell, "heal", heal)
+        cluster: Any = Cluster()
+        began = time.monotonic()
+        healing.heal(cluster, debt)
+    assert time.monotonic() - began < 10
+    assert cluster.machines["a"].asked == []
 
 
 def test_the_watchdog_waits_for_nobody_who_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
