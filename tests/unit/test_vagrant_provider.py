@@ -35,7 +35,7 @@ from lab.providers.vagrant.unmade import NotMade
 from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.topology import Topology
-from lab.wait import MOST, at_most
+from lab.wait import MOST, at_most, stretch
 
 NAMES = ["k8s-master1", "k8s-lb"]
 VMS = [f"thwlab_thw_{name}" for name in NAMES]
@@ -714,6 +714,46 @@ def test_a_machine_that_ends_while_it_boots_is_not_waited_for(
     assert isinstance(victim, VagrantMachine)
     set_state(world, "k8s-lb", "poweroff")
     with pytest.raises(Unreachable, match="k8s-lb is stopped"):
+        victim.await_boot(timeout=30)
+
+
+@pytest.mark.parametrize(("slowness", "seconds"), [(1.0, 10.0), (3.0, 30.0), (20.0, 60.0)])
+def test_a_slow_machine_that_boots_has_time_for_one_answer(
+    provider: VagrantProvider,
+    topology: Topology,
+    monkeypatch: pytest.MonkeyPatch,
+    slowness: float,
+    seconds: float,
+) -> None:
+    """One that was connected to anew every ten seconds had no time to answer, for a quarter of an hour."""
+    victim = provider.attach(topology)["k8s-lb"]
+    granted: list[float] = []
+
+    def ask(*_: str, timeout: float, **__: object) -> Result:
+        granted.append(timeout)
+        return Result(0, b"id\n")
+
+    monkeypatch.setattr(victim, "ask", ask)
+    stretch(slowness)
+    try:
+        victim.boot()
+    finally:
+        stretch(1.0)
+    assert granted == [seconds]
+
+
+def test_a_silent_machine_that_is_gone_meanwhile_is_not_waited_for(
+    provider: VagrantProvider, world: World, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = provider.attach(topology)["k8s-lb"]
+    assert isinstance(victim, VagrantMachine)
+
+    def ask(*_: str, **__: object) -> Result:
+        set_state(world, "k8s-lb", "poweroff")
+        return Result(None)
+
+    monkeypatch.setattr(victim, "ask", ask)
+    with pytest.raises(LabError, match="k8s-lb is stopped"):
         victim.await_boot(timeout=30)
 
 

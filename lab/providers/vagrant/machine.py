@@ -9,10 +9,10 @@ from lab.providers.vagrant.connection import Connection, OtherHostKey, Unreachab
 from lab.providers.vagrant.hypervisor import OFF, PAUSED, RUNNING, SAVED, STOPPED, Hypervisor
 from lab.providers.vagrant.ssh import execute
 from lab.topology import Node
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet, stretched, wait_until
 
 BOOT_TIMEOUT = 300.0  # an emulated VM on a busy host; one with hardware support takes a tenth
-TRY = 10.0  # seconds for one question to a machine that boots
+TRY, LONGEST_TRY = 10.0, 60.0  # seconds for one question to a machine that boots; the latter to a slow one
 CLOCK_TIMEOUT = 30.0
 LATE = 1.0  # seconds that a command took, from which on it was late
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -115,9 +115,11 @@ class VagrantMachine(Machine):
 def check_booted(machine: VagrantMachine, other_than: str = "") -> None:
     """Return if it takes jobs and has its address; `NotYet` while it may come to that; see `await_boot`."""
     script = 'cat "$2" && systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q .'
+    # Whoever is not up yet is asked anew. But each new connection costs an emulated machine seconds of its
+    # processor: one that is busy starting its programs would never get as far as an answer.
+    within = min(stretched(TRY), LONGEST_TRY)
     try:
-        # Without patience: whoever is not up yet is asked anew, however slow it is.
-        seen = machine.ask("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID, timeout=TRY)
+        seen = machine.ask("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID, timeout=within)
     except OtherHostKey:
         raise
     except LabError as error:
@@ -126,7 +128,9 @@ def check_booted(machine: VagrantMachine, other_than: str = "") -> None:
         machine.connection.close()
         raise NotYet(str(error)) from error
     if seen.timed_out:
-        raise NotYet(f"no answer by SSH within {TRY:.0f}s")
+        if plight := machine.plight():
+            raise LabError(f"{machine.name} is {plight}", remedy="thwlab up")
+        raise NotYet(f"no answer by SSH within {within:.0f}s")
     if other_than and seen.stdout.strip() == other_than.strip():
         machine.connection.close()
         raise NotYet("it has not gone down yet")
