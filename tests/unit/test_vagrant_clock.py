@@ -8,6 +8,7 @@ import pytest
 
 from lab.machine import Result
 from lab.providers.vagrant import machine as module
+from lab.providers.vagrant.connection import Unreachable
 from lab.providers.vagrant.machine import VagrantMachine
 from lab.topology import Node
 
@@ -46,3 +47,40 @@ def test_a_clock_is_right_however_long_it_took_to_be_set(
     VagrantMachine(node, "lab_one", unused, unused).set_clock()  # type: ignore[arg-type]
     assert abs(world.behind) < 0.1
     assert world.commands == commands
+
+
+class Returning(World):
+    """One whose network is back only at the third try; ``state`` is the hypervisor's word meanwhile."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(0.05)
+        self.state_of = state
+
+    def execute(self, _: Any, argv: tuple[str, ...], **words: Any) -> Result:
+        if self.commands < 2:
+            self.commands += 1
+            raise Unreachable("No route to host", remedy="thwlab status")
+        return super().execute(_, argv, **words)
+
+    def state(self, _: str) -> str:
+        return self.state_of
+
+
+def test_one_whose_network_is_back_a_little_later_is_told_the_time_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """VMs that had lost their power, and went back to a snapshot of before."""
+    world = Returning("running")
+    monkeypatch.setattr(module, "execute", world.execute)
+    node, unused = Node("one", IPv4Address("192.168.7.11"), frozenset()), SimpleNamespace()
+    VagrantMachine(node, "lab_one", world, unused).set_clock()  # type: ignore[arg-type]
+    assert world.commands == 3
+
+
+def test_one_that_is_off_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Returning("stopped")
+    monkeypatch.setattr(module, "execute", world.execute)
+    node, unused = Node("one", IPv4Address("192.168.7.11"), frozenset()), SimpleNamespace()
+    with pytest.raises(Unreachable, match="one is stopped"):
+        VagrantMachine(node, "lab_one", world, unused).set_clock()  # type: ignore[arg-type]
+    assert world.commands == 1

@@ -89,9 +89,20 @@ class VagrantMachine(Machine):
         """Give it this host's time at once, instead of the minutes that time synchronisation takes.
 
         A slow machine is late by as long as it took to be told, and stays it: so it is told by how much.
+        One that went back to a snapshot has its network a few seconds later, if it was off since.
         """
+        wait_until(f"{self.name} to be told the time", self._told_time, timeout=CLOCK_TIMEOUT, every=0.5)
+
+    def _told_time(self) -> None:
         begun = time.monotonic()
-        self.check("date", "-u", "-s", f"@{time.time():.3f}", timeout=CLOCK_TIMEOUT)
+        try:
+            self.check("date", "-u", "-s", f"@{time.time():.3f}", timeout=CLOCK_TIMEOUT)
+        except OtherHostKey:
+            raise
+        except Unreachable as error:
+            if self.plight():
+                raise
+            raise NotYet(str(error)) from error
         if time.monotonic() - begun > LATE:
             self._catch_up()
 
