@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from lab.debts import FOLDER
 from lab.providers.enclosed import cgroups, loop_devices, members, mounts
 from lab.providers.incus.daemon import PrivateDaemon
 from lab.providers.vagrant.libvirt.daemon import PrivateLibvirtd
@@ -19,6 +20,7 @@ def leftovers(name: str) -> list[str]:
     """Everything of the lab that is still on this host; empty after `thwlab down`."""
     state = state_root() / name
     found = [str(state)] if state.exists() else []
+    found += processes_of(state / FOLDER)  # watchdogs
     for daemon in (PrivateDaemon(name, state / "incus", "lxd"), PrivateLibvirtd(name, state / "libvirt")):
         folder = f"/{name}/{daemon.directory.name}"
         found += [str(daemon.network)] if daemon.network.exists() else []
