@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -123,7 +124,8 @@ class Watch:
         if keep:
             self._write_all(by_place, told, lost or {})
         _all(list(self.cluster.machines.values()), _cleared)
-        private_folder(self.folder).rmdir()
+        if self.folder.exists():  # else the lab was removed meanwhile, and its folder would be made again
+            shutil.rmtree(self.folder)
         self.running, self.clients, self.keeping = [], None, None
 
     def _write_all(

@@ -136,6 +136,13 @@ def test_a_machine_that_is_off_keeps_no_other_prober_from_being_ended(tmp_path: 
     )
 
 
+def test_the_end_on_a_lab_that_was_removed_makes_no_folder_of_it_again(tmp_path: Path) -> None:
+    cluster: Any = SimpleNamespace(machines={})
+    recorder = Recorder(tmp_path / "records.jsonl")
+    Watch(cluster, SERVED, tmp_path / "lab" / "probes", recorder, 60, "seed", Clocks(cluster)).end()
+    assert not (tmp_path / "lab").exists()
+
+
 class Ended(Prober):
     """A prober that ended with its machine, which runs again; one on another machine is at work."""
 
