@@ -1,6 +1,6 @@
 # make e2e   from nothing to a verified cluster, and everything removed again
 # make failover  the lab broken on purpose by every scenario, and what was felt
-# make test  the same set-up, then linters, unit tests, e2e tests and ten scenarios of a minute each; what CI runs
+# make test  the same set-up, then linters, unit tests and e2e tests; what CI runs
 # make e2e-vm  five VMs to a DNS answer, then the tests of etcd, control plane and nodes; the last part of `make test`
 # Options: PROVIDER=vagrant:libvirt for VMs; ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
 
@@ -8,9 +8,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 ARGS ?=
-# Of the tests that need a lab; in `make test` ten scenarios of a minute each follow in the same lab (MARK=e2e: none).
+# Of the tests that need a lab: MARK='e2e or (failover and ci)' adds ten scenarios of a minute each, in the same lab.
 MARK ?= e2e
-MARK_IN_TEST := $(if $(filter file,$(origin MARK)),e2e or (failover and ci),$(MARK))
 PROVIDER ?=
 ifneq ($(PROVIDER),)
 export LAB_PROVIDER = $(PROVIDER)
@@ -84,7 +83,7 @@ vm-part: setup
 test: lint
 	@$(if $(filter yes,$(VM)),export THWLAB_WARMTH="$$("$(VENV)/bin/python" -m lab.doctor.vmpart --caches)";) \
 	if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; \
-	then $(MAKE) --no-print-directory host unit e2e MARK="$(MARK_IN_TEST)"; \
+	then $(MAKE) --no-print-directory host unit e2e; \
 	else $(MAKE) --no-print-directory unit; fi \
 	$(if $(filter yes,$(VM)),&& $(MAKE) --no-print-directory vm-part)
 
