@@ -29,10 +29,10 @@ def probes(topology: Topology, workload: Workload, words: tuple[str, ...]) -> li
 
 
 def spared(asked: Iterable[Probe]) -> list[Probe]:
-    """The same for emulated machines, for which a new connection is a tenth of a second's work, or more.
+    """The same for emulated machines, for which each new connection is much work.
 
-    What outages and lost writes are measured by asks once a second, everything else every few seconds: 36
-    questions a second kept three machines whose power had been cut from ever serving again.
+    What outages and lost writes are measured by asks once a second, everything else every few seconds. With
+    36 questions a second machines whose power had been cut could not even be asked by SSH 13 minutes later.
     """
     return [
         replace(probe, interval=SLOW if probe.interval <= PATIENT else max(probe.interval, UNHASTY))

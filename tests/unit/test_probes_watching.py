@@ -193,7 +193,7 @@ def test_two_runs_never_share_a_stream(tmp_path: Path) -> None:
 
 
 def test_emulated_machines_are_asked_less_and_most_often_for_what_outages_are_measured_by() -> None:
-    """36 questions a second, each by a new connection, were all that they did."""
+    """With 36 questions a second, each by a new connection, they did not come back from a power cut."""
     every = probes(load_topology(), SERVED, WORDS)
     slow = spared(every)
     assert [each.name for each in slow] == [each.name for each in every]
