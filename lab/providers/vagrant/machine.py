@@ -126,8 +126,8 @@ class VagrantMachine(Machine):
 def check_booted(machine: VagrantMachine, other_than: str = "") -> None:
     """Return if it takes jobs and has its address; `NotYet` while it may come to that; see `await_boot`."""
     script = 'cat "$2" && systemctl list-jobs >/dev/null && ip -4 -o addr show to "$1" | grep -q .'
-    # Whoever is not up yet is asked anew. But an answer cut off is a new connection, which is much work for an
-    # emulated machine: one that was busy starting its programs never came as far as its answer.
+    # Whoever is not up yet is asked anew. But an answer that is cut off means a new connection, much
+    # work for an emulated machine: one that was busy starting its programs never came as far as its answer.
     within = min(stretched(TRY), LONGEST_TRY)
     try:
         seen = machine.ask("sh", "-c", script, "sh", str(machine.node.address), BOOT_ID, timeout=within)
