@@ -163,7 +163,8 @@ def test_who_heals_for_a_killed_run_ends_with_the_lab() -> None:
         from lab.debts import owe
         print(owe(Path({str(state)!r}), {record}, 0).path)
     """  # by a process that is no more
-    done = subprocess.run([sys.executable, "-c", owing], stdout=subprocess.PIPE, text=True, check=True)
+    argv = [sys.executable, "-c", owing]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
     path = Path(done.stdout.strip())
     guard(NAME, read(path))
 

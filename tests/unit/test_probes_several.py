@@ -97,9 +97,7 @@ def test_one_that_is_killed_is_named_and_ends_the_others(begin: Begin, tmp_path:
     assert said(tmp_path, "two") == ["ended"]
 
 
-def test_one_that_does_not_end_in_time_is_killed(
-    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_does_not_end_in_time_is_killed(begin: Begin, tmp_path: Path) -> None:
     process = begin("one", "hangs")
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=several.GRACE + 10)[1] == "hangs ended with -9\n"
