@@ -20,7 +20,7 @@ from lab.plan import load_topology
 from lab.providers.incus import IncusProvider, IncusVmProvider
 from lab.session import LabSession
 from lab.state import state_root
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet, stretched, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.disruptive]
 NAME = "accident"
@@ -164,7 +164,7 @@ def test_who_heals_for_a_killed_run_ends_with_the_lab() -> None:
         print(owe(Path({str(state)!r}), {record}, 0).path)
     """  # by a process that is no more
     argv = [sys.executable, "-c", owing]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=stretched(60), check=True)
     path = Path(done.stdout.strip())
     guard(NAME, read(path))
 
