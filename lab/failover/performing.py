@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.errors import LabError, flat
 from lab.failover.leaks import blotted, secrets_of
 from lab.history import Recorder, history, read
+from lab.invariants.validity import vital
 from lab.ownership import adopt, make_folder
 from lab.report import write_run
 from lab.report.document import Document
@@ -68,7 +69,8 @@ def perform(
         steps=[step.number for step in plan.steps],
     )
     tell(f"{scenario.name}: {scenario.about}")
-    run = Run(cluster, plan.course(), recorder, folder, tell, proven)
+    course = replace(plan.course(), vital=vital(scenario.judged), needed=scenario.needed)
+    run = Run(cluster, course, recorder, folder, tell, proven)
     _keep(folder / "plan.json", plan.to_json())
     begun = time.monotonic()
     try:

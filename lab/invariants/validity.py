@@ -1,6 +1,6 @@
 """When a run proves nothing, whatever its findings say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lab.history import History, Injection, Probed, Span, Still
 from lab.invariants.answers import OfAnswers
@@ -27,6 +27,11 @@ def reasons(history: History, invariants: Sequence[Invariant], faults: int | Non
         *_undone(history, faults),
         *_unsteady(history, invariants),
     ]
+
+
+def vital(invariants: Iterable[Invariant]) -> tuple[str, ...]:
+    """The questions that must be answered before anything is broken: those whose answers are judged."""
+    return tuple(sorted({str(each.of) for each in invariants if isinstance(each, OfAnswers)}))
 
 
 def lateness(history: History, probe: str) -> float:
@@ -101,10 +106,9 @@ def _undone(history: History, faults: int | None) -> Iterator[str]:
 
 def _unsteady(history: History, invariants: Sequence[Invariant]) -> Iterator[str]:
     """What the invariants ask must have been answered before anything was broken."""
-    asked = {each.of for each in invariants if isinstance(each, OfAnswers)}
     if STEADY not in history.phases:
         return
-    for question in sorted(asked):
+    for question in vital(invariants):
         for seen in _seen(history, question, history.phases[STEADY]):
             share = 1 - len(seen.failed) / len(seen.samples)
             if share < STEADY_SHARE:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.errors import LabError, flat
+from lab.history import Outcome
 from lab.machine import Machine
 from lab.probes.hosted import GRACE, parsed
 from lab.probes.vantage import COMMAND, Here, Running, There
@@ -32,6 +33,10 @@ class OnHost:
         """How they are."""
         dead = tuple(dict.fromkeys(said for each in self.probers if (said := each.trouble())))
         return Look(dead, tuple(each.probe.name for each in self.probers if not each.is_ready()))
+
+    def failed(self) -> list[Lines]:
+        """Of each the questions up to now that were not answered well, by this host's clock."""
+        return [_failed(each.program.lines(each.probe.name)) for each in self.probers]
 
     def stop(self) -> None:
         """Ask them to end; harmless if they have.  Does not wait."""
@@ -65,6 +70,17 @@ class OnMachine:
         begun = zip(names, lines[len(units) :], strict=True)
         dead = tuple(said for each in ended if (said := each.trouble()))
         return Look(dead, tuple(name for name, word in begun if word != "yes"))
+
+    def failed(self) -> list[Lines]:
+        """See `OnHost.failed`; nothing is known of one that cannot be asked in time, or amid a line."""
+        try:
+            outputs = (each.output for each in self.probers)
+            said = self.machine.check("sh", "-c", _FAILED, "sh", *outputs, timeout=COMMAND)
+            texts = said.split(f"\n{MARK}\n")[1:]
+            lines = [each.ours(parsed(text)) for each, text in zip(self.probers, texts, strict=True)]
+        except (LabError, ValueError):
+            return [[] for _ in self.probers]
+        return [_failed(some) for some in lines]
 
     def stop(self) -> None:
         """See `OnHost.stop`; what ran on a machine that is off has ended with it."""
@@ -104,6 +120,10 @@ def crews(running: Sequence[Running]) -> list[Crew]:
     return [OnHost(here), *found] if here else found
 
 
+def _failed(lines: Lines) -> Lines:
+    return [line for line in lines if line.get("outcome", Outcome.OK) != Outcome.OK]
+
+
 def heard(tell: Callable[[], Lines]) -> tuple[Lines, str]:
     """What a program of ours told, or why nothing came back from it."""
     try:
@@ -115,6 +135,11 @@ def heard(tell: Callable[[], Lines]) -> tuple[Lines, str]:
 MARK = "-- thwlab: of the next"
 # $0: how many units there are; then these, then the files that are written, which are left as arguments.
 _UNITS = 'i=0; units=; while [ "$i" -lt "$0" ]; do units="$units $1"; shift; i=$((i + 1)); done'
+# Good answers stay there: of a lab that is well next to nothing is carried.
+_FAILED = f"""\
+for file; do printf '\\n%s\\n' '{MARK}'; grep -v '"outcome": "ok"' "$file"; done
+true
+"""
 _LOOK = f"""\
 {_UNITS}
 systemctl is-active $units

@@ -12,7 +12,7 @@ from lab.probes.workload import Workload
 from lab.topology import Topology
 
 FAST, BRISK, SLOW = 0.05, 0.2, 1.0  # seconds between questions
-PATIENT, UNHURRIED, RARELY = 0.125, 0.5, 2.0  # what would cost too much: 40 % of a core are for all
+PATIENT, UNHURRIED, RARELY = 0.25, 0.5, 2.0  # what would cost too much: 40 % of a core are for all
 UNHASTY = 4.0  # of an emulated machine
 DEADLINE = 5.0  # seconds; what a patient user waits
 OUTSIDE = ""  # the vantage point of a user: this host, in the lab's network

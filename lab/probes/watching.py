@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -104,6 +104,21 @@ class Watch:
         found += [each.trouble() for each in (self.clients, self.keeping) if each]
         if troubles := [said for said in found if said]:
             raise LabError("; ".join(dict.fromkeys(troubles)))
+
+    def failed(self, questions: Collection[str], since: float) -> dict[str, Lines]:
+        """What each probe of these was asked since then, in seconds of the recorder, and not answered well.
+
+        By the probe's name, and only of those that have any.  Of what is under way nothing is known yet.
+        """
+        asking = [each for each in self.running if each.probe.question in questions]
+        by_place = crews(asking)
+        told = _all(by_place, lambda crew: crew.failed())
+        found = {
+            each.probe.name: [line for line in lines if line["scheduled"] >= self.recorder.began + since]
+            for crew, of_crew in zip(by_place, told, strict=True)
+            for each, lines in zip(crew.probers, of_crew, strict=True)
+        }
+        return {name: lines for name, lines in found.items() if lines}
 
     def end(self, *, keep: bool = True, lost: Mapping[str, str] | None = None) -> None:
         """End all probes and write down what they saw; ``lost`` says which machines were away, and why.

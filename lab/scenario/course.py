@@ -23,7 +23,9 @@ class Doing:
 class Course:
     """The phases, in seconds, what is done in the second of them, and who is asked all the while.
 
-    `keeps` are connections that are kept open without a word: exec, logs, watch.
+    `keeps` are connections that are kept open without a word: exec, logs, watch.  `vital` are the questions
+    that must be answered all through the first phase, else nothing is done in the second; `needed` are those
+    without which nothing could be judged, and machines that are slow are asked no others.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Course:
     probes: tuple[str, ...] = ()
     seed: str = ""
     keeps: tuple[str, ...] = ()
+    vital: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

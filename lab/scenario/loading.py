@@ -12,7 +12,7 @@ from lab.invariants.streams import IdleCut
 from lab.scenario import rules, timing
 from lab.scenario.course import PHASES, Course, Doing
 from lab.scenario.file import KEY_HINTS, ScenarioFile
-from lab.scenario.known import Known
+from lab.scenario.known import ALWAYS_ASKED, Known
 from lab.scenario.rules import Draft, matching
 from lab.strictyaml import Document, Problem
 from lab.topology import Profile
@@ -42,6 +42,12 @@ class Scenario:
         """Its own invariants, and those that must always hold."""
         own = {each.title for each in self.invariants}
         return (*self.invariants, *(each for each in ALWAYS if each.title not in own))
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Those of its questions without which it could not be judged."""
+        named = {ALWAYS_ASKED, *(getattr(each, "of", "") for each in self.judged)}
+        return tuple(each for each in self.probes if each in named)
 
     def course(self, seed: str = "") -> Course:
         """What a run of it does."""

@@ -17,9 +17,11 @@ from lab.history import Recorder
 from lab.probes import moving, workload
 from lab.probes.catalogue import probes, spared
 from lab.probes.clocks import Clocks
+from lab.probes.question import Probe
 from lab.probes.watching import Watch, await_answers
+from lab.scenario.answered import await_answered
 from lab.scenario.breaking import Breaking, insist_possible
-from lab.scenario.course import FAULT, PHASES, Course
+from lab.scenario.course import FAULT, PHASES, STEADY, Course
 from lab.scenario.facts import record_lab, record_logs
 from lab.scenario.fitness import make_fit
 from lab.scenario.healings import Healings
@@ -91,6 +93,11 @@ class Run:
         self.recorder.write("trouble", text=text)
         self.tell(f"  trouble: {text}")
 
+    def note(self, text: str) -> None:
+        """Something that a reader should know, and that is held against nobody."""
+        self.recorder.write("note", text=text.strip())
+        self.tell(text)
+
     # -- before and after ----------------------------------------------------------------------------------
 
     def _whole_before(self) -> None:
@@ -129,9 +136,7 @@ class Run:
             clocks=self.clocks,
             keeps=self.course.keeps,
         )
-        wanted = probes(self.cluster.topology, served, self.course.probes)
-        if self.cluster.lab.provider.is_slow:
-            wanted = spared(wanted)
+        wanted = self._wanted(served)
         self.tell(f"  {len(wanted)} probes")
         try:
             with self.spent.on("set-up"):
@@ -141,6 +146,13 @@ class Run:
         finally:
             with self.spent.on("ending probes"):
                 self._end(watch)
+
+    def _wanted(self, served: workload.Workload) -> list[Probe]:
+        """All that the course asks for; of slow machines less, for they have to serve besides."""
+        topology = self.cluster.topology
+        if not self.cluster.lab.provider.is_slow:
+            return probes(topology, served, self.course.probes)
+        return spared(probes(topology, served, self.course.needed or self.course.probes))
 
     def _end(self, watch: Watch) -> None:
         try:
@@ -158,14 +170,17 @@ class Run:
     def _phase(self, phase: str, watch: Watch) -> None:
         begin, planned = self.recorder.now(), self.course.phases[phase]
         self.tell(f"  {phase}: {planned:.0f} s")
+        counts = begin
         try:
+            if phase == STEADY and self.course.vital:
+                counts = await_answered(self.course, watch, self.recorder.now, self.note)
             if phase == FAULT:
                 self._break(begin, watch)
-            dwell(begin + planned - self.recorder.now(), watch.check)
+            dwell(counts + planned - self.recorder.now(), watch.check)
         finally:
             took = self.recorder.now() - begin
             self.spent.add({IN_PHASES: min(took, planned), "phases too long": max(0.0, took - planned)})
-        self.recorder.write("phase", phase=phase, begin=round(begin, 4), end=round(self.recorder.now(), 4))
+        self.recorder.write("phase", phase=phase, begin=round(counts, 4), end=round(self.recorder.now(), 4))
 
     def _break(self, begin: float, watch: Watch) -> None:
         """Every fault at its moment, and healed at its moment; those that last may overlap.

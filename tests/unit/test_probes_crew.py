@@ -138,3 +138,26 @@ def test_there_is_one_crew_for_each_machine(worker: Worker) -> None:
     probers = three(worker)
     assert [list(each.probers) for each in crews(probers)] == [probers]
     assert crews([]) == []
+
+
+def sample(at: float, outcome: str) -> str:
+    return f'{{"scheduled": {at}, "sent": {at}, "answered": {at}, "outcome": "{outcome}", "said": ""}}\n'
+
+
+def test_what_was_not_answered_up_to_now_is_told_of_each_by_one_command(worker: Worker) -> None:
+    probers = three(worker)
+    at_work(
+        probers[0], '{"ready": 1.0}\n' + sample(1.0, "ok") + sample(2.0, "failed") + sample(3.0, "unknown")
+    )
+    at_work(probers[1], '{"ready": 1.0}\n' + sample(1.0, "ok"))
+    before = worker.commands
+    told = OnMachine(probers).failed()
+    assert [[line["scheduled"] for line in lines] for lines in told] == [[2.0, 3.0], [], []]
+    assert worker.commands == before + 1
+
+
+def test_nothing_is_known_of_who_cannot_be_asked_or_is_amid_a_line(worker: Worker, tmp_path: Path) -> None:
+    probers = three(worker)
+    at_work(probers[0], sample(1.0, "failed") + '{"scheduled": 2.')
+    assert OnMachine(probers).failed() == [[], [], []]
+    assert OnMachine(three(Off(tmp_path))).failed() == [[], [], []]
