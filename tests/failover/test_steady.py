@@ -1,4 +1,4 @@
-"""A lab that is not steady is not broken: the phase begins anew, and what never comes to be steady says so."""
+"""A lab that is not steady is not broken: its phase begins anew, or the run says why."""
 
 from collections.abc import Callable
 
