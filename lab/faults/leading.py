@@ -35,7 +35,7 @@ class Lead(ShellFault):
     def inject(self, cluster: Cluster) -> None:
         """`LabError` if the victim's member does not answer, or the leader does not hand over."""
         (name,) = self.machines
-        first = quorum.leader(cluster)
+        first = quorum.await_leader(cluster)
         if first == name:
             return
         if (own := quorum.statuses(cluster).get(name)) is None:

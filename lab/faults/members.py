@@ -125,7 +125,7 @@ def rejoin_lost(cluster: Cluster, machine: Machine) -> bool:
     serving = [name for name, status in quorum.statuses(cluster).items() if status.leader]
     if machine.name in serving:
         return False
-    needed = len(quorum.listed(cluster)) // 2 + 1 if serving else 1
+    needed = len(quorum.await_listed(cluster)) // 2 + 1 if serving else 1
     if len(serving) < needed:
         raise LabError(
             f"{machine.name}: nothing was done, for {len(serving)} of the others serve and {needed} are a "
@@ -163,7 +163,7 @@ def rejoin(cluster: Cluster, machine: Machine) -> None:
 
 
 def _remove(cluster: Cluster, machine: Machine) -> None:
-    for each in quorum.listed(cluster):
+    for each in quorum.await_listed(cluster):
         if peer_url(machine.node) in each["peerURLs"]:
             _insist(cluster, machine, "remove", f"{each['ID']:x}")
 
@@ -197,7 +197,7 @@ def _check_serves(cluster: Cluster, machine: Machine) -> None:
 
 
 def _number(cluster: Cluster, machine: Machine) -> str:
-    for each in quorum.listed(cluster):
+    for each in quorum.await_listed(cluster):
         if peer_url(machine.node) in each["peerURLs"]:
             return f"{each['ID']:x}"
     raise LabError(f"{machine.name} has no member in etcd's own list", remedy="thwlab heal --all")

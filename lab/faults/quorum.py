@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lab.cluster import Cluster
@@ -9,9 +10,10 @@ from lab.components.etcd import client_url
 from lab.errors import LabError
 from lab.machine import Machine, Result, on_each
 from lab.topology import Role
-from lab.wait import NotYet
+from lab.wait import NotYet, wait_until
 
 ANSWER = 3.0  # seconds a member has for an answer
+ELECTION = 30.0  # seconds for a leader: some elections of which one after the other fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ def leader(cluster: Cluster) -> str:
     return max(leading, key=lambda status: status.term).machine
 
 
+def await_leader(cluster: Cluster) -> str:
+    """The same of a cluster that may be between two leaders; `WaitExpired` if it does not elect one."""
+    return wait_until("a member of etcd to lead", partial(leader, cluster), timeout=ELECTION)
+
+
 def check_healthy(cluster: Cluster) -> None:
     """Every planned member is started and commits, none is a learner, and no alarm is raised."""
     members = listed(cluster)
@@ -73,6 +80,11 @@ def listed(cluster: Cluster) -> list[dict[str, Any]]:
     done = from_anybody(cluster, "member", "list", "-w", "json")
     found: list[dict[str, Any]] = json.loads(done.stdout)["members"]
     return found
+
+
+def await_listed(cluster: Cluster) -> list[dict[str, Any]]:
+    """The same of a cluster that may be between two leaders, when none of its members tells."""
+    return wait_until("etcd's own list of members", partial(listed, cluster), timeout=ELECTION)
 
 
 def alarms(cluster: Cluster) -> str:

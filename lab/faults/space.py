@@ -51,7 +51,7 @@ class SpaceAlarm(ShellFault):
         for machine in self.victims(cluster):
             sh(machine, script)
             _restart(cluster, machine)
-        first = cluster.machines[quorum.leader(cluster)]
+        first = cluster.machines[quorum.await_leader(cluster)]  # the old one was just started anew
         program = f"{etcdctl()} --command-timeout=5s --endpoints={client_url(first.node)}"
         args = (PREFIX, str(2 * self.room // VALUE + 64), str(VALUE), program)
         done = first.run("sh", "-c", _FILL, "sh", *args, timeout=FILL)

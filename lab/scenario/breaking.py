@@ -7,7 +7,7 @@ from typing import Any
 
 from lab.cluster import Cluster
 from lab.debts import Debt, owe, shorten
-from lab.errors import LabError, WaitExpired, flat
+from lab.errors import ClusterError, LabError, WaitExpired, flat
 from lab.faults.base import Fault
 from lab.faults.catalogue import FAULTS
 from lab.faults.healing import FAILURES, arm, heal
@@ -108,7 +108,10 @@ class Breaking:
         self.begun = self.recorder.now()
         self._write(begun=self.begun, unit=str(self.doing.values.get("unit", "")))
         self.tell(f"  {fault.word} {self._values()}on {self.doing.on}, now {', '.join(fault.machines)}")
-        fault.inject(self.cluster)
+        try:
+            fault.inject(self.cluster)
+        except NotYet as error:  # what it has to know before it can begin, nobody told
+            raise ClusterError(f"{fault.word} of {', '.join(fault.machines)}: {flat(error)}") from error
         if fault.takes and fault.lasts:  # what it was given for doing it is no part of its hold
             self.debt = shorten(self.debt, self.doing.hold)
         self._prove()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from fault_machines import MEMBERS, PLAN, cluster_of, every_sandbox_ends, sandboxes  # noqa: F401
 
-from lab.errors import flat
+from lab.errors import LabError, WaitExpired, flat
+from lab.faults import quorum
 from lab.faults.base import Fault
 from lab.faults.catalogue import FAULTS
 from lab.faults.healing import FAILURES
@@ -18,6 +19,7 @@ from lab.machine import Result
 from lab.scenario import breaking
 from lab.scenario.breaking import Breaking
 from lab.scenario.course import Doing
+from lab.wait import NotYet
 
 ONE = "k8s-master1"
 NEEDED: dict[str, Any] = {"unit": "etcd"}
@@ -58,6 +60,42 @@ def untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def values_of(kind: type[Fault]) -> dict[str, Any]:
     fields = [each for each in dataclasses.fields(kind) if each.default is dataclasses.MISSING]
     return {each.name: NEEDED[each.name] for each in fields if each.name != "machines"}
+
+
+def test_a_fault_that_nobody_tells_what_it_must_know_is_named(
+    untouched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scenario that filled etcd once ended as a defect of the harness, between two leaders."""
+
+    def nobody_leads(*_: Any) -> None:
+        raise NotYet("no member of etcd says that it leads")
+
+    monkeypatch.setattr(FAULTS["lead"], "inject", nobody_leads)
+    begun = Breaking(untouched, Doing("lead", ONE), 1, Recorder(tmp_path / "records.jsonl"), lambda _: None)
+    with pytest.raises(FAILURES, match=f"lead of {ONE}: no member of etcd says that it leads"):
+        begun.begin()
+
+
+def test_what_etcd_does_not_tell_between_two_leaders_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing: Any = None
+    told = iter([{}, {}, {ONE: quorum.Status(ONE, 7, 7, 3, 1, 1)}])
+    monkeypatch.setattr(quorum, "statuses", lambda _: next(told))
+    assert quorum.await_leader(nothing) == ONE
+    monkeypatch.setattr(quorum, "statuses", lambda _: {})
+    monkeypatch.setattr(quorum, "ELECTION", 0.1)
+    with pytest.raises(WaitExpired, match="no member of etcd says that it leads"):
+        quorum.await_leader(nothing)
+    with pytest.raises(WaitExpired, match="not to be asked"):
+        quorum.await_listed(cluster_without_etcd())
+
+
+def cluster_without_etcd() -> Any:
+    """Whose members cannot be asked at all."""
+
+    def refuses(*_: Any, **__: Any) -> Result:
+        raise LabError("off")
+
+    return SimpleNamespace(of=lambda _: [SimpleNamespace(name=ONE, node=PLAN.node(ONE))], etcdctl=refuses)
 
 
 @pytest.mark.parametrize("kind", FAULTS.values(), ids=FAULTS)
