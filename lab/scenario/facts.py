@@ -13,7 +13,8 @@ from lab.machine import Machine, on_each
 from lab.topology import facts
 
 BEFORE, AFTER = 5.0, 15.0  # seconds around a fault's beginning and its healing
-LINES = 150  # of each machine
+LINES = 200  # of each machine and moment
+ALIKE = 3  # of lines that say the same but for their numbers: some programs say it ten times a second
 
 
 def record_lab(cluster: Cluster, recorder: Recorder) -> None:
@@ -47,19 +48,26 @@ def _excerpt(zero: float, moments: Sequence[float], machine: Machine) -> list[tu
     spans = [(zero + moment - BEFORE, zero + moment + AFTER) for moment in moments]
     words = [f"@{instant:.0f}" for span in spans for instant in span]
     try:
-        seen = machine.run("sh", "-c", _JOURNAL, str(LINES), *words, timeout=30)
+        seen = machine.run("sh", "-c", _JOURNAL, str(LINES), str(ALIKE), *words, timeout=30)
     except LabError as error:
         return [(moments[0], str(error))]
     lines = (line.partition(" ") for line in dict.fromkeys(seen.stdout.splitlines()))
-    return [(round(float(at) - zero, 3), said) for at, _, said in lines if at.replace(".", "").isdigit()]
+    told = [(round(float(at) - zero, 3), said) for at, _, said in lines if at.replace(".", "").isdigit()]
+    return sorted(told)
 
 
 # A line of klog begins with its level, whatever systemd makes of it; etcd and containerd have theirs inside.
 _JOURNAL = r"""
 bad='\]: ([EWF][0-9]{4} |.*"level":"(warn|error|fatal)"|.*level=(warn|error)|.*\[(warn|error|alert)\])'
+alike='{
+  key = $0; sub(/^[^ ]* /, "", key); gsub(/[0-9][0-9a-f]*/, "", key)
+  if (++count[key] <= most) print; else last[key] = $0
+}
+END { for (key in last) print last[key] " (the last of " count[key] " alike)" }'
+most=$1; shift
 while [ $# -ge 2 ]; do
   journalctl -q -o short-unix --since "$1" --until "$2" | grep -E "$bad|systemd\[1\]" |
-    grep -v 'ignoring common name in gRPC-gateway' | tail -n "$0"
+    grep -v 'ignoring common name in gRPC-gateway' | awk -v most="$most" "$alike" | sort -n | tail -n "$0"
   shift 2
 done
 """
