@@ -47,7 +47,7 @@ def told(tmp_path: Path, lines: list[str]) -> list[str]:
 
 
 def mirror(number: int) -> str:
-    return f'kubelet[77]: E1127 22:13:{number:02}.8 77 kubelet.go:3596] "not registered" pod="18ec{number}152fb8"'
+    return f'kubelet[77]: E1127 22:13:{number:02}.8 77 kubelet.go:3596] "not registered" pod="8ec{number}fb8"'
 
 
 def test_what_is_said_once_is_not_lost_among_what_is_said_all_the_time(tmp_path: Path) -> None:
