@@ -1,9 +1,10 @@
-"""A run's folder, read again: the tables it ended with, and what JUnit says of its tests.
+"""A run's folder, read again: the tables it ended with, its scenarios, and what JUnit says of its tests.
 
-Nothing is counted here.  The tables are those that the run itself made and recorded (`lab.summary`), the
-totals are pytest's own in its JUnit files.
+Nothing is counted or judged here.  The tables are those that the run itself made and recorded
+(`lab.summary`), the verdicts those of its overview (`lab.report.index`), the totals pytest's own.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from lab.summary import Row, proven, stage_table
 TOTALS = ("tests", "failures", "errors", "skipped")
 SHOWN = ("lab.provider", "lab.kubernetes", "lab.profile")  # what tells one run of a matrix from another
 BAD = ("failure", "error")
+OVERVIEWS = ("scenarios/index.json", "index.json")  # of pytest, and of `thwlab run`
 LEFT_OUT = "not-run.txt"  # what `make test` left out of this run, and why
 WIDTH, MOST = 300, 50  # of a failure's text in letters, and of failures
 
@@ -42,6 +44,15 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True)
+class Felt:
+    """One run of a scenario: its verdict, and what it came to in a sentence."""
+
+    verdict: str
+    scenario: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """What is known of a run; of one that was ended in the middle there are stages and no parts."""
 
@@ -53,6 +64,7 @@ class Results:
     limits: tuple[str, ...]  # what was said of limits that were not judged
     suites: tuple[Suite, ...]
     left_out: tuple[str, ...] = ()
+    scenarios: tuple[Felt, ...] = ()
 
 
 def results_of(folder: Path) -> Results:
@@ -62,10 +74,25 @@ def results_of(folder: Path) -> Results:
     end = _end(read(folder / "records.jsonl")) if (folder / "records.jsonl").exists() else None
     name, begun = folder.resolve().name, bool(records)
     left = tuple((folder / LEFT_OUT).read_text().splitlines()) if (folder / LEFT_OUT).exists() else ()
+    felt = tuple(each for place in OVERVIEWS for each in _felt(folder / place))
     if end is None:
-        return Results(name, begun, False, tuple(_so_far(records)), (), (), suites, left)
+        return Results(name, begun, False, tuple(_so_far(records)), (), (), suites, left, felt)
     stages, parts = _rows(end["stages"]), _rows(end["parts"])
-    return Results(name, begun, True, stages, parts, tuple(end["limits"]), suites, left)
+    return Results(name, begun, True, stages, parts, tuple(end["limits"]), suites, left, felt)
+
+
+def _felt(path: Path) -> Iterator[Felt]:
+    """The runs that an overview lists; nothing where there is none."""
+    if not path.exists():
+        return
+    try:
+        index = json.loads(path.read_text())
+        for each in index["runs"]:
+            yield Felt(str(each["verdict"]), str(each["scenario"]), str(each["sentence"]))
+        for each in index["skipped"]:
+            yield Felt("skipped", str(each["scenario"]), str(each["why"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield Felt("unknown", path.name, f"{path} cannot be read: {type(error).__name__}: {error}")
 
 
 def _end(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -117,6 +144,7 @@ def _first_line(text: str) -> str:
 def as_text(seen: Results) -> list[str]:
     """As the run itself ends, then the totals and what is red.  Pure."""
     lines = [f"run {seen.run}", *stage_table(seen.stages), *proven(seen.parts), *seen.limits]
+    lines += [f"{each.verdict:8} {each.scenario:32} {each.sentence[:WIDTH]}" for each in seen.scenarios]
     lines += [_total(suite) for suite in seen.suites]
     lines += [f"{each.kind:8} {each.test}  {each.why}" for each in _red(seen)]
     return [*lines, *_remarks(seen)]
@@ -129,6 +157,8 @@ def as_markdown(seen: Results) -> list[str]:
     lines += [f"- {_cell(limit)}" for limit in seen.limits]
     lines += [f"- **{_cell(remark)}**" for remark in _remarks(seen)]
     lines += _table("What is red", ("", "test", "first line"), [(x.kind, x.test, x.why) for x in _red(seen)])
+    felt = [(each.verdict, each.scenario, each.sentence[:WIDTH]) for each in seen.scenarios]
+    lines += _table("What users would have felt", ("", "scenario", ""), felt)
     for title, rows in (("What was proven", seen.parts), ("Stages", seen.stages)):
         cells = [(row.mark, row.what, f"{row.seconds:.1f} s", row.detail) for row in rows]
         lines += _table(title, ("", "what", "time", ""), cells)
@@ -153,7 +183,7 @@ def _remarks(seen: Results) -> list[str]:
     remarks += seen.left_out
     if seen.begun and not seen.ended:
         remarks.append("the run goes on, or was ended before it could say what was proven")
-    if not seen.begun and not seen.suites:
+    if not seen.begun and not seen.suites and not seen.scenarios:
         remarks.append("nothing was recorded")
     return remarks
 

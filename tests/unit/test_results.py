@@ -1,5 +1,6 @@
 """A run's folder, read again, for a terminal and for the page of a CI job."""
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -143,3 +144,33 @@ def test_the_command_needs_no_lab_and_makes_nothing(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("THWLAB_STATE", str(tmp_path / "state"))
     assert "there is no folder artifacts/latest" in thwlab().output
     assert list(tmp_path.iterdir()) == []
+
+
+def overview(path: Path) -> None:
+    runs = [
+        {"scenario": "etcd-bridge", "verdict": "held", "sentence": "Held: 10 of 10; the nearest is 3.2 s."},
+        {"scenario": "master-silent", "verdict": "invalid", "sentence": "Invalid: a prober was | late."},
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    skipped = [{"scenario": "clock-stepped", "why": "no clock of its own"}]
+    path.write_text(json.dumps({"runs": runs, "skipped": skipped}))
+
+
+@pytest.mark.parametrize("place", ["scenarios/index.json", "index.json"], ids=["pytest", "thwlab run"])
+def test_each_scenario_is_told_with_its_verdict(tmp_path: Path, place: str) -> None:
+    overview(tmp_path / place)
+    lines = as_text(results_of(tmp_path))
+    assert lines[1].split(maxsplit=2) == ["held", "etcd-bridge", "Held: 10 of 10; the nearest is 3.2 s."]
+    assert [line.split()[:2] for line in lines[2:]] == [
+        ["invalid", "master-silent"],
+        ["skipped", "clock-stepped"],
+    ]
+    page = as_markdown(results_of(tmp_path))
+    assert "| invalid | master-silent | Invalid: a prober was \\| late. |" in page
+
+
+def test_an_overview_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text('{"runs": [')
+    (line,) = as_text(results_of(tmp_path))[1:]
+    assert line.startswith("unknown")
+    assert f"{tmp_path / 'index.json'} cannot be read" in line
