@@ -17,7 +17,8 @@ from lab.topology import Role
 from lab.wait import NotYet, wait_until
 
 MIB = 1024 * 1024
-VALUE = 64 * 1024  # bytes of a value; base64 makes more of it
+VALUE = 512 * 1024  # bytes of a value; base64 makes more of it, and 1.5 MiB is all that etcd takes at once
+SPARE = 16  # values more than should do
 PREFIX = "/thwlab/filler/"
 FILL = 120.0  # seconds
 RESTART = 60.0
@@ -46,6 +47,7 @@ class SpaceAlarm(ShellFault):
 
     def inject(self, cluster: Cluster) -> None:
         """Returns when a write was refused."""
+        # What the file has free is filled first, and that may be all of it: only then does the file grow.
         largest = max((status.size for status in quorum.statuses(cluster).values()), default=0)
         script = _QUOTA.format(quota=largest + self.room)
         for machine in self.victims(cluster):
@@ -53,7 +55,7 @@ class SpaceAlarm(ShellFault):
             _restart(cluster, machine)
         first = cluster.machines[quorum.await_leader(cluster)]  # the old one was just started anew
         program = f"{etcdctl()} --command-timeout=5s --endpoints={client_url(first.node)}"
-        args = (PREFIX, str(2 * self.room // VALUE + 64), str(VALUE), program)
+        args = (PREFIX, str((largest + 2 * self.room) // VALUE + SPARE), str(VALUE), program)
         done = first.run("sh", "-c", _FILL, "sh", *args, timeout=FILL)
         if not done.ok:
             raise LabError(

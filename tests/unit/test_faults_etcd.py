@@ -185,6 +185,8 @@ def test_a_full_database_refuses_writes_until_it_is_disarmed(
     fill_without_tls(etcd, monkeypatch)
     fault = SpaceAlarm(tuple(MEMBERS), room=MIB, disarm=disarm)
     assert not fault.unavailable(etcd)
+    if disarm:
+        leave_room_in_the_file(etcd)
     fault.heal(etcd)
     await_(lambda: fault.check_healed(etcd))
     for look in (fault.in_force, fault.still_in_force):
@@ -212,6 +214,15 @@ def test_a_full_database_refuses_writes_until_it_is_disarmed(
     await_(lambda: fault.check_healed(etcd))
     put(etcd, "again", "x")
     assert etcd.machines[MEMBERS[0]].left() == []
+
+
+def leave_room_in_the_file(cluster: Any) -> None:
+    """As a cluster that has served for a while: much of its file is free, and is filled before it grows."""
+    for number in range(100):
+        put(cluster, f"old{number}", "x" * 100_000)
+    assert quorum.from_anybody(cluster, "del", "--prefix", "old").ok
+    revision = max(status.revision for status in quorum.statuses(cluster).values())
+    assert quorum.from_anybody(cluster, "compact", "--physical", str(revision)).ok
 
 
 def fill_without_tls(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
