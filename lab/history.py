@@ -175,7 +175,8 @@ class Injection:
     `asked` is the role or name that the scenario gave, `machines` what it was when the fault began;
     `evidence` is what proves that it bit; `unit` the program, where it was done to one.  `looked` is when it
     was asked for once more, just before its healing began, `still` what came of it, and `seen` why; None
-    and empty where nobody asked, as of faults that do not last, and in records of before.
+    and empty where nobody asked, as of faults that do not last, and in records of before.  `undone` is when
+    the commands that undo it had ended, before anybody asked whether it is healed.
     """
 
     number: int
@@ -186,6 +187,7 @@ class Injection:
     in_force: float | None = None
     evidence: str = ""
     heal_begun: float | None = None
+    undone: float | None = None
     healed: float | None = None
     trouble: str = ""
     unit: str = ""

@@ -65,11 +65,11 @@ class MoveLeader(EtcdFault):
         """Another leads, in a later term."""
         (name,) = self.machines
         before = cluster.machines[name].run("cat", NOTE).stdout.strip()
-        leader = quorum.leader(cluster)
-        term = quorum.statuses(cluster)[leader].term
-        if leader == name or not before or term <= int(before):
-            raise NotYet(f"{leader} leads in term {term}, before it was {name} in term {before or 'unknown'}")
-        return f"{leader} leads in term {term}, {name} led in term {before}"
+        first = quorum.leading(cluster)
+        told = f"{first.machine} leads in term {first.term}"
+        if first.machine == name or not before or first.term <= int(before):
+            raise NotYet(f"{told}, before it was {name} in term {before or 'unknown'}")
+        return f"{told}, {name} led in term {before}"
 
 
 @dataclass(frozen=True)

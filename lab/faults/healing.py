@@ -1,6 +1,6 @@
 """Paying debts: a fault built again from its record, healed, and proven healed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -45,10 +45,13 @@ def disarm(machines: Sequence[Machine], debt: Debt) -> None:
         machine.run("systemctl", "stop", f"{debt.name}.timer", timeout=COMMAND)
 
 
-def heal(cluster: Cluster, debt: Debt, *, within: float = WITHIN) -> None:
+def heal(
+    cluster: Cluster, debt: Debt, *, within: float = WITHIN, undone: Callable[[], None] = lambda: None
+) -> None:
     """Undo what the debt tells of, prove it, and pay.  Raises `Unhealed` with what was seen last.
 
-    Ends where somebody else has paid meanwhile, who has proven it, or the lab was removed.
+    ``undone`` is called in between.  Ends where somebody else has paid meanwhile, who has proven it, or the
+    lab was removed.
     """
     fault = _fault_of(debt)
 
@@ -58,10 +61,11 @@ def heal(cluster: Cluster, debt: Debt, *, within: float = WITHIN) -> None:
 
     def proven() -> None:
         if debt.is_owed():
-            fault.check_healed(cluster)
+            _proven(cluster, fault)
 
     try:
         wait_until(f"healing {fault.word}", healed, timeout=within, every=0.2)
+        undone()
         wait_until(f"{fault.word} to leave nothing", proven, timeout=within, every=0.1)
     except WaitExpired as error:
         raise Unhealed(
@@ -125,6 +129,14 @@ def _healed(cluster: Cluster, fault: Fault) -> None:
     """A victim that cannot be asked yet may be, once its link or its power is back."""
     try:
         fault.heal(cluster)
+    except FAILURES as error:
+        raise NotYet(flat(error)) from error
+
+
+def _proven(cluster: Cluster, fault: Fault) -> None:
+    """What was just started anew may answer with an error, or not at all, before it serves."""
+    try:
+        fault.check_healed(cluster)
     except FAILURES as error:
         raise NotYet(flat(error)) from error
 

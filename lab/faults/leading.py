@@ -47,9 +47,10 @@ class Lead(ShellFault):
     def in_force(self, cluster: Cluster) -> str:
         """It leads."""
         (name,) = self.machines
-        if (first := quorum.leader(cluster)) != name:
-            raise NotYet(f"{first} leads etcd, not {name}")
-        return f"{name} leads etcd in term {quorum.statuses(cluster)[name].term}"
+        first = quorum.leading(cluster)
+        if first.machine != name:
+            raise NotYet(f"{first.machine} leads etcd, not {name}")
+        return f"{name} leads etcd in term {first.term}"
 
     def check_healed(self, cluster: Cluster) -> None:  # noqa: D102
         quorum.check_healthy(cluster)

@@ -44,12 +44,17 @@ def statuses(cluster: Cluster) -> dict[str, Status]:
     return {name: status for name, status in said.items() if status}
 
 
-def leader(cluster: Cluster) -> str:
-    """The machine whose member leads, by the latest term of those that say so; `NotYet` if none does."""
-    leading = [status for status in statuses(cluster).values() if status.leads]
-    if not leading:
+def leading(cluster: Cluster) -> Status:
+    """The member that leads, by the latest term of those that say so; `NotYet` if none does."""
+    found = [status for status in statuses(cluster).values() if status.leads]
+    if not found:
         raise NotYet("no member of etcd says that it leads")
-    return max(leading, key=lambda status: status.term).machine
+    return max(found, key=lambda status: status.term)
+
+
+def leader(cluster: Cluster) -> str:
+    """The machine of that member."""
+    return leading(cluster).machine
 
 
 def await_leader(cluster: Cluster) -> str:

@@ -17,20 +17,21 @@ from pathlib import Path
 from lab.background import start
 from lab.cluster import Cluster
 from lab.debts import Debt, read
-from lab.errors import LabError, flat
-from lab.faults.healing import WITHIN, heal_file
+from lab.errors import flat
+from lab.faults.healing import FAILURES, WITHIN, heal_file
 from lab.opening import reopened
-from lab.wait import NotYet, wait_until
+from lab.wait import NotYet, stretched, wait_until
 
 log = logging.getLogger(__name__)
-DEAD, ALIVE = 3.0, 2 * WITHIN  # seconds after the debt is due in which its owner may still pay
+# Seconds after the debt is due in which its owner may still pay; of one that lives they are stretched.
+DEAD, ALIVE = 3.0, 2 * WITHIN
 LONGEST = 24 * 3600.0  # seconds; no fault lasts longer
 EVERY = 0.25
 
 
 def guard(lab: str, debt: Debt) -> None:
-    """Start one for this debt; it outlives us."""
-    argv = [sys.executable, "-m", "lab.faults.watchdog", lab, str(debt.path)]
+    """Start one for this debt; it outlives us.  How slow the lab's machines are is ours to know."""
+    argv = [sys.executable, "-m", "lab.faults.watchdog", lab, str(debt.path), f"{stretched(ALIVE):.0f}"]
     with debt.path.with_suffix(".log").open("wb") as said:
         subprocess.Popen(
             argv,
@@ -79,10 +80,10 @@ def _heal(lab: str, path: Path) -> None:
 def main() -> None:
     """See the module."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    name, path = sys.argv[1:]
+    name, path, alive = sys.argv[1:]
     try:
-        watch(name, Path(path))
-    except (LabError, BaseExceptionGroup) as error:
+        watch(name, Path(path), alive=float(alive))
+    except FAILURES as error:
         log.error("%s", flat(error))  # noqa: TRY400 - foreseen: its text is all there is to say
         sys.exit(1)
 

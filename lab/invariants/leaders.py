@@ -199,11 +199,15 @@ def _by_their_word(history: History, lease: str, told: Mapping[str, Any]) -> Ite
 
 
 def _standing(history: History, lease: str, who: str) -> Iterator[Span]:
-    """When a fault made the holder stand still: all of its machine, or its program."""
+    """When a fault made the holder stand still: all of its machine, or its program.
+
+    Until the command that lets it go on has ended, for within it nobody knows since when it does.
+    """
     for each in history.injections:
         halts = each.fault == FREEZE or (each.fault == STOP and each.unit == lease)
         if halts and who.partition("[")[0] in each.machines and each.in_force is not None:
-            yield Span(each.in_force, end_of(history) if each.heal_begun is None else each.heal_begun)
+            went_on = each.heal_begun if each.undone is None else each.undone
+            yield Span(each.in_force, end_of(history) if went_on is None else went_on)
 
 
 def _without(whole: Span, parts: Iterable[Span]) -> float:

@@ -18,12 +18,15 @@ from typing import Any
 
 POLL = 0.2  # seconds between looks at an object
 MOST_REPLICAS = 2  # a Deployment has this or one
+REFUSED = "database space exceeded"  # for want of room, which an apiserver passes on as its own 500
 SETTLE = 1.0  # seconds in which an event may come once more
 Context = ssl.SSLContext
 
 
 class Wrong(ValueError):
-    """An answer that is not the one that was wanted."""
+    """An answer that is not the one that was wanted; `definite` if what was asked for was not done."""
+
+    definite = False
 
 
 # -- one call ------------------------------------------------------------------------------------------------
@@ -48,7 +51,10 @@ def exchanged(
     answer = connection.getresponse()
     told = answer.read()
     if answer.status >= 300:
-        raise Wrong(f"HTTP {answer.status}: {' '.join(told[:400].decode(errors='replace').split())}")
+        said = " ".join(told[:400].decode(errors="replace").split())
+        wrong = Wrong(f"HTTP {answer.status}: {said}")
+        wrong.definite = answer.status < 500 or REFUSED in said  # as the prober itself judges
+        raise wrong
     try:
         return json.loads(told)
     except ValueError:
@@ -87,20 +93,22 @@ def looked(question: Any, context: Context, path: str, is_so: Callable[[Any], bo
 
 
 def ask_pod(question: Any, context: Context) -> None:
-    """Ask for a pod and see it bound, started and answering; then it is taken away."""
+    """Ask for a pod and see it bound, started and answering; it is taken away when that is decided.
+
+    An API that hangs over the removal makes no pod that answered one that did not.
+    """
     root, name = question.plan["pods"], question.key
     pod = json.loads(json.dumps(question.plan["pod"]).replace("%KEY%", name))
     question.plan = {**question.plan, "steps": ("create", "bind", "start", "answer", "rest")}
     call(question, context, "POST", root, pod)
-    try:
-        looked(question, context, f"{root}/{name}", lambda told: bool(told["spec"].get("nodeName")))
-        question.reached()
-        looked(question, context, f"{root}/{name}", _started)
-        question.reached()
-        looked(question, context, f"{root}/{name}:{question.plan['pod-port']}/proxy/healthz", lambda _: True)
-        question.reached()
-    finally:
-        _removed(question.plan, context, f"{root}/{name}?gracePeriodSeconds=0")
+    plan = question.plan
+    question.afterwards = lambda: _removed(plan, context, f"{root}/{name}?gracePeriodSeconds=0")
+    looked(question, context, f"{root}/{name}", lambda told: bool(told["spec"].get("nodeName")))
+    question.reached()
+    looked(question, context, f"{root}/{name}", _started)
+    question.reached()
+    looked(question, context, f"{root}/{name}:{plan['pod-port']}/proxy/healthz", lambda _: True)
+    question.reached()
 
 
 def _started(pod: dict[str, Any]) -> bool:
@@ -275,7 +283,11 @@ def ask_watch(question: Any, context: Context) -> None:
     watcher: Watcher = question.shared["watcher"]
     body = json.loads(json.dumps(question.plan["object"]).replace("%KEY%", question.key))
     question.in_flight = True
-    watcher.write(question, question.plan["watched"], body)
+    try:
+        watcher.write(question, question.plan["watched"], body)
+    except Wrong as error:
+        question.in_flight = not error.definite
+        raise
     question.in_flight = False
     question.acknowledge()
     acknowledged = time.monotonic()

@@ -62,6 +62,7 @@ class Question:
         self.acknowledged: float | None = None
         self.in_flight = False
         self.value: Any = None
+        self.afterwards: Callable[[], Any] = lambda: None  # once it is decided and written down
 
     def left(self) -> float:
         """Seconds until the deadline; `TimeoutError` when there are none."""
@@ -432,6 +433,7 @@ class Prober:
         question.shared = self.shared
         decide(question, self.context)
         self.say(question.record(time.monotonic()))
+        question.afterwards()
 
     def say(self, record: dict[str, Any]) -> None:
         """One line, whole."""

@@ -116,9 +116,9 @@ def ensure(cluster: Cluster) -> Workload:
     for manifest in manifests(cluster.topology):
         wait_until(path_of(manifest), partial(_applied, cluster, manifest), timeout=START)
     wait_until(f"pods of {NAMESPACE}/web", lambda: _check_ready(cluster), timeout=START)
-    service = cluster.api().get(f"/api/v1/namespaces/{NAMESPACE}/services/web")["spec"]
+    service, resolvers = wait_until(f"{NAMESPACE}/web to be told", lambda: _told(cluster), timeout=START)
     pids = {machine.name: _pid(machine) for machine in cluster.of(Role.WORKER)}
-    return Workload(service["clusterIP"], service["ports"][0]["nodePort"], pids, _resolvers(cluster))
+    return Workload(service["clusterIP"], service["ports"][0]["nodePort"], pids, resolvers)
 
 
 def remove(cluster: Cluster) -> None:
@@ -169,6 +169,15 @@ def _check_ready(cluster: Cluster) -> None:
     ready = status.get("numberReady", 0)
     if ready != wanted or status.get("desiredNumberScheduled") != wanted:
         raise NotYet(f"{ready} of {wanted} pods of {NAMESPACE}/web are ready")
+
+
+def _told(cluster: Cluster) -> tuple[Manifest, tuple[tuple[str, str], ...]]:
+    """The Service's spec, and who resolves names."""
+    try:
+        service = cluster.api().get(f"/api/v1/namespaces/{NAMESPACE}/services/web")["spec"]
+        return service, _resolvers(cluster)
+    except Refused as error:
+        raise NotYet(str(error)) from error
 
 
 def _resolvers(cluster: Cluster) -> tuple[tuple[str, str], ...]:

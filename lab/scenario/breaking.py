@@ -138,7 +138,7 @@ class Breaking:
         self._look_again()
         self._write(heal_begun=self.recorder.now())
         try:
-            heal(self.cluster, self.debt)
+            heal(self.cluster, self.debt, undone=lambda: self._write(undone=self.recorder.now()))
         except FAILURES as error:
             self._write(trouble=flat(error))
             raise

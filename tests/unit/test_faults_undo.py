@@ -14,14 +14,14 @@ import pytest
 
 from lab import debts as undo
 from lab.errors import LabError
-from lab.faults import healing
+from lab.faults import healing, watchdog
 from lab.faults.base import Fault, Script, rebuilt
 from lab.faults.catalogue import FAULTS
 from lab.faults.process import KillAndHold
 from lab.faults.watchdog import watch
 from lab.kubeapi import Refused
 from lab.machine import Result
-from lab.wait import NotYet
+from lab.wait import NotYet, stretch
 
 
 @dataclass
@@ -274,6 +274,41 @@ def test_whatever_keeps_a_fault_from_being_healed_it_is_tried_again_and_the_othe
         undo.owe(tmp_path, spell((name,)).record(), 60)
     assert healing.heal_all(Cluster(), tmp_path) == ["spell on b", "spell on a"]  # type: ignore[arg-type]
     assert tried == [("b",), ("b",), ("a",)]
+
+
+@pytest.mark.parametrize("why", refusals(), ids=["both", "api", "one"])
+def test_a_proof_that_fails_once_is_asked_for_again(
+    tmp_path: Path, spell: type[Spell], monkeypatch: pytest.MonkeyPatch, why: BaseException
+) -> None:
+    """What was just started anew answers with an error before it serves; that ended its healing."""
+    asked: list[str] = []
+
+    def check(*_: Any) -> None:
+        asked.append("whole?")
+        if asked.count("whole?") < 2:
+            raise why
+
+    monkeypatch.setattr(spell, "check_healed", check)
+    debt = undo.owe(tmp_path, spell(("a",)).record(), 60)
+    cluster: Any = Cluster()
+    healing.heal(cluster, debt, undone=lambda: asked.append("undone"))
+    assert asked == ["undone", "whole?", "whole?"]
+    assert undo.debts(tmp_path) == []
+
+
+def test_an_owner_on_slow_machines_is_given_as_much_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two would heal at once, and one remove the member that the other has just added."""
+    begun: list[list[str]] = []
+    monkeypatch.setattr(watchdog.subprocess, "Popen", lambda argv, **_: begun.append(argv))
+    debt = undo.owe(tmp_path, {"fault": "x", "machines": []}, 60)
+    stretch(10.0)
+    try:
+        watchdog.guard("lab", debt)
+    finally:
+        stretch(1.0)
+    assert float(begun[0][-1]) == 10 * watchdog.ALIVE
 
 
 def test_one_that_is_never_healed_leaves_the_others_no_worse(

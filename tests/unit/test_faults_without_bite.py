@@ -89,6 +89,30 @@ def test_what_etcd_does_not_tell_between_two_leaders_is_waited_for(monkeypatch: 
         quorum.await_listed(cluster_without_etcd())
 
 
+@pytest.mark.parametrize("fault", [FAULTS["lead"]((ONE,)), FAULTS["move-leader"]((ONE,))], ids=repr)
+def test_a_leader_that_is_silent_a_moment_later_is_no_defect(
+    fault: Fault, untouched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for twice, and one that missed its time the second was a KeyError, and the run's end."""
+    other = "k8s-lb" if fault.word == "move-leader" else ONE
+    machine = untouched.machines[ONE]
+    monkeypatch.setattr(type(machine), "run", lambda *_, **__: Result(0, b"2", b""))
+    told = iter([{other: quorum.Status(other, 7, 7, 3, 1, 1)}])
+    monkeypatch.setattr(quorum, "statuses", lambda _: next(told, {}))
+    assert "in term 3" in fault.in_force(untouched)
+    with pytest.raises(NotYet, match="no member of etcd says that it leads"):
+        fault.in_force(untouched)
+
+
+def test_healing_a_full_etcd_waits_for_a_leader(untouched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no member to answer it was a ValueError, and with it ended the healing of all the others."""
+    monkeypatch.setattr(quorum, "statuses", lambda _: {})
+    monkeypatch.setattr(quorum, "alarms", lambda _: "NOSPACE")
+    monkeypatch.setattr(quorum, "from_anybody", lambda *_: Result(0, b"1", b""))
+    with pytest.raises(NotYet, match="no member of etcd says that it leads"):
+        FAULTS["space-alarm"](tuple(MEMBERS)).heal(untouched)
+
+
 def cluster_without_etcd() -> Any:
     """Whose members cannot be asked at all."""
 

@@ -67,10 +67,11 @@ PLAIN: Any = Plain()
 
 
 def asked(plan: dict[str, Any], shared: dict[str, Any] | None = None, number: int = 1) -> prober.Question:
-    prober.also_from(dialogues.__file__)
+    prober.ASK.update(dialogues.ASK)
     question = prober.Question({"deadline": 2.0, "prefix": "k-", **plan}, number, time.monotonic())
     question.shared = {} if shared is None else shared
     prober.decide(question, PLAIN)
+    question.afterwards()
     return question
 
 
@@ -113,6 +114,26 @@ def test_how_far_a_new_pod_came_is_told_and_it_is_taken_away_all_the_same(
     assert (question.outcome, len(question.phases)) == ("failed", phases)
     assert question.said == f"timed out in {said}"
     assert seen[-1].startswith("DELETE")
+
+
+def test_a_pod_that_answered_did_so_however_long_its_removal_takes(served: Any) -> None:
+    """An API that hung over it once made every new pod one that did not answer in time."""
+    answer, _ = pods()
+    hangs = threading.Event()
+
+    def slow(method: str, path: str, body: Any) -> tuple[int, Any]:
+        if method == "DELETE":
+            hangs.wait(1.5)
+        return answer(method, path, body)
+
+    written: list[dict[str, Any]] = []
+    plan = {**served(slow), **POD, "prefix": "k-", "deadline": 1.0, "interval": 1.0}
+    asking = prober.Prober({**plan, "module": dialogues.__file__})
+    asking.context, asking.say = PLAIN, written.append  # type: ignore[method-assign]
+    asking.ask(1, time.monotonic())
+    hangs.set()
+    assert written[0]["outcome"] == "ok", written[0]["said"]
+    assert written[0]["answered"] - written[0]["sent"] < 1.0
 
 
 @pytest.mark.parametrize("begin", [1, 2])
@@ -204,6 +225,27 @@ def test_what_a_watch_shows_of_a_write(served: Any, how: str, outcome: str, seen
     assert (question.outcome, question.value["seen"], question.value["ordered"]) == (outcome, seen, ordered)
     if seen:
         assert 0 <= question.value["delay"] < 1
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "outcome"),
+    [
+        (403, "forbidden", "failed"),
+        (500, "etcdserver: mvcc: database space exceeded", "failed"),
+        (500, "etcdserver: request timed out", "unknown"),
+    ],
+)
+def test_a_write_that_was_refused_is_known_not_to_be_there(
+    served: Any, status: int, said: str, outcome: str
+) -> None:
+    def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
+        return (
+            (status, {"message": said}) if method == "POST" else (200, {"metadata": {"resourceVersion": "5"}})
+        )
+
+    plan = {**served(answer), **WATCH, "deadline": 1.5}
+    question = asked(plan, dialogues.begin(plan, PLAIN))
+    assert (question.outcome, question.acked) == (outcome, False), question.said
 
 
 # -- a connection that is kept -------------------------------------------------------------------------------

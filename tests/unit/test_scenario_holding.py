@@ -177,6 +177,16 @@ def test_who_stands_still_overlaps_only_once_it_goes_on(lost: float, unit: str, 
     assert ("in 15.00 s of which one stood still" in found[2]) == (unit == CM)
 
 
+@pytest.mark.parametrize(("undone", "verdict"), [(40.6, Verdict.HELD), (None, Verdict.BROKEN)])
+def test_nobody_is_said_to_act_before_the_command_that_lets_it_go_on_has_ended(
+    undone: float | None, verdict: Verdict
+) -> None:
+    """Within that command nobody knows since when it goes on; records of before do not tell when it ended."""
+    fault = replace(done("stop", 10.0, 10.1, CM), heal_begun=40.0, undone=undone, healed=41.0)
+    one = terms(line(-9, GAINED, 7), line(40.5, LOST, 7))
+    assert judged(one, terms(line(25, GAINED, 8), machine="m2"), fault)[0] is verdict
+
+
 def test_the_exit_of_the_old_holder_is_its_own_word() -> None:
     fault = done("kill-and-hold", 10.0, 10.2)
     seen = made(LEASES, injections=[fault], holding={CM: terms(line(-9, GAINED, 7), line(21, LOST, 7))})

@@ -249,7 +249,7 @@ class Slow(KillAndHold):
 
 def begun(lab: Any, folder: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> Breaking:
     """Under way and proven; its healing is not this test's affair."""
-    monkeypatch.setattr(breaking_module, "heal", lambda *_: None)
+    monkeypatch.setattr(breaking_module, "heal", lambda *_, undone: undone())
     said: list[str] = []
     doing = Doing(fault.word, ONE, hold=20.0, values={"unit": "etcd"})
     found = Breaking(lab, doing, 1, Recorder(folder / "records.jsonl"), said.append)
