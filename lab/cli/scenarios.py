@@ -17,6 +17,7 @@ from lab.failover.comparing import apart, compared, only_in_one
 from lab.failover.performing import lines
 from lab.failover.series import Series
 from lab.failover.stored import judged_below, plans_below, rejudged
+from lab.history import history, read
 from lab.ownership import make_folder, point
 from lab.scenario.between import Policy
 from lab.scenario.breaking import hindrance
@@ -27,6 +28,7 @@ from lab.scenario.judging import Judgement, Status, broken_in
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario, load, load_all
 from lab.scenario.plan import Plan, differences, fresh_seed, from_file, plan_of
+from lab.scenario.replaying import insist_known, moved
 from lab.scenario.shrinking import Shrinker, shows
 from lab.scenario.telling import lines as planned
 from lab.turns import Turns
@@ -156,15 +158,20 @@ def _at_random(pool: Sequence[Scenario], known: Known, seed: str, length: float)
 
 def _again(files: Sequence[Path], known: Known, replay: Path, *, pinned: bool) -> Todo:
     recorded = from_file(replay)
+    insist_known(recorded, known, str(replay))
     fitting = [each for each in _loaded(files, known) if each.name == recorded.scenario]
     if not fitting:
         raise click.UsageError(f"{replay} is a plan of scenario {recorded.scenario}; name its file too")
-    return [(fitting[0], recorded.pinned() if pinned else recorded)]
+    if pinned:
+        recorded = recorded.pinned()
+        insist_known(recorded, known, str(replay))
+    return [(fitting[0], recorded)]
 
 
 def _tell_differences(recorded: Plan, series: Series) -> None:
     for each in series.done:
-        found = differences(recorded, from_file(each.folder / "plan.json"))
+        told = history(read(each.folder / "records.jsonl"))
+        found = [*differences(recorded, from_file(each.folder / "plan.json")), *moved(recorded, told)]
         click.echo("\n".join(["differs from the recorded run:", *found]) if found else "as it was recorded")
 
 
@@ -253,7 +260,7 @@ def shrink(session: Session, folder: Path, between: str | None) -> None:
 
         def breaks(tried: Plan) -> bool | None:
             place = target / f"try-{len(list(target.glob('try-*'))) + 1:02}"
-            series = Series(cluster, place, _policy(session, between), click.echo)
+            series = Series(cluster, place, _policy(session, between), click.echo, go_on=True)
             series.run([(scenario, tried)])
             return shows(guilty, [each.judgement for each in series.done])
 

@@ -27,12 +27,16 @@ _RANK = (Status.HELD, Status.UNKNOWN, Status.BROKEN)
 
 @dataclass
 class Series:
-    """What is to be run, and what came of it; `folder` gets a folder for each run."""
+    """What is to be run, and what came of it; `folder` gets a folder for each run.
+
+    `go_on` says that somebody goes on with the lab, so that it has to be whole after the last one as well.
+    """
 
     cluster: Cluster
     folder: Path
     policy: Policy
     tell: Tell
+    go_on: bool = False
     done: list[Performed] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     ended: str = ""
@@ -42,6 +46,7 @@ class Series:
         """Each in turn; the worst of what they come to, unknown if every one was skipped.
 
         Where the lab is not whole after one, there are no more; that hides no verdict that was come to.
+        After the last one it goes back only if that was asked for, or if the scenario destroyed data.
         Raises `NotFit` if it is not whole before the first.
         """
         keep = Between(self.cluster, self.policy, self.tell)
@@ -51,7 +56,9 @@ class Series:
                 done = self._one(scenario, plan, self.folder / f"{number:02}-{scenario.name}", keep.taken())
                 if done is None:
                     keep.unused()
-                elif number < len(todo) and not self._whole_again(keep, scenario, steady=done.steady):
+                elif (number < len(todo) or self._goes_back(scenario)) and not self._whole_again(
+                    keep, scenario, steady=done.steady
+                ):
                     break
         finally:
             with self.spent.on("tidying"):
@@ -62,6 +69,9 @@ class Series:
         if self.ended:
             statuses.append(Status.UNKNOWN)
         return max(statuses, key=_RANK.index, default=Status.UNKNOWN)
+
+    def _goes_back(self, scenario: Scenario) -> bool:
+        return self.go_on or scenario.destroys_data or self.policy is Policy.RESTORE
 
     def _whole_again(self, keep: Between, scenario: Scenario, *, steady: bool) -> bool:
         try:

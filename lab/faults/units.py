@@ -32,6 +32,7 @@ pids() {{
 """
 IS_THERE = "systemctl cat $unit.service >/dev/null 2>&1"
 CAN_RELOAD = 'test "$(show CanReload)" = yes'
+# systemd before 252 knows no `--kill-whom`, and later ones take this for it.
 # What the main process was before, for the proof that it is not any more.
 _MARK = 'show MainPID >"$mark"\n'
 # Forbidden first, else systemd starts it again between the two.  A runtime mask would not do: it gives way to
@@ -45,7 +46,7 @@ systemctl daemon-reload
 _KILL_ALL = """\
 who=all
 test "$(show KillMode)" != process || who=main
-systemctl kill --kill-whom=$who --signal=KILL $unit 2>/dev/null
+systemctl kill --kill-who=$who --signal=KILL $unit 2>/dev/null
 systemctl stop --no-block $unit
 """
 # A reload keeps the main process; what it replaces are the others.
@@ -62,15 +63,15 @@ for turn in $(seq "$1"); do
 done
 """
 SCRIPTS: Mapping[str, str] = {
-    "kill": _MARK + "systemctl kill --kill-whom=main --signal=KILL $unit",
+    "kill": _MARK + "systemctl kill --kill-who=main --signal=KILL $unit",
     "restart": _MARK + "systemctl restart --no-block $unit",
     "reload": _RELOAD,
     "kill-and-hold": _HOLD + _KILL_ALL,
     "terminate": _HOLD + "systemctl stop --no-block $unit",
-    "stop": "systemctl kill --kill-whom=all --signal=STOP $unit",
+    "stop": "systemctl kill --kill-who=all --signal=STOP $unit",
 }
 UNDO = """\
-systemctl kill --kill-whom=all --signal=CONT $unit 2>/dev/null
+systemctl kill --kill-who=all --signal=CONT $unit 2>/dev/null
 if test -e $dropins/thwlab-hold.conf; then
   rm -f $dropins/thwlab-hold.conf
   rmdir --ignore-fail-on-non-empty $dropins

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from lab.errors import ConfigError
 from lab.invariants.answers import Availability
-from lab.invariants.terms import ALL_AFTER, IN_FORCE, Among, Question, Share
+from lab.invariants.since import Recovery
+from lab.invariants.terms import ALL_AFTER, IN_FORCE, Among, Question, Share, Since
 from lab.scenario.course import FAULT, RECOVERY, STEADY, Doing
 from lab.scenario.known import Known
 from lab.scenario.loading import Scenario
@@ -15,6 +16,7 @@ from lab.scenario.plan import stream
 API = Question("api")
 GAP = 60.0  # seconds between the end of one fault and the beginning of the next
 FIRST, LAST = 30.0, 60.0  # seconds of the steady phase and of recovery
+BACK = 30.0  # seconds until the API is back after a healing, where a scenario does not say
 SOON = 1.0  # seconds after the beginning of the fault phase
 
 
@@ -47,13 +49,21 @@ def composed(
 
 
 def allowed_loss(scenario: Scenario) -> float:
-    """Seconds without the API that its own limit allows; the whole of its faults where it has none."""
+    """Seconds without the API that its own limits allow.
+
+    Where it limits no availability: all of its faults, and the time that it gives the API to come back.
+    """
     for each in scenario.invariants:
         if isinstance(each, Availability) and each.of == API and each.among is Among.ALL:
             during = each.during.split("+") if each.during != IN_FORCE else [FAULT]
             window = sum(scenario.phases[name] for name in during)
             return (1 - each.at_least) * window
-    return _hold(scenario)
+    back = [
+        each.at_most
+        for each in scenario.invariants
+        if isinstance(each, Recovery) and each.of == API and each.since is Since.HEAL
+    ]
+    return _hold(scenario) + max(back, default=BACK)
 
 
 def _are_apart(scenario: Scenario, gap: float) -> bool:

@@ -60,7 +60,7 @@ case "$verb" in
     signal=KILL
     for word; do case "$word" in
       --signal=*) signal=${word#--signal=};;
-      --kill-whom=main) if test "$unit" = containerd; then cat "$state/worker" >"$procs.kept"; fi;;
+      --kill-who=main) if test "$unit" = containerd; then cat "$state/worker" >"$procs.kept"; fi;;
     esac; done
     if test -e "$procs.kept"; then
       mv "$procs.kept" "$procs"; kill -KILL "$(cat "$state/pid")"; echo 0 >"$state/pid"

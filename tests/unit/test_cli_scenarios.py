@@ -170,7 +170,7 @@ class Series:
     cut = False
     ran: list[tuple[int, ...]]
 
-    def __init__(self, _: Any, folder: Path, policy: Policy, tell: Any) -> None:
+    def __init__(self, _: Any, folder: Path, policy: Policy, tell: Any, *, go_on: bool = False) -> None:
         self.folder, self.done, self.skipped = folder, [], {}
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -59,3 +59,52 @@ def test_a_lab_that_is_not_whole_afterwards_hides_no_verdict_and_is_none_itself(
     assert series.run(todo) is status
     assert runs == ["one"]
     assert any("the lab is not whole after one" in line for line in series.summary())
+
+
+class Whole:
+    """A lab that is whole, and goes back when it is told to."""
+
+    spent = Spent()
+
+    def __init__(self) -> None:
+        self.went: list[bool] = []
+
+    def begin(self) -> None: ...
+
+    def taken(self) -> bool:
+        return True
+
+    def after(self, *, destroyed: bool, steady: bool) -> str:
+        self.went.append(destroyed)
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("policy", "destroys", "go_on", "went"),
+    [
+        (Policy.AUTO, False, False, []),
+        (Policy.AUTO, True, False, [True]),
+        (Policy.RESTORE, False, False, [False]),
+        (Policy.AUTO, False, True, [False]),
+    ],
+)
+def test_after_the_last_run_the_lab_goes_back_where_that_is_promised(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: Policy,
+    destroys: bool,
+    go_on: bool,
+    went: list[bool],
+) -> None:
+    """One that destroys data, run by itself, left the lab without it; and a try of a shrink, as it was."""
+    judgement = Judgement("one", (), Verdict.HELD, (), ())
+    done = SimpleNamespace(judgement=judgement, folder=tmp_path, steady=True, spent=Spent())
+    lab = Whole()
+    monkeypatch.setattr(module, "Between", lambda *_: lab)
+    monkeypatch.setattr(module, "perform", lambda *_, **__: done)
+    for name in ("tidy", "overview"):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    nothing: Any = SimpleNamespace()
+    todo: Any = [(SimpleNamespace(name="one", destroys_data=destroys), None)]
+    assert Series(nothing, tmp_path, policy, print, go_on=go_on).run(todo) is Status.HELD
+    assert lab.went == went

@@ -14,7 +14,7 @@ from test_scenario_mistakes import GOOD, scenario
 
 from lab.errors import ConfigError
 from lab.invariants.finding import Finding, Unit, Verdict
-from lab.scenario.composing import FIRST, LAST, allowed_loss, composed
+from lab.scenario.composing import BACK, FIRST, LAST, allowed_loss, composed
 from lab.scenario.judging import Judgement
 from lab.scenario.loading import Scenario
 from lab.scenario.plan import Plan, Step, differences, fresh_seed, from_file, from_json, plan_of, stream
@@ -163,7 +163,7 @@ def test_the_budget_is_what_the_limits_allow_together() -> None:
     crash = next(each for each in scenarios() if each.name == "apiserver-crash")
     lost = next(each for each in scenarios() if each.name == "load-balancer-lost")
     assert allowed_loss(crash) == pytest.approx(0.01 * 50)
-    assert allowed_loss(lost) == 120
+    assert allowed_loss(lost) == 120 + BACK
     course = composed([crash], known(), seed="1", seconds=FIRST + LAST + 22)
     assert [doing.fault for doing in course.faults] == ["kill-and-hold"]
     assert course.invariants[0].limit == pytest.approx(1 - 0.5 / (LAST + 22))
