@@ -57,7 +57,7 @@ def perform(
     unknown.  A run whose records held a secret of the lab proves nothing, and they hold it no more.
     """
     if (folder / "records.jsonl").exists():  # two runs in one stream would be judged as one
-        raise LabError(f"{folder} holds a run already", remedy="another --lab-run (LAB_RUN), or none")
+        raise LabError(f"{folder} holds a run already", remedy="another name in LAB_RUN, or none")
     make_folder(folder)
     recorder = Recorder(folder / "records.jsonl")
     recorder.write(

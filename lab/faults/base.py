@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from lab.cluster import Cluster
+from lab.debts import REMEDY
 
 # What a number in a field means; `typing.get_type_hints(kind, include_extras=True)` tells it to whoever reads
 # scenario files.  A field that is a `Literal` lists its choices.
@@ -86,7 +87,7 @@ class Fault(ABC):
 
     def remedy(self, cluster: Cluster) -> str:
         """What whoever finds it unhealed may do."""
-        return "thwlab heal --all; where that does not help, thwlab restore or thwlab down and up"
+        return REMEDY
 
     def record(self) -> dict[str, Any]:
         """Its word and values, as JSON can hold them."""

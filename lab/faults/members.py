@@ -66,7 +66,8 @@ class MemberWiped(MemberFault):
             if not (said := sh(machine, _LAST_WORDS).strip()):
                 raise NotYet(f"{machine.name}: its member has not given up yet")
             name = cluster.topology.etcd_name(machine.node)
-            return f"{machine.name}: {name} did not come back: {said[:400]}"
+            remedy = f"removed and added anew it does: thwlab rejoin {machine.name}"
+            return f"{machine.name}: {name} did not come back: {said[:400]}; {remedy}"
 
         return self.on_victims(cluster, told)
 
