@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 OPTIONS = ("provider", "config", "name", "versions", "profile")  # those that say which lab is meant
-COMMANDS = "up down status config snapshot restore shell exec logs kubectl kubeconfig env doctor artifacts"
+# Those of the CLI that are about one lab; written down, for nothing here may import the CLI.
+COMMANDS = (
+    "up down status config snapshot restore shell exec logs kubectl kubeconfig env doctor artifacts "
+    "heal rejoin run shrink"
+)
 OURS = re.compile(rf"\bthwlab (?=(?:{COMMANDS.replace(' ', '|')})\b)(?!\w+ --name\b)")
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from lab import rights
+from lab import debts, rights, signatures
+from lab.cli.app import HOME
 from lab.doctor.__main__ import one_line
 from lab.errors import LabError
 from lab.plan import load_topology
 from lab.providers.base import Missing, Provider
 from lab.providers.incus import IncusProvider
 from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
+
+
+OF_NO_LAB = {"check", "compare", "completion", "recheck", "summary", "sweep"}  # what is stored, or every lab
 
 
 @pytest.fixture
@@ -81,6 +85,25 @@ def test_a_remedy_is_for_the_lab_that_was_typed(
     assert error.remedy == f"`thwlab{flags} down`, then thwlab{flags} up"
     assert str(error) == f"x\n  remedy: {error.remedy}"
     assert rights.as_root("A=1 thwlab doctor --fix") == f"A=1 thwlab{flags} doctor --fix"
+
+
+def test_every_command_that_is_about_a_lab_is_known() -> None:
+    """A new one is decided about here: it is in `COMMANDS`, or of no lab."""
+    known = rights.COMMANDS.split()
+    assert sorted(known) == sorted(set(HOME) - OF_NO_LAB)
+
+
+def test_what_heals_is_for_the_lab_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["thwlab", "--name", "two", "up"])
+    assert rights.same_lab(debts.REMEDY) == (
+        "thwlab --name two heal --all; where that does not help, thwlab --name two down, "
+        "then thwlab --name two up"
+    )
+    remedies = {
+        rights.same_lab(each.remedy) for each in signatures.KNOWN if "rejoin" in each.remedy
+    }
+    assert remedies
+    assert not [each for each in remedies if "thwlab --name two rejoin" not in each]
 
 
 @pytest.mark.parametrize(
