@@ -99,9 +99,7 @@ def test_what_heals_is_for_the_lab_that_was_typed(monkeypatch: pytest.MonkeyPatc
         "thwlab --name two heal --all; where that does not help, thwlab --name two down, "
         "then thwlab --name two up"
     )
-    remedies = {
-        rights.same_lab(each.remedy) for each in signatures.KNOWN if "rejoin" in each.remedy
-    }
+    remedies = {rights.same_lab(each.remedy) for each in signatures.KNOWN if "rejoin" in each.remedy}
     assert remedies
     assert not [each for each in remedies if "thwlab --name two rejoin" not in each]
 
