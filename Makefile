@@ -79,13 +79,16 @@ vm-part: setup
 
 # Without CI=true a host that can run no lab is told so in one line, and that is no failure.
 # The host's packages come before the unit tests, some of which are tried with them.
-# The caches are looked at before anything fills them, and the VMs come last; VM=no leaves them out.
-test: lint
+# The caches are looked at before anything fills them, and the VMs come last; VM=no leaves them out.  So does what is red
+# before them: that is recorded, and make's status stays its.
+test: setup
 	@$(if $(filter yes,$(VM)),export THWLAB_WARMTH="$$("$(VENV)/bin/python" -m lab.doctor.vmpart --caches)";) \
+	$(MAKE) --no-print-directory lint && \
 	if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; \
 	then $(MAKE) --no-print-directory host unit e2e; \
 	else $(MAKE) --no-print-directory unit; fi \
-	$(if $(filter yes,$(VM)),&& $(MAKE) --no-print-directory vm-part)
+	$(if $(filter yes,$(VM)),|| { status=$$?; "$(VENV)/bin/python" -m lab.doctor.vmpart --red; exit $$status; } \
+	&& $(MAKE) --no-print-directory vm-part)
 
 unit: setup
 	$(PYTEST) tests/unit -n 2 -rs $(JUNIT)/junit-unit.xml

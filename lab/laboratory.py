@@ -56,7 +56,7 @@ class Laboratory:
     def api(self, name: str | None = None) -> KubeApi:
         """The API as administrator, from this host: of one master, or as users reach it.
 
-        Behind a forwarder on loopback; made for set-up and for users, not for measuring.
+        Perhaps behind a forwarder; made for set-up and for users, not for measuring.
         """
         where = name or self._entrance().name
         if where not in self._apis:

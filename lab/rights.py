@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 OPTIONS = ("provider", "config", "name", "versions", "profile")  # those that say which lab is meant
-COMMANDS = "up down status config snapshot restore shell exec logs kubectl kubeconfig env doctor artifacts"
+# Those of the CLI that are about one lab; written down, for nothing here may import the CLI.
+COMMANDS = (
+    "up down status config snapshot restore shell exec logs kubectl kubeconfig env doctor artifacts "
+    "heal rejoin run shrink"
+)
 OURS = re.compile(rf"\bthwlab (?=(?:{COMMANDS.replace(' ', '|')})\b)(?!\w+ --name\b)")
 
 
@@ -80,6 +84,11 @@ def flags_of(options: Mapping[str, str]) -> str:
     return "".join(f" --{name} {shlex.quote(value)}" for name, value in options.items() if value)
 
 
+def as_thwlab(text: str) -> str:
+    """The text, its options as `thwlab` has them; they are written as pytest's.  Pure."""
+    return text.replace("--lab-", "--")
+
+
 def sudo(command: str) -> str:
     """A command of the system's with root's rights."""
     return command if os.geteuid() == 0 else f"sudo {command}"
@@ -96,4 +105,4 @@ def group_of(path: Path) -> str:
 
 def joining(group: str) -> str:
     """What makes this user a member."""
-    return f"sudo usermod -aG {group} {getpass.getuser()}, then log in again"
+    return f"sudo usermod -aG {group} {getpass.getuser()}; log in again after that"

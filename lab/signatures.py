@@ -23,12 +23,12 @@ KNOWN = (
     Signature(
         r"inotify.*Too many open files|Too many open files.*inotify|too many open files.*fsnotify",
         "this host's limit of inotify instances, which all machines of all labs share, is reached",
-        "sysctl -w fs.inotify.max_user_instances=1024, or end another lab",
+        "sudo sysctl -w fs.inotify.max_user_instances=1024; or end another lab",
     ),
     Signature(
         r"(?i)disk quota exceeded.*key|keyctl.*(quota|exceeded)|failed to (create|join) session keyring",
         "this host's limit of kernel keys, which all machines of all labs share, is reached",
-        "sysctl -w kernel.keys.maxkeys=2000 kernel.keys.maxbytes=2000000, or end another lab",
+        "sudo sysctl -w kernel.keys.maxkeys=2000 kernel.keys.maxbytes=2000000; or end another lab",
     ),
     Signature(
         r"NOSPACE",

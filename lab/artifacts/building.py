@@ -32,10 +32,23 @@ def working_folder(cache: Path) -> Iterator[Path]:
 def sweep(cache: Path) -> list[Path]:
     """Remove the working folders of builds whose process is gone; what was removed."""
     folders = (cache / "work").glob("*-*") if (cache / "work").exists() else ()
-    stale = [path for path in folders if not Path(f"/proc/{path.name.split('-')[0]}").exists()]
+    stale = [path for path in folders if not _is_there(path.name.partition("-")[0])]
     for path in stale:
         shutil.rmtree(path)
     return stale
+
+
+def _is_there(pid: str) -> bool:
+    """Whether a process has this number, without /proc, which macOS has not."""
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:  # it is another user's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def run(*argv: str, timeout: float = STEP_TIMEOUT, env: Mapping[str, str] | None = None) -> str:

@@ -17,7 +17,7 @@ from lab.artifacts.source import Beat, SourceFailed, Unreachable
 THEIRS = {"GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOEXPERIMENT", "CGO_CFLAGS", "CGO_LDFLAGS"}
 KNOWN_FAILURES = {
     "no space left on device": "free space for GOCACHE, GOMODCACHE (`go env`) and TMPDIR, or move them",
-    'C compiler "gcc" not found': "apt-get install gcc libc6-dev",
+    'C compiler "gcc" not found': "sudo apt-get install gcc libc6-dev",
     "checksum mismatch": "what is served is not what go.sum pins: do not use it; look at GOPROXY",
     "proxyconnect": "correct or unset the proxy variables",
     "dial tcp": "check the network, or GOPROXY (`go env GOPROXY`)",

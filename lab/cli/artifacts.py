@@ -1,6 +1,8 @@
 """artifacts list, fetch, verify, gc: the verified programs in the cache."""
 
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -13,6 +15,8 @@ from lab.cli.options import LabCommand, examples
 from lab.cli.progress import progress_for
 from lab.cli.session import Session
 from lab.errors import LabError
+from lab.providers.vagrant.libvirt.boxes import boxes_in_use
+from lab.state import labs
 from lab.topology import Cni, Topology
 
 BUILDERS = {Made.ROOT: root_of, Made.BOX: box_of, Made.DISK: disk_of}
@@ -86,7 +90,10 @@ def check(session: Session) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_session
 def clean(session: Session, yes: bool) -> None:
-    """Remove what the plan does not need; other plans would have to fetch it again."""
+    """Remove what the plan does not need; other plans would have to fetch it again.
+
+    What labs that are there have their disks over stays.
+    """
     topology, cache = session.topology, Cache()
     rows = list_(topology.versions, cache, also=optional_entries())
     extra = [row for row in rows if not row.wanted]
@@ -98,10 +105,18 @@ def clean(session: Session, yes: bool) -> None:
     if not yes:
         click.confirm("Remove these?", abort=True)
     gone = gc(cache, [topology.versions])
-    for path in images:
+    removed = len(gone) + _removed(images)
+    everything = len(extra) + len(images)
+    click.echo(f"{removed} removed" + (", others are in use" if removed < everything else ""))
+
+
+def _removed(images: Sequence[Path]) -> int:
+    """How many of these went: those over which VMs of a lab have their disks are passed over."""
+    used = boxes_in_use(each.path for each in labs())  # now, for a lab may have come up since the question
+    going = [path for path in images if path.parent.name != "boxes" or path.name not in used]
+    for path in going:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    removed = len(gone) + len(images)
-    click.echo(f"{removed} removed" + (", others are in use" if len(gone) < len(extra) else ""))
+    return len(going)
 
 
 def also(topology: Topology) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from lab.errors import ClusterError, ConfigError, LabError
+from lab.rights import as_thwlab
 from lab.wait import NotYet
 
 CLUSTER_FAILED, BAD_INPUT, LAB_FAILED, PIPE_CLOSED = 1, 2, 3, 141
@@ -37,7 +38,7 @@ def exit_code(error: BaseException) -> int:
 
 def told(error: BaseException) -> str:
     """The error, or each of a group's once, as a reader of `thwlab` would type its options."""
-    return "\n".join(dict.fromkeys(_line(each) for each in leaves(error))).replace("--lab-", "--")
+    return as_thwlab("\n".join(dict.fromkeys(_line(each) for each in leaves(error))))
 
 
 def _line(error: BaseException) -> str:

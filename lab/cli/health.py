@@ -14,7 +14,7 @@ from lab.doctor import Finding, Verdict, gather, missing
 from lab.doctor import examine as examine_host
 from lab.doctor.fix import Command, carry_out, repair_for
 from lab.errors import LabError
-from lab.rights import same_lab
+from lab.rights import as_thwlab, same_lab
 from lab.state import state_root
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
@@ -58,7 +58,7 @@ def examine(session: Session) -> list[Finding]:
 def _repaired(session: Session, findings: list[Finding], yes: bool) -> list[Finding]:
     repair = repair_for(findings, gather(session.topology, session.provider))
     if repair.by_hand:
-        lines = (f"  {same_lab(line, session.flags)}" for line in repair.by_hand)
+        lines = (f"  {as_thwlab(same_lab(line, session.flags))}" for line in repair.by_hand)
         click.echo("\n".join(["for you to do:", *lines]))
     if not repair.commands:
         return findings
@@ -111,7 +111,7 @@ def _lines(finding: Finding, width: int, flags: str) -> list[str]:
     if finding.needed:
         lines.append(f"{'':{MARK}} needed: {finding.needed}")
     if finding.remedy:
-        lines.append(f"{'':{MARK}} remedy: {same_lab(finding.remedy, flags)}")
+        lines.append(f"{'':{MARK}} remedy: {as_thwlab(same_lab(finding.remedy, flags))}")
     return lines
 
 

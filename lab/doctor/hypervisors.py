@@ -11,6 +11,7 @@ from lab.providers.vagrant import needs, obstacles
 from lab.providers.vagrant.adapter import OLDEST
 from lab.providers.vagrant.needs import ASKS_KVM, FIRST, VmHost, dotted
 from lab.providers.vagrant.obstacles import Obstacle
+from lab.providers.vagrant.programs import PLUGIN, installing
 from lab.topology import Topology
 
 CROWD = 4  # virtual processors for each of this host's before a lab becomes too slow for its leases
@@ -22,8 +23,9 @@ def check_vagrant(host: VmHost, _: Topology) -> Finding:
     """Vagrant itself."""
     wanted = f"{dotted(OLDEST)} or later"
     if host.vagrant is None:
-        remedy = "apt-get install vagrant, or https://developer.hashicorp.com/vagrant/install"
-        return Finding("vagrant", Verdict.MISSING, "not installed", wanted, remedy, ("vagrant",))
+        return Finding(
+            "vagrant", Verdict.MISSING, "not installed", wanted, installing("vagrant"), ("vagrant",)
+        )
     if host.vagrant < OLDEST:
         return Finding("vagrant", Verdict.MISSING, dotted(host.vagrant), wanted, "update Vagrant")
     return good("vagrant", dotted(host.vagrant))
@@ -52,12 +54,9 @@ def check_plugin(host: VmHost, _: Topology) -> Finding:
     """Vagrant learns libvirt from a plugin."""
     if host.kind != "libvirt":
         return good("vagrant-libvirt", "not needed, the VMs are VirtualBox's")
-    if "vagrant-libvirt" in host.plugins:
-        return good("vagrant-libvirt", "installed")
-    remedy = "apt-get install vagrant-libvirt, or vagrant plugin install vagrant-libvirt"
-    return Finding(
-        "vagrant-libvirt", Verdict.MISSING, "not installed", "the plugin", remedy, ("vagrant-libvirt",)
-    )
+    if PLUGIN in host.plugins:
+        return good(PLUGIN, "installed")
+    return Finding(PLUGIN, Verdict.MISSING, "not installed", "the plugin", installing(PLUGIN), (PLUGIN,))
 
 
 def check_answers(host: VmHost, topology: Topology) -> Finding:

@@ -23,11 +23,11 @@ def check_rights(facts: Facts, _: Topology) -> Finding:
         return good("rights", f"user {facts.uid}, with a hypervisor that may be used")
     if facts.private:
         needed = "root, for a daemon of the lab's own; or a running one that you may use"
-        join = f"sudo usermod -aG {facts.closed_to} $USER, then log in again; or "
+        join = f"sudo usermod -aG {facts.closed_to} $USER; log in again after that; or "
         remedy = f"{join if facts.closed_to else ''}{AS_ROOT} up"
         return Finding("rights", Verdict.MISSING, f"user {facts.uid}", needed, remedy)
     if not facts.root_is_cached:
-        remedy = f"{AS_ROOT} artifacts fetch --image, with THWLAB_CACHE set to your own cache"
+        remedy = f"{AS_ROOT} artifacts fetch --image; with THWLAB_CACHE set to your own cache"
         return Finding("rights", Verdict.MISSING, f"user {facts.uid}", "root, to build the image", remedy)
     return good("rights", f"user {facts.uid} may use {facts.daemon}")
 

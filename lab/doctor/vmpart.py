@@ -2,7 +2,7 @@
 
 It is left out where no VMs are possible, and where too much of CI's time is gone.  The latter is an error
 if the caches were warm when `make test` began: then something has become slow.  `--caches` says whether
-they are, for the Makefile to ask before it fills them.
+they are, for the Makefile to ask before it fills them; with `--red` it records what was not tried at all.
 """
 
 import argparse
@@ -28,6 +28,7 @@ PROVIDER = LIBVIRT_PRIVATE
 ALL_OF_CI, ENOUGH = 90, 55  # minutes: what CI grants, and after how many none of this is begun
 BEGAN, WARMTH = "THWLAB_BEGAN", "THWLAB_WARMTH"  # the Makefile's: seconds since 1970, and `--caches` then
 WARM, COLD = "warm", "cold"
+EARLIER = "linters, packages, unit or e2e tests are red, and it comes after them"
 OS_RELEASE = Path("/etc/os-release")
 
 
@@ -112,21 +113,30 @@ def record(decision: Decision, settings: Mapping[str, Effective]) -> None:
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """As `Choice`, 2 for a bad plan or setting; with `--caches` 0."""
-    parser = argparse.ArgumentParser(prog="python -m lab.doctor.vmpart", description=__doc__)
-    parser.add_argument("--caches", action="store_true", help="say warm or cold, decide nothing")
+    asked = _parser().parse_args(argv)
     try:
         settings = resolve({}, {})
-        topology = plan_of(settings).topology
-        if parser.parse_args(argv).caches:
-            sys.stdout.write(f"{caches_of(topology)}\n")
+        if asked.caches:
+            sys.stdout.write(f"{caches_of(plan_of(settings).topology)}\n")
             return 0
-        decision = _decided(topology, environ)
+        if asked.red:  # perhaps because the plan is bad
+            decision = Decision(Choice.LEFT_OUT, EARLIER)
+        else:
+            decision = _decided(plan_of(settings).topology, environ)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     record(decision, settings)
     sys.stdout.write(f"{decision.line}\n")
     return decision.choice.value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lab.doctor.vmpart", description=__doc__)
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--caches", action="store_true", help="say warm or cold, decide nothing")
+    instead.add_argument("--red", action="store_true", help="record that what comes before it is red")
+    return parser
 
 
 def _decided(topology: Topology, environ: Mapping[str, str]) -> Decision:

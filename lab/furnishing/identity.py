@@ -84,4 +84,4 @@ def insist_sound(machines: Sequence[Machine]) -> None:
         raise LabError("; ".join(found), remedy=REMEDY)
     if away := skewed(seen):
         commands = [f"thwlab exec {name} -- date -u -s @$(date +%s)" for name in away]
-        raise LabError("; ".join(away.values()), remedy=f"{'; '.join(commands)}; then thwlab up")
+        raise LabError("; ".join(away.values()), remedy="; ".join([*commands, "thwlab up"]))

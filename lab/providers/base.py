@@ -103,7 +103,7 @@ class Provider(ABC):
 
     @abstractmethod
     def reach(self, machine: str, port: int) -> tuple[str, int]:
-        """A loopback address of this host behind which the machine's port answers."""
+        """Where the machine's port answers this host: at its own address, else at a forwarder on loopback."""
 
     @property
     def slowness(self) -> float:

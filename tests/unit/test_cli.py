@@ -697,6 +697,17 @@ def test_doctor_is_3_when_something_is_missing(monkeypatch: pytest.MonkeyPatch) 
     assert "remedy: apt-get install iproute2" in result.output
 
 
+@pytest.mark.parametrize("words", [(), ("--fix",)])
+def test_doctor_tells_of_options_that_thwlab_has(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    lacking = Finding("KVM", Verdict.MISSING, "none", "KVM", "--lab-provider=incus")
+    monkeypatch.setattr(health, "examine", lambda _: [lacking])
+    result = thwlab("doctor", *words)
+    assert result.output.count("--provider=incus") == 1 + len(words)
+    assert "--lab-" not in result.output
+
+
 def test_doctor_installs_nothing_where_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Finding("ip", Verdict.MISSING, "no", "n", "r", ("iproute2",))
     monkeypatch.setattr(health, "examine", lambda _: [lacking])

@@ -70,7 +70,7 @@ BROKEN: dict[str, tuple[Callable[..., Finding], dict[str, object], str]] = {
     "not of the group": (
         surroundings.check_rights,
         {"uid": 1000, "closed_to": "incus-admin"},
-        "sudo usermod -aG incus-admin $USER, then log in again; or sudo -E ",
+        "sudo usermod -aG incus-admin $USER; log in again after that; or sudo -E ",
     ),
     "no root to build": (
         surroundings.check_rights,

@@ -1,19 +1,28 @@
 """What a user who is not root is told to type."""
 
 import shlex
+import subprocess
 import sys
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
-from lab import rights
+from lab import debts, rights, signatures
+from lab.cli.app import HOME
+from lab.doctor import hypervisors
 from lab.doctor.__main__ import one_line
 from lab.errors import LabError
 from lab.plan import load_topology
 from lab.providers.base import Missing, Provider
 from lab.providers.incus import IncusProvider
+from lab.providers.incus.labdaemon import LabDaemon
+from lab.providers.vagrant import needs, programs, troubles
+from lab.providers.vagrant.libvirt.kvm import Kvm
 from lab.providers.vagrant.libvirt.private import PrivateLibvirtProvider
+
+OF_NO_LAB = {"check", "compare", "completion", "recheck", "summary", "sweep"}  # what is stored, or every lab
 
 
 @pytest.fixture
@@ -35,7 +44,7 @@ def test_a_user_keeps_environment_and_path(user: None) -> None:
 
 
 def test_joining_a_group_names_group_and_user(user: None, tmp_path: Path) -> None:
-    assert rights.joining("lxd") == "sudo usermod -aG lxd ann, then log in again"
+    assert rights.joining("lxd") == "sudo usermod -aG lxd ann; log in again after that"
     assert rights.group_of(tmp_path)
 
 
@@ -83,6 +92,23 @@ def test_a_remedy_is_for_the_lab_that_was_typed(
     assert rights.as_root("A=1 thwlab doctor --fix") == f"A=1 thwlab{flags} doctor --fix"
 
 
+def test_every_command_that_is_about_a_lab_is_known() -> None:
+    """A new one is decided about here: it is in `COMMANDS`, or of no lab."""
+    known = rights.COMMANDS.split()
+    assert sorted(known) == sorted(set(HOME) - OF_NO_LAB)
+
+
+def test_what_heals_is_for_the_lab_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["thwlab", "--name", "two", "up"])
+    assert rights.same_lab(debts.REMEDY) == (
+        "thwlab --name two heal --all; where that does not help, thwlab --name two down, "
+        "then thwlab --name two up"
+    )
+    remedies = {rights.same_lab(each.remedy) for each in signatures.KNOWN if "rejoin" in each.remedy}
+    assert remedies
+    assert not [each for each in remedies if "thwlab --name two rejoin" not in each]
+
+
 @pytest.mark.parametrize(
     "text", ["thwlab down --name other", "run thwlab on Linux", "thwlab --name x up", "install thwlab again"]
 )
@@ -102,3 +128,56 @@ def test_who_lacks_root_types_the_same_again(
     assert [each.remedy for each in missing if "root" in each.what] == [
         'sudo -E env "PATH=$PATH" thwlab --name brk --config my.yaml up'
     ]
+
+
+def of_guests() -> str:
+    """For who has a libvirtd that runs, and no KVM."""
+    found = needs.of_guests(needs.VmHost("libvirt", probed=Kvm(False, "none")), load_topology())
+    assert found
+    return found.remedy
+
+
+def of_no_daemon() -> str:
+    """For who names a running daemon where there is none."""
+    with pytest.raises(LabError) as said:
+        _ = LabDaemon("brk", Path("/none"), wanted="running", word="incus").private
+    return said.value.remedy
+
+
+def of_signature(words: str) -> str:
+    """For who read these words of a program's."""
+    found = signatures.recognised(words) or next(k for k in troubles.KNOWN if words in k.cause)
+    return found.remedy
+
+
+@pytest.mark.parametrize(
+    "remedy",
+    [
+        lambda: programs.installing("ssh"),
+        lambda: hypervisors.check_vagrant(needs.VmHost("virtualbox"), load_topology()).remedy,
+        lambda: hypervisors.check_plugin(needs.VmHost("libvirt"), load_topology()).remedy,
+        lambda: rights.joining("lxd"),
+        of_guests,
+        of_no_daemon,
+        lambda: of_signature("inotify_init: Too many open files"),
+        lambda: of_signature("Disk quota exceeded: key"),
+        lambda: of_signature("libvirt would run the VMs by KVM"),
+    ],
+)
+def test_the_command_of_a_remedy_can_be_pasted(
+    user: None, monkeypatch: pytest.MonkeyPatch, remedy: Callable[[], str]
+) -> None:
+    """A comma was taken for part of a package's or a user's name, a bracket for a subshell."""
+    monkeypatch.setattr("lab.providers.incus.labdaemon.running_socket", lambda: None)
+    told = remedy()
+    assert subprocess.run(["bash", "-nc", told], capture_output=True, timeout=30, check=False).returncode == 0
+    command, _, _ = told.partition("; ")
+    assert command.startswith("sudo ")
+    assert not [word for word in shlex.split(command) if word.endswith(",") or "(" in word]
+
+
+def test_options_are_told_as_thwlab_has_them() -> None:
+    """The doctor told of pytest's, which thwlab has not."""
+    remedy = of_guests()
+    assert "--lab-provider=" in remedy
+    assert "as root: --provider=vagrant:libvirt:private" in rights.as_thwlab(remedy)

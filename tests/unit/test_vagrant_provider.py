@@ -781,6 +781,20 @@ def test_an_address_that_never_comes_up_is_named(
         victim.await_boot(timeout=0.1)
 
 
+@pytest.mark.parametrize(("said", "seconds"), [("", 300.0), ("900", 900.0)])
+def test_every_boot_may_last_as_long_as_the_user_says(
+    provider: VagrantProvider, topology: Topology, monkeypatch: pytest.MonkeyPatch, said: str, seconds: float
+) -> None:
+    """It was handed to Vagrant alone, whose boot is the first."""
+    granted: list[float] = []
+    monkeypatch.setattr(
+        "lab.providers.vagrant.machine.wait_until", lambda *_, timeout, **__: granted.append(timeout)
+    )
+    monkeypatch.setenv("LAB_BOOT_TIMEOUT", said)
+    provider.attach(topology)["k8s-lb"].boot()
+    assert granted == [seconds]
+
+
 def test_on_the_hosts_own_network_a_machine_is_reached_directly(provider: VagrantProvider) -> None:
     assert provider.reach("k8s-lb", 6443) == ("192.168.100.100", 6443)
     assert provider.host_argv(["kubectl"]) == ["kubectl"]

@@ -132,6 +132,16 @@ def test_the_runs_summary_says_what_was_left_out(lacking: list[Missing], tmp_pat
     assert f"the VM part of make test: NOT RUN: this host can run no VMs ({MEMORY.what})" in text
 
 
+def test_what_is_red_before_it_is_why_it_was_not_run(
+    lacking: list[Missing], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LAB_CONFIG", "there is none.yaml")
+    assert lacking == []
+    assert vmpart.main(["--red"], {}) == 3
+    text = "\n".join(as_text(results_of(tmp_path / "artifacts/r1")))
+    assert "the VM part of make test: NOT RUN: linters, packages, unit or e2e tests are red" in text
+
+
 def test_elsewhere_than_on_linux_nobody_is_asked(
     lacking: list[Missing], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +156,7 @@ def test_elsewhere_than_on_linux_nobody_is_asked(
 STAND_IN = """#!/bin/sh
 told="provider=$LAB_PROVIDER run=$LAB_RUN warmth=$THWLAB_WARMTH began=$THWLAB_BEGAN"
 echo "$(basename "$0") $* $told" >>"$LOG"
+case "$(basename "$0") $*" in *"${RED:-nothing is red}"*) exit 1;; esac
 case "$*" in
   "-m lab.doctor.vmpart --caches") echo cold;;
   "-m lab.doctor.vmpart") exit "$DECISION";;
@@ -282,6 +293,19 @@ def test_what_is_left_out_for_good_reasons_is_no_failure(venv: Path, decision: i
     done, ran = make(venv, "test", "VM=yes", decision=decision)
     assert done.returncode == ends
     assert not [line for line in ran if "test_nodes.py" in line]
+
+
+@pytest.mark.parametrize("red", ["ruff check", "tests/unit", "junit-e2e", "thwlab doctor"])
+def test_what_is_red_before_it_leaves_it_out_with_a_record(venv: Path, red: str) -> None:
+    done, ran = make(venv, "test", RED=red)
+    assert done.returncode == 2
+    assert [line.split(" provider=")[0] for line in of_vms(ran)][1:] == ["python -m lab.doctor.vmpart --red"]
+    assert red in ran[-2], "what came after it was run all the same"
+
+
+def test_who_wants_no_vms_hears_nothing_of_them(venv: Path) -> None:
+    done, ran = make(venv, "test", "VM=no", RED="tests/unit")
+    assert (done.returncode, of_vms(ran)) == (2, [])
 
 
 def test_its_limit_ends_it_and_that_is_red(venv: Path) -> None:

@@ -46,7 +46,8 @@ class LabDaemon:
         if self._wanted == "running":
             raise LabError(
                 "no running Incus or LXD daemon answers to this user",
-                remedy=f"systemctl start incus, or --lab-provider={self._word}:private as root",
+                remedy=f"{sudo('systemctl start incus')}; "
+                f"or a private one, as root: --lab-provider={self._word}:private",
             )
         program = self._wanted if self._wanted in PROGRAMS else installed_program()
         return PrivateDaemon(self.lab, directory, program or PROGRAMS[0])

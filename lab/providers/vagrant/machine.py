@@ -1,17 +1,19 @@
 """A machine that is a VM: commands by SSH, power by its hypervisor."""
 
+import os
 import time
+from collections.abc import Mapping
 from functools import partial
 
 from lab.errors import LabError
 from lab.machine import Machine, Result, patience
 from lab.providers.vagrant.connection import Connection, OtherHostKey, Unreachable
 from lab.providers.vagrant.hypervisor import OFF, PAUSED, RUNNING, SAVED, STOPPED, Hypervisor
+from lab.providers.vagrant.plan import BOOT_TIMEOUT, DEFAULT_BOOT
 from lab.providers.vagrant.ssh import execute
 from lab.topology import Node
 from lab.wait import NotYet, stretched, wait_until
 
-BOOT_TIMEOUT = 300.0  # an emulated VM on a busy host; one with hardware support takes a tenth
 TRY, LONGEST_TRY = 10.0, 60.0  # seconds for one question to a machine that boots; the latter to a slow one
 CLOCK_TIMEOUT = 30.0
 LATE = 1.0  # seconds that a command took, from which on it was late
@@ -112,15 +114,19 @@ class VagrantMachine(Machine):
         late = (before + time.time()) / 2 - float(said)
         self.check("date", "-u", "--set", f"{late:+.3f} seconds", timeout=CLOCK_TIMEOUT)
 
-    def await_boot(self, *, other_than: str = "", timeout: float = BOOT_TIMEOUT) -> None:
+    def await_boot(self, *, other_than: str = "", timeout: float | None = None) -> None:
         """Return once its systemd takes jobs and its planned address is up; ``other_than`` is a boot's id."""
-        wait_until(
-            f"{self.name} to boot", partial(check_booted, self, other_than), timeout=timeout, every=0.5
-        )
+        within = boot_timeout(os.environ) if timeout is None else timeout
+        wait_until(f"{self.name} to boot", partial(check_booted, self, other_than), timeout=within, every=0.5)
 
     def state(self) -> str | None:
         """The hypervisor's word for it this moment; None if it is not there."""
         return self._hypervisor.state(self.domain)
+
+
+def boot_timeout(environ: Mapping[str, str]) -> float:
+    """Seconds that a boot may take: the user's word for the first one is good for all.  Pure."""
+    return float(environ.get(BOOT_TIMEOUT) or DEFAULT_BOOT)
 
 
 def check_booted(machine: VagrantMachine, other_than: str = "") -> None:

@@ -11,6 +11,7 @@ from lab.machine import KERNEL, SYSTEMD
 from lab.providers.vagrant import obstacles
 from lab.providers.vagrant.adapter import OLDEST
 from lab.providers.vagrant.hypervisor import OFF
+from lab.providers.vagrant.libvirt.kvm import LOADING as LOADING_KVM
 from lab.providers.vagrant.libvirt.kvm import Kvm
 from lab.providers.vagrant.obstacles import Around, Obstacle, Version
 from lab.providers.vagrant.plan import PREFIX
@@ -128,7 +129,7 @@ def of_guests(host: VmHost, _: Topology) -> Obstacle | None:
     if host.probed is None or host.probed.works or host.more:
         return None
     remedy = (
-        "sudo modprobe kvm_intel (or kvm_amd), or switch virtualisation on in the firmware; "
+        f"{LOADING_KVM}; where there is none, switch virtualisation on in the firmware; "
         "emulated VMs, as root: --lab-provider=vagrant:libvirt:private"
     )
     return Obstacle("KVM", host.probed.why, "KVM, for VMs of the libvirtd that runs here", remedy)

@@ -5,15 +5,20 @@ import shutil
 from lab.errors import LabError
 from lab.providers.base import Missing
 from lab.providers.vagrant.adapter import Adapter
+from lab.rights import sudo
 
 PROGRAMS = (("ssh", "openssh-client"), ("vagrant", "vagrant"))
 PLUGIN = "vagrant-libvirt"
+ELSEWHERE = {
+    "vagrant": "https://developer.hashicorp.com/vagrant/install",
+    PLUGIN: f"vagrant plugin install {PLUGIN}",
+}
 
 
 def lacking(adapter: Adapter) -> list[Missing]:
     """Programs that are not there; if all are, what Vagrant says of itself."""
     absent = [
-        Missing(f"no {program}", f"apt-get install {package}", (package,))
+        Missing(f"no {program}", installing(package), (package,))
         for program, package in PROGRAMS
         if shutil.which(program) is None
     ]
@@ -26,6 +31,11 @@ def _unusable(adapter: Adapter) -> list[Missing]:
     except LabError as error:
         return [Missing(str(error).splitlines()[0], error.remedy or "update Vagrant")]
     if adapter.project.provider == "libvirt" and PLUGIN not in adapter.plugins():
-        remedy = f"apt-get install {PLUGIN}, or vagrant plugin install {PLUGIN}"
-        return [Missing("Vagrant has no plugin for libvirt", remedy, (PLUGIN,))]
+        return [Missing("Vagrant has no plugin for libvirt", installing(PLUGIN), (PLUGIN,))]
     return []
+
+
+def installing(package: str) -> str:
+    """What installs it on Debian; then, apart from it, what does where there is no such package."""
+    others = f"; elsewhere: {ELSEWHERE[package]}" if package in ELSEWHERE else ""
+    return sudo(f"apt-get install {package}") + others

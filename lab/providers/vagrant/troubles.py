@@ -6,6 +6,7 @@ The words are those of Vagrant's own messages (templates/locales/en.yml of 2.3.4
 import re
 
 from lab.errors import LabError
+from lab.providers.vagrant.libvirt.kvm import LOADING as LOADING_KVM
 from lab.providers.vagrant.process import Call, Ended
 from lab.signatures import Signature, recognised
 
@@ -19,7 +20,7 @@ KNOWN = (
         r"The provider '?\S+?'? could not be found, but was requested|Unknown provider|"
         r"plugin '?vagrant-libvirt'? is not installed",
         "Vagrant has no such provider: its plugin is not installed",
-        "vagrant plugin install vagrant-libvirt (Debian: apt-get install vagrant-libvirt)",
+        "on Debian: sudo apt-get install vagrant-libvirt; elsewhere: vagrant plugin install vagrant-libvirt",
     ),
     # https://github.com/hashicorp/vagrant/issues/13501
     Signature(
@@ -43,7 +44,7 @@ KNOWN = (
         r"could not find capabilities for (arch=\S+ )?domaintype=kvm|Domain requires KVM, but it is not|"
         r"Could not access KVM kernel module|failed to initialize kvm|failed to initialize KVM",
         "libvirt would run the VMs by KVM, which this host has not",
-        "sudo modprobe kvm_intel (or kvm_amd), or switch virtualisation on in the firmware; "
+        f"{LOADING_KVM}; where there is none, switch virtualisation on in the firmware; "
         "emulated VMs, as root: --lab-provider=vagrant:libvirt:private",
     ),
     # https://github.com/hashicorp/vagrant/issues/11325

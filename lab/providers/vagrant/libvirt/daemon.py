@@ -61,6 +61,12 @@ class PrivateLibvirtd(EnclosedDaemon):
         return str(told["box"]) if told.get("plain") else ""
 
     @property
+    def box(self) -> str:
+        """The folder's name in the cache of the box of its VMs, where that is one of ours; empty else."""
+        told = self._told_before()
+        return "" if told.get("plain") else str(told.get("box", "")).rpartition("/")[2]
+
+    @property
     def has_nat(self) -> bool:
         """Whether the Vagrantfile was told of `nat`."""
         return bool(self._told_before().get("nat"))

@@ -17,6 +17,7 @@ from lab.providers.vagrant.process import Call, Ended, carry_out
 EMULATOR = "qemu-system-x86_64"
 DEVICE = Path("/dev/kvm")
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LOADING = "sudo modprobe kvm_intel || sudo modprobe kvm_amd"  # each is refused on the other's processor
 DEADLINE = 5.0  # seconds; with a KVM that works it takes a tenth of one, in software three
 ROM_SIZE, CODE, RESET = 0x10000, 0xF000, 0xFFF0  # offsets; the ROM ends where the processor begins
 DONE = 33  # QEMU's exit status when a guest writes 0x10 to port 0xf4
