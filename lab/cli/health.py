@@ -58,7 +58,7 @@ def examine(session: Session) -> list[Finding]:
 def _repaired(session: Session, findings: list[Finding], yes: bool) -> list[Finding]:
     repair = repair_for(findings, gather(session.topology, session.provider))
     if repair.by_hand:
-        lines = (f"  {same_lab(line, session.flags)}" for line in repair.by_hand)
+        lines = (f"  {_typed(line, session.flags)}" for line in repair.by_hand)
         click.echo("\n".join(["for you to do:", *lines]))
     if not repair.commands:
         return findings
@@ -111,8 +111,13 @@ def _lines(finding: Finding, width: int, flags: str) -> list[str]:
     if finding.needed:
         lines.append(f"{'':{MARK}} needed: {finding.needed}")
     if finding.remedy:
-        lines.append(f"{'':{MARK}} remedy: {same_lab(finding.remedy, flags)}")
+        lines.append(f"{'':{MARK}} remedy: {_typed(finding.remedy, flags)}")
     return lines
+
+
+def _typed(remedy: str, flags: str) -> str:
+    """As a reader of `thwlab` would type it; pytest has the same options by longer names."""
+    return same_lab(remedy, flags).replace("--lab-", "--")
 
 
 COMMANDS = (doctor,)

@@ -1,5 +1,6 @@
 """Findings about VirtualBox and libvirt: on sample files and stand-in programs, each with its remedy."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -60,7 +61,7 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         hypervisors.check_answers,
         replace(KVM, silence="`virsh list` exited 1 after 0.0s"),
         "`virsh list` exited 1",
-        "--provider vagrant:libvirt:private",
+        "--lab-provider=vagrant:libvirt:private",
     ),
     "no VirtualBox": (
         hypervisors.check_pair,
@@ -102,13 +103,20 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         hypervisors.check_host_only,
         replace(VBOX, networks_conf=None),
         "allowed: 192.168.56.0/21",
-        "echo '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+        "printf '\\n%s\\n' '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
     ),
     "another networks.conf": (
         hypervisors.check_host_only,
         replace(VBOX, networks_conf="# mine\n* 10.0.0.0/8 fe80::/10\n"),
         "allowed: 10.0.0.0/8",
-        "echo '* 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+        "printf '\\n%s\\n' '* 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+    ),
+    "a networks.conf that Vagrant cannot read": (
+        hypervisors.check_host_only,
+        replace(VBOX, networks_conf="# mine\n* 192.168.0.0/16\n* 192.168.100.0/33 fe80::/10 300.1.1.1"),
+        "/etc/vbox/networks.conf:3: '192.168.100.0/33' is no network; "
+        "/etc/vbox/networks.conf:3: '300.1.1.1' is no network",
+        "sudoedit /etc/vbox/networks.conf",
     ),
     "part of the network allowed": (
         hypervisors.check_host_only,
@@ -392,6 +400,21 @@ def test_networks_conf_is_read_as_virtualbox_reads_it() -> None:
     expected = ["10.0.0.0/8", "192.168.100.0/24", "172.16.0.1/32"]
     assert [str(net) for net in allowed_ranges(text)] == expected
     assert allowed_ranges("") == []
+    assert obstacles.mistakes_in(text) == []
+    assert obstacles.mistakes_in("\n* /33\nany.thing\n*mine") == [
+        "/etc/vbox/networks.conf:2: '/33' is no network",
+        "/etc/vbox/networks.conf:4: 'mine' is no network",
+    ]
+
+
+def test_a_line_is_added_also_to_a_file_whose_last_line_has_no_end(tmp_path: Path) -> None:
+    conf = tmp_path / "networks.conf"
+    conf.write_text("* 10.0.0.0/8")
+    found = obstacles.of_host_only(replace(VBOX, networks_conf=conf.read_text()), PLAN)
+    assert found is not None
+    line = found.remedy.partition("&& ")[2].replace("sudo ", "").replace(obstacles.NETWORKS_CONF, str(conf))
+    subprocess.run(["sh", "-c", line], capture_output=True, check=True, timeout=10)
+    assert conf.read_text().splitlines() == ["* 10.0.0.0/8", "* 192.168.100.0/24"]
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_a_failure_has_the_command_the_time_the_last_lines_and_the_log(
         (
             "The IP address configured for the host-only network is not within the\nallowed ranges. Please",
             "refuses host-only networks",
-            "echo '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+            "printf '\\n%s\\n' '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
         ),
         (
             "The provider 'libvirt' could not be found, but was requested to\nback the machine 'k8s-lb'.",

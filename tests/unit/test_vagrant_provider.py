@@ -842,7 +842,7 @@ def test_a_libvirtd_that_does_not_answer_is_said_before_anything_is_made(
     (missed,) = missing
     assert missed.what.startswith("libvirtd: `virsh -q -c qemu:///system list --all")
     assert "sudo systemctl start libvirtd" in missed.remedy
-    assert "--provider vagrant:libvirt:private" in missed.remedy
+    assert "--lab-provider=vagrant:libvirt:private" in missed.remedy
 
 
 def test_up_refuses_what_is_in_the_way_of_its_vms(

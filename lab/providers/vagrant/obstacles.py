@@ -8,7 +8,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -82,12 +82,16 @@ def of_host_only(around: Around, topology: Topology) -> Obstacle | None:
     wanted = topology.networks.nodes
     if around.kind != "virtualbox" or not _insists(around):
         return None
+    if wrong := mistakes_in(around.networks_conf or ""):
+        remedy = f"correct it: sudoedit {NETWORKS_CONF}"
+        return Obstacle("host-only network", "; ".join(wrong), "networks, such as 192.168.56.0/21", remedy)
     allowed = allowed_ranges(around.networks_conf)
     if any(wanted.subnet_of(each) for each in allowed):
         return None
     # Once there is a file it is all that counts: the default goes into it too, for other labs.
     line = f"* {wanted}" if around.networks_conf is not None else f"* {HOST_ONLY} {wanted}"
-    remedy = f"sudo mkdir -p /etc/vbox && echo '{line}' | sudo tee -a {NETWORKS_CONF}"
+    # The last line of the file may have no end: ours would be glued to it.
+    remedy = f"sudo mkdir -p /etc/vbox && printf '\\n%s\\n' '{line}' | sudo tee -a {NETWORKS_CONF}"
     found = f"allowed: {', '.join(map(str, allowed)) or 'none'}"
     return Obstacle("host-only network", found, f"the line `{line}` in {NETWORKS_CONF}", remedy)
 
@@ -98,7 +102,7 @@ def of_silence(around: Around, _: Topology) -> Obstacle | None:
         return None
     remedy = (
         "sudo systemctl start libvirtd, and for whom it does not answer: sudo usermod -aG libvirt $USER; "
-        "or one of the lab's own, as root: --provider vagrant:libvirt:private"
+        "or one of the lab's own, as root: --lab-provider=vagrant:libvirt:private"
     )
     return Obstacle("libvirtd", around.silence, "one that runs and that you may use", remedy)
 
@@ -184,8 +188,17 @@ def allowed_ranges(text: str | None) -> list[IPv4Network]:
     """The IPv4 ranges of networks.conf; its lines begin with an asterisk, the rest are comments.  Pure."""
     if text is None:
         return [HOST_ONLY]
-    lines = [line.strip()[1:].split() for line in text.splitlines() if line.strip().startswith("*")]
-    return [IPv4Network(word, strict=False) for line in lines for word in line if _is_ipv4(word)]
+    ranges = (_range(word) for _, word in _words(text))
+    return [each for each in ranges if isinstance(each, IPv4Network)]
+
+
+def mistakes_in(text: str) -> list[str]:
+    """Words of networks.conf that are no range, with their lines; by each of them Vagrant ends.  Pure."""
+    return [
+        f"{NETWORKS_CONF}:{number}: {word!r} is no network"
+        for number, word in _words(text)
+        if _range(word) is None
+    ]
 
 
 def networks_of_labs(root: Path) -> dict[str, IPv4Network]:
@@ -236,8 +249,17 @@ def _insists(around: Around) -> bool:
     return around.system == "Linux" and version >= INSISTS
 
 
-def _is_ipv4(word: str) -> bool:
-    return re.fullmatch(r"\d+\.\d+\.\d+\.\d+(/\d+)?", word) is not None
+def _words(text: str) -> list[tuple[int, str]]:
+    """Each word of a line with an asterisk, with the line's number."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [(number, word) for number, line in lines if line.startswith("*") for word in line[1:].split()]
+
+
+def _range(word: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(word, strict=False)
+    except ValueError:
+        return None
 
 
 def _named_alone(topology: Topology) -> set[str]:
