@@ -133,6 +133,12 @@ def check_cpus(host: VmHost, topology: Topology) -> Finding:
     return good("processors", f"{host.cpus} here, {planned} planned")
 
 
+def check_namesakes(host: VmHost, topology: Topology) -> Finding:
+    """No VMs of another user's, or of another state folder's, that are called as this lab's."""
+    found = obstacles.of_namesakes(host, topology)
+    return _told(found) or good("a lab of this name", "nobody else's")
+
+
 def check_others(host: VmHost, topology: Topology) -> Finding:
     """Other running VMs that have addresses of this plan's, or may have, being called like its machines."""
     if found := _told(obstacles.of_others(host, topology)):
@@ -181,6 +187,7 @@ CHECKS: tuple[Check, ...] = (
     check_guests,
     check_memory,
     check_cpus,
+    check_namesakes,
     check_others,
     check_nat,
     check_subnet,

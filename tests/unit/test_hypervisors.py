@@ -172,6 +172,12 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         "0 here",
         "at most `cpus: 0`",
     ),
+    "another user's lab has the name": (
+        hypervisors.check_namesakes,
+        replace(VBOX, vms={OURS: "running"}, strange=frozenset({OURS})),
+        f"{OURS} (running), begun by another user or with another THWLAB_STATE",
+        "another name: --lab-name",
+    ),
     "another lab has the addresses": (
         hypervisors.check_others,
         replace(
@@ -563,6 +569,15 @@ def test_a_host_without_any_of_it_is_gathered_too(tmp_path: Path, monkeypatch: p
         assert (host.kvm, host.virtualisation, host.memory_mib) == ("", None, None)
         told = hypervisors.check_answers(host, PLAN)
         assert (told.verdict is Verdict.MISSING) is (kind == "libvirt")
+
+
+@pytest.mark.parametrize("left", ["plan.yaml", "whole/k8s-lb"])
+def test_vms_are_strange_unless_a_folder_here_began_them(root: Path, tmp_path: Path, left: str) -> None:
+    """What a killed run left has a plan; a log alone proves nothing."""
+    write(tmp_path / "labs/thw/vagrant/vagrant.log", "$ vagrant --version")
+    assert vmhost.gather("virtualbox", root=root).strange == {OURS}
+    write(tmp_path / "labs/thw/vagrant" / left, "cut o")
+    assert vmhost.gather("virtualbox", root=root).strange == set()
 
 
 @pytest.mark.parametrize(

@@ -359,8 +359,28 @@ def test_a_vm_of_a_killed_run_that_vagrant_forgot_is_removed_and_made_anew(
 ) -> None:
     world.change(vms={VMS[1]: new_vm("poweroff")})
     provider = make()
+    provider.project.write_plan(topology)
     provider.create(topology, NAMES)
     assert provider.states() == dict.fromkeys(NAMES, "running")
+
+
+@pytest.mark.usefixtures("around")
+@pytest.mark.parametrize("state", ["running", "paused", "poweroff"])
+def test_vms_of_this_name_that_nobody_here_began_are_left_alone(
+    make: Maker, world: World, topology: Topology, state: str
+) -> None:
+    """Another user's, or of another state folder: they were taken for half-made ones and destroyed."""
+    theirs = {VMS[1]: new_vm(state)}
+    world.change(vms=theirs)
+    provider = make()
+    (found,) = provider.preflight(topology)
+    assert found.what.startswith(f"a lab of this name: {VMS[1]} (")
+    assert "--lab-name" in found.remedy
+    with pytest.raises(LabError, match="begun by another user or with another THWLAB_STATE") as caught:
+        provider.create(topology, NAMES)
+    assert "thwlab --name thw down" in caught.value.remedy
+    assert world.vms == theirs
+    assert not provider.project.folder.exists()
 
 
 def test_a_machine_that_was_destroyed_by_hand_is_made_anew(

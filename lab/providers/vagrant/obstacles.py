@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 
 from lab.errors import LabError
 from lab.providers.subnets import networks_of_host
-from lab.providers.vagrant.hypervisor import OFF, Hypervisor
+from lab.providers.vagrant.hypervisor import OFF, Hypervisor, of_prefix
 from lab.providers.vagrant.plan import PREFIX, UNSAID
 from lab.providers.vagrant.virtualbox import VirtualBox
 from lab.topology import Topology, overlaps_nat
@@ -42,6 +42,7 @@ class Around:
     virtualbox: Version | None = None
     networks_conf: str | None = None
     vms: Mapping[str, str] = field(default_factory=dict)
+    strange: frozenset[str] = frozenset()  # VMs called as a lab's that none of this folder's labs began
     silence: str = ""  # why the hypervisor did not tell of its VMs
     labs: Mapping[str, IPv4Network] = field(default_factory=dict)
     networks: tuple[tuple[str, IPv4Network], ...] = ()
@@ -63,6 +64,7 @@ def look(hypervisor: Hypervisor, labs: Path, *, private: bool, root: Path = ROOT
     ``private`` VMs have a network of their own, that nothing of this host's can be in.
     """
     vms, silence = ({}, "") if private else _vms(hypervisor)
+    begun = labs_begun(labs)
     version = hypervisor.version if isinstance(hypervisor, VirtualBox) else None
     return Around(
         hypervisor.name,
@@ -71,6 +73,7 @@ def look(hypervisor: Hypervisor, labs: Path, *, private: bool, root: Path = ROOT
         virtualbox=numbers(answer_or(version, "")) if version else None,
         networks_conf=text_of(root / NETWORKS_CONF.lstrip("/")),
         vms=vms,
+        strange=frozenset(name for name in vms if name.startswith(PREFIX) and _lab(name) not in begun),
         silence=silence,
         labs=networks_of_labs(labs),
         networks=() if private else tuple(networks_of_host().items()),
@@ -105,6 +108,21 @@ def of_silence(around: Around, _: Topology) -> Obstacle | None:
         "or one of the lab's own, as root: --lab-provider=vagrant:libvirt:private"
     )
     return Obstacle("libvirtd", around.silence, "one that runs and that you may use", remedy)
+
+
+def of_namesakes(around: Around, topology: Topology) -> Obstacle | None:
+    """VMs called as this lab's, and not begun by it: they would be taken for half-made ones and removed."""
+    found = {name: state for name, state in around.vms.items() if name in around.strange}
+    ours = of_prefix(found, f"{PREFIX}{topology.name}_")
+    return namesakes(topology.name, ours) if ours else None
+
+
+def namesakes(lab: str, vms: Mapping[str, str]) -> Obstacle:
+    """What is said of VMs that are called as this lab's, though it was not begun here.  Pure."""
+    named = ", ".join(f"{name} ({state})" for name, state in vms.items())
+    found = f"{named}, begun by another user or with another THWLAB_STATE"
+    remedy = f"another name: --lab-name; if they are yours and nobody needs them: thwlab --name {lab} down"
+    return Obstacle("a lab of this name", found, f"no VM of a lab {lab} that was not begun here", remedy)
 
 
 def of_others(around: Around, topology: Topology) -> Obstacle | None:
@@ -175,7 +193,7 @@ def of_subnet(around: Around, topology: Topology) -> Obstacle | None:
     return Obstacle("subnet", ", ".join(taken), f"{wanted} free", "another `network: cidr` in the plan")
 
 
-LOOKED_FOR = (of_silence, of_host_only, of_others, of_nat, of_subnet)
+LOOKED_FOR = (of_silence, of_host_only, of_namesakes, of_others, of_nat, of_subnet)
 
 
 def obstacles(around: Around, topology: Topology) -> list[Obstacle]:
@@ -210,6 +228,15 @@ def networks_of_labs(root: Path) -> dict[str, IPv4Network]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def labs_begun(root: Path) -> set[str]:
+    """The labs of which a folder in ``root`` has a plan of VMs, or a VM that was made to its end.
+
+    What a killed run of theirs left has a plan.
+    """
+    found = [*root.glob("*/vagrant/plan.yaml"), *root.glob("*/vagrant/whole/*")] if root.is_dir() else []
+    return {path.relative_to(root).parts[0] for path in found}
 
 
 def numbers(text: str) -> Version | None:
@@ -264,6 +291,11 @@ def _range(word: str) -> IPv4Network | IPv6Network | None:
 
 def _named_alone(topology: Topology) -> set[str]:
     return {f"{topology.name}-{node.name}" for node in topology.nodes}
+
+
+def _lab(domain: str) -> str:
+    """The lab of a VM that is called as a lab's."""
+    return domain.removeprefix(PREFIX).partition("_")[0]
 
 
 def _machine(domain: str) -> str:

@@ -19,6 +19,7 @@ from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
 from lab.providers.vagrant.inventory import Inventory
 from lab.providers.vagrant.machine import VagrantMachine
+from lab.providers.vagrant.obstacles import namesakes
 from lab.providers.vagrant.plan import BOOT_TIMEOUT, DEFAULT_BOOT, Box, Project
 from lab.providers.vagrant.removal import Removal
 from lab.topology import Node, Topology
@@ -87,6 +88,7 @@ class VagrantProvider(Provider):
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`; a VM that an earlier run left half-made is removed and made anew."""
+        self._insist_ours()
         strays.end(self.project.at_work)
         self.project.write_plan(topology)
         self.hypervisor.begin()
@@ -105,6 +107,12 @@ class VagrantProvider(Provider):
             raise told from error
         if speed.read(self._speed) is None:
             speed.write(speed.calibrate(machines[0]), self._speed)
+
+    def _insist_ours(self) -> None:
+        """Raise `LabError` where a VM would be taken for half-made that is somebody else's."""
+        if strange := self._inventory.strange():
+            found = namesakes(self.lab, strange)
+            raise LabError(f"{found.what}: {found.found}", remedy=found.remedy)
 
     def _up(self, new: Sequence[str]) -> Mapping[str, str]:
         """By Vagrant; the lab's VMs after it."""
