@@ -145,12 +145,8 @@ class Hypervisor(ABC):
         return self.states().get(domain)
 
     def _say(self, argv: Sequence[str], timeout: float = ASK) -> str:
-        """Run the hypervisor's program; `ProgramFailed` if it fails or does not end.
-
-        A question makes no folder for its log: a lab is there as long as its folder is.
-        """
-        log = self._log if self._log and self._log.parent.is_dir() else None
-        call = Call(tuple(argv), timeout, log=log, env=self._environment())
+        """Run the hypervisor's program; `ProgramFailed` if it fails or does not end."""
+        call = Call(tuple(argv), timeout, log=self._log, env=self._environment())
         ended = carry_out(call)
         if ended.status != 0:
             raise ProgramFailed(call, ended, otherwise="thwlab doctor")
