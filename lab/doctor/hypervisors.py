@@ -7,7 +7,7 @@ refuses too; here are the words for what is well, and what is only worth a warni
 from collections.abc import Callable
 
 from lab.doctor.finding import Finding, Verdict, good
-from lab.providers.vagrant import needs, obstacles
+from lab.providers.vagrant import needs, obstacles, programs
 from lab.providers.vagrant.adapter import OLDEST
 from lab.providers.vagrant.needs import ASKS_KVM, FIRST, VmHost, dotted
 from lab.providers.vagrant.obstacles import Obstacle
@@ -20,9 +20,9 @@ Check = Callable[[VmHost, Topology], Finding]
 
 def check_vagrant(host: VmHost, _: Topology) -> Finding:
     """Vagrant itself."""
-    wanted = f"{dotted(OLDEST)} or later"
+    wanted = programs.NEEDED
     if host.vagrant is None:
-        remedy = "apt-get install vagrant, or https://developer.hashicorp.com/vagrant/install"
+        remedy = programs.REMEDIES["vagrant"]
         return Finding("vagrant", Verdict.MISSING, "not installed", wanted, remedy, ("vagrant",))
     if host.vagrant < OLDEST:
         return Finding("vagrant", Verdict.MISSING, dotted(host.vagrant), wanted, "update Vagrant")
@@ -52,9 +52,9 @@ def check_plugin(host: VmHost, _: Topology) -> Finding:
     """Vagrant learns libvirt from a plugin."""
     if host.kind != "libvirt":
         return good("vagrant-libvirt", "not needed, the VMs are VirtualBox's")
-    if "vagrant-libvirt" in host.plugins:
+    if programs.PLUGIN in host.plugins:
         return good("vagrant-libvirt", "installed")
-    remedy = "apt-get install vagrant-libvirt, or vagrant plugin install vagrant-libvirt"
+    remedy = programs.REMEDIES[programs.PLUGIN]
     return Finding(
         "vagrant-libvirt", Verdict.MISSING, "not installed", "the plugin", remedy, ("vagrant-libvirt",)
     )

@@ -17,6 +17,7 @@ from stand_in import StandIn, on_path
 from lab.artifacts.box import SHARED, BuiltBox
 from lab.errors import ConfigError, LabError
 from lab.plan import load_topology
+from lab.providers.vagrant import host
 from lab.providers.vagrant.adapter import Adapter
 from lab.providers.vagrant.libvirt import kvm, private
 from lab.providers.vagrant.libvirt.daemon import ARGV, PrivateLibvirtd
@@ -286,10 +287,15 @@ def test_it_says_everything_that_is_missing_at_once(
 ) -> None:
     monkeypatch.setattr(private.shutil, "which", lambda *_, **__: None)
     monkeypatch.setattr(private.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(host, "available_mib", lambda _: 1)
     missing = provider.preflight(load_topology())
     packages = {name for each in missing for name in each.packages}
     assert packages >= {"libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "dnsmasq-base"}
-    assert "needs root" in missing[-1].what
+    said = [each.what for each in missing]
+    assert any("needs root" in each for each in said)
+    assert "libvirtd: not installed" in said
+    assert "vagrant: not installed; needed: 2.3 or later" in said
+    assert any(each.startswith("memory: 1 MiB available") for each in said), "also what the host itself lacks"
 
 
 def test_a_file_that_was_cut_off_keeps_nobody_from_removing_the_lab(tmp_path: Path) -> None:

@@ -845,7 +845,10 @@ def test_preflight_says_everything_that_is_missing(
     )
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
-        assert [each.what for each in provider.preflight(topology)] == ["no ssh", "no vagrant"]
+        (tmp_path / "root/proc/meminfo").write_text("MemAvailable:   102400 kB\n")
+        said = [each.what for each in provider.preflight(topology)]
+    assert said[:2] == ["ssh: not installed", "vagrant: not installed; needed: 2.3 or later"]
+    assert [each.partition(":")[0] for each in said[2:]] == ["memory"], "what is in the way too, at once"
 
 
 @pytest.mark.usefixtures("around")

@@ -19,7 +19,7 @@ from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
 from lab.providers.vagrant.inventory import Inventory
 from lab.providers.vagrant.machine import VagrantMachine
-from lab.providers.vagrant.obstacles import namesakes
+from lab.providers.vagrant.obstacles import answer_or, namesakes
 from lab.providers.vagrant.plan import BOOT_TIMEOUT, DEFAULT_BOOT, Box, Project
 from lab.providers.vagrant.removal import Removal
 from lab.topology import Node, Topology
@@ -61,12 +61,13 @@ class VagrantProvider(Provider):
 
     def preflight(self, topology: Topology) -> list[Missing]:
         """See `Provider.preflight`."""
-        return programs.lacking(self.adapter) or self._in_the_way(topology)
+        return [*programs.lacking(self.adapter), *self._in_the_way(topology)]
 
     def _in_the_way(self, topology: Topology) -> list[Missing]:
         """All that the doctor calls missing, in its words; ``state`` lies beside the folders of all labs."""
         private = self.hypervisor.network is not None
-        enclosed = self._inventory.domains() if private else {}
+        nothing: Mapping[str, str] = {}
+        enclosed = answer_or(self._inventory.domains, nothing) if private else nothing
         here = host.gather(self.hypervisor, self.state.parent, private=private, enclosed=enclosed)
         found = needs.hindering(here, topology)
         return [Missing(f"{each.what}: {each.found}; needed: {each.needed}", each.remedy) for each in found]

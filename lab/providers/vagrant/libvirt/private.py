@@ -116,7 +116,7 @@ class PrivateLibvirtProvider(VagrantProvider):
         """See `Provider.preflight`."""
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         missing = [
-            Missing(f"no {program}", sudo(f"apt-get install {package}"), (package,))
+            Missing(f"{program}: not installed", sudo(f"apt-get install {package}"), (package,))
             for program, package in NEEDED
             if shutil.which(program, path=path) is None
         ]
@@ -128,7 +128,7 @@ class PrivateLibvirtProvider(VagrantProvider):
         elif self._asks_nat and not self.hypervisor.daemon.nat:
             what = f"{NAT}: the VMs of lab {self.lab} were made without"
             missing.append(Missing(what, f"thwlab --name {self.lab} down, or unset {NAT}"))
-        return missing or super().preflight(topology)
+        return [*missing, *super().preflight(topology)]
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`: the box is built, and Vagrant told of it."""
