@@ -136,6 +136,10 @@ class Hypervisor(ABC):
         """Whether it can be asked at all; False where what would run for this lab alone does not."""
         return True
 
+    def insist_answers(self) -> None:
+        """Raise `Gone` if what runs for this lab alone was started and does not answer any more."""
+        return
+
     def end(self) -> None:
         """End whatever runs for this lab alone, once its VMs are gone."""
         return

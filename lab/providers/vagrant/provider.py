@@ -156,6 +156,7 @@ class VagrantProvider(Provider):
 
     def states(self) -> Mapping[str, str]:
         """See `Provider.states`."""
+        self.hypervisor.insist_answers()
         return {self.project.machine_of(domain): state for domain, state in self._inventory.domains().items()}
 
     def is_there(self) -> bool:

@@ -66,6 +66,11 @@ class PrivateLibvirt(Virsh):
         """See `Hypervisor.is_there`."""
         return self.daemon.is_running()
 
+    def insist_answers(self) -> None:
+        """See `Hypervisor.insist_answers`; that a daemon was started its folder tells."""
+        if self.daemon.directory.exists():
+            self.daemon.insist_answers()
+
     def console(self, machine: str) -> Path | None:
         """See `Hypervisor.console`; as `private.rb` has the daemon write it."""
         return self.daemon.directory / "log/qemu" / f"console-{machine}.log"
