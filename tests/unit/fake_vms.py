@@ -236,6 +236,11 @@ def _insist_networks(facts: dict[str, Any], domain: str) -> None:
             raise Refusal(f"error: Requested operation is not valid: network '{name}' is not active")
 
 
+def _tell_network(facts: dict[str, Any], words: list[str]) -> str:
+    number = list(_networks(facts)).index(words[0])
+    return f"Name:           {words[0]}\nActive:         yes\nBridge:         virbr{number}\n\n"
+
+
 def _start_network(facts: dict[str, Any], words: list[str]) -> str:
     if words[0] not in _networks(facts):
         raise Refusal(f"error: failed to get network '{words[0]}'")
@@ -279,6 +284,7 @@ BESIDE = {
     "vol-list": _list_volumes,
     "vol-delete": _delete_volume,
     "net-list": _list_networks,
+    "net-info": _tell_network,
     "net-start": _start_network,
     "net-destroy": _end_network,
     "net-undefine": _undefine_network,

@@ -200,6 +200,16 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         "mine-k8s-lb run; by `vagrant up` alone they are in 192.168.100.0/24",
         "another `network: cidr` in the plan",
     ),
+    "a libvirt network of the user's has the subnet": (
+        hypervisors.check_subnet,
+        replace(
+            KVM,
+            networks=(("virbr1", IPv4Network("192.168.100.0/24")), ("eth0", IPv4Network("192.168.0.0/23"))),
+            bridges={"virbr0": "thwlab_thw_net", "virbr1": "mine"},
+        ),
+        "192.168.100.0/24 of virbr1, libvirt's network mine",
+        "another `network: cidr` in the plan, such as 192.168.2.0/24",
+    ),
     "the subnet is another interface's": (
         hypervisors.check_subnet,
         replace(VBOX, networks=(("eth0", IPv4Network("192.168.100.0/22")),)),
@@ -482,8 +492,13 @@ def test_labs_that_are_off_or_elsewhere_are_in_nobodys_way() -> None:
 
 
 def test_the_hypervisors_own_interfaces_are_no_strangers() -> None:
-    host = replace(VBOX, networks=(("vboxnet0", IPv4Network("192.168.100.0/24")),))
+    wanted = IPv4Network("192.168.100.0/24")
+    host = replace(VBOX, networks=(("vboxnet0", wanted),))
     assert hypervisors.check_subnet(host, PLAN).verdict is Verdict.GOOD
+    host = replace(KVM, networks=(("virbr4", wanted),), bridges={"virbr4": "thwlab_thw_net"})
+    assert hypervisors.check_subnet(host, PLAN).verdict is Verdict.GOOD
+    other = hypervisors.check_subnet(host, replace(PLAN, name="two"))
+    assert other.verdict is Verdict.MISSING, "another lab's is somebody's too"
 
 
 def test_what_a_system_does_not_tell_is_not_tried() -> None:

@@ -142,6 +142,12 @@ def test_a_network_that_another_machine_started_meanwhile_is_no_trouble(
     assert virsh.state(VM) == "running"
 
 
+def test_libvirts_networks_are_known_by_their_interfaces(either: Hypervisor, world: World) -> None:
+    world.change(nets_of_libvirt={NET: "active", "mine": "active", "theirs": "inactive"})
+    known = {"virbr0": "vagrant-libvirt", "virbr1": NET, "virbr2": "mine"}
+    assert either.bridges() == (known if either.name == "libvirt" else {})
+
+
 def test_a_network_that_is_gone_is_named(virsh: Virsh, world: World) -> None:
     virsh.cut(VM)
     world.change(nets_of_libvirt={})

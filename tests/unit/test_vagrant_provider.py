@@ -924,7 +924,7 @@ def test_its_own_vms_and_those_that_are_off_are_not_in_the_way(
     provider: VagrantProvider, make: Maker, world: World, topology: Topology, around: dict[str, IPv4Network]
 ) -> None:
     world.change(vms={**world.vms, "thwlab_two_k8s-lb": new_vm("poweroff")})
-    around[{"virtualbox": "vboxnet7", "libvirt": "virbr7"}[provider.hypervisor.name]] = IPv4Network(
+    around[{"virtualbox": "vboxnet7", "libvirt": "virbr1"}[provider.hypervisor.name]] = IPv4Network(
         "192.168.100.0/24"
     )
     assert make().preflight(topology) == []

@@ -108,6 +108,10 @@ class Hypervisor(ABC):
         """Networks that Vagrant makes and never removes, by name, with this host's address in each."""
         return {}
 
+    def bridges(self) -> Mapping[str, str]:
+        """Networks that run and have names of their own, by the interface that each has on this host."""
+        return {}
+
     def remove_network(self, name: str) -> None:
         """Remove one of `networks` that no VM uses."""
         raise NotImplementedError(f"{self.name} removes its networks itself, {name} too")

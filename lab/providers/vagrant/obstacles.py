@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from lab.errors import LabError
-from lab.providers.subnets import networks_of_host
+from lab.providers.subnets import free_network, networks_of_host
 from lab.providers.vagrant.hypervisor import OFF, Hypervisor, of_prefix
 from lab.providers.vagrant.plan import PREFIX, UNSAID
 from lab.providers.vagrant.virtualbox import VirtualBox
-from lab.topology import Topology, overlaps_nat
+from lab.topology import VIRTUALBOX_NAT, Topology, overlaps_nat
 
 T = TypeVar("T")
 Version: TypeAlias = tuple[int, ...]
@@ -27,7 +27,7 @@ HOST_ONLY = IPv4Network("192.168.56.0/21")
 INSISTS: Version = (6, 1, 28)
 MACOS_DOES_NOT: Version = (7, 0, 0)
 NETWORKS_CONF = "/etc/vbox/networks.conf"
-OWN_INTERFACES = {"virtualbox": "vboxnet", "libvirt": "virbr"}
+HOST_ONLY_INTERFACE = "vboxnet"  # Vagrant takes whichever has the plan's network
 MANAGEMENT = IPv4Network("192.168.121.0/24")  # vagrant-libvirt's own, for SSH
 ROOT = Path("/")
 
@@ -46,6 +46,7 @@ class Around:
     silence: str = ""  # why the hypervisor did not tell of its VMs
     labs: Mapping[str, IPv4Network] = field(default_factory=dict)
     networks: tuple[tuple[str, IPv4Network], ...] = ()
+    bridges: Mapping[str, str] = field(default_factory=dict)  # libvirt's networks, by their interfaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def look(hypervisor: Hypervisor, labs: Path, *, private: bool, root: Path = ROOT
     """
     vms, silence = ({}, "") if private else _vms(hypervisor)
     begun = labs_begun(labs)
+    nothing: Mapping[str, str] = {}
     version = hypervisor.version if isinstance(hypervisor, VirtualBox) else None
     return Around(
         hypervisor.name,
@@ -77,6 +79,7 @@ def look(hypervisor: Hypervisor, labs: Path, *, private: bool, root: Path = ROOT
         silence=silence,
         labs=networks_of_labs(labs),
         networks=() if private else tuple(networks_of_host().items()),
+        bridges=nothing if private else answer_or(hypervisor.bridges, nothing),
     )
 
 
@@ -133,7 +136,7 @@ def of_others(around: Around, topology: Topology) -> Obstacle | None:
         theirs = [name for name in running if name.startswith(f"{PREFIX}{lab}_")]
         if lab != topology.name and theirs and network.overlaps(wanted):
             found = f"lab {lab} runs {len(theirs)} VMs in {network}"
-            remedy = f"thwlab down --name {lab}, or another `network: cidr` in one of the plans"
+            remedy = f"thwlab down --name {lab}, or {_another(around, topology)}"
             return Obstacle(what, found, f"{wanted} free", remedy)
     by_this_plan = [name for name in alike(around, topology) if name in _named_alone(topology)]
     if by_this_plan:
@@ -146,7 +149,7 @@ def of_others(around: Around, topology: Topology) -> Obstacle | None:
         found = (
             f"{', '.join(by_another)} run; by `vagrant up` alone they are in {UNSAID}, unless their plan says"
         )
-        remedy = "another `network: cidr` in the plan, or `vagrant halt` where they were made"
+        remedy = f"{_another(around, topology)}, or `vagrant halt` where they were made"
         return Obstacle(what, found, f"{wanted} free", remedy)
     return None
 
@@ -185,12 +188,11 @@ def of_subnet(around: Around, topology: Topology) -> Obstacle | None:
     wanted = topology.networks.nodes
     if around.private:
         return None
-    own = OWN_INTERFACES[around.kind]
-    foreign = [(name, net) for name, net in around.networks if not name.startswith(own)]
-    taken = [f"{net} of {name}" for name, net in foreign if net.overlaps(wanted)]
+    foreign = [(name, net) for name, net in around.networks if not _is_ours(name, around, topology)]
+    taken = [f"{net} of {_called(name, around)}" for name, net in foreign if net.overlaps(wanted)]
     if not taken:
         return None
-    return Obstacle("subnet", ", ".join(taken), f"{wanted} free", "another `network: cidr` in the plan")
+    return Obstacle("subnet", ", ".join(taken), f"{wanted} free", _another(around, topology))
 
 
 LOOKED_FOR = (of_silence, of_host_only, of_namesakes, of_others, of_nat, of_subnet)
@@ -287,6 +289,26 @@ def _range(word: str) -> IPv4Network | IPv6Network | None:
         return ip_network(word, strict=False)
     except ValueError:
         return None
+
+
+def _is_ours(interface: str, around: Around, topology: Topology) -> bool:
+    """Of libvirt's interfaces only the lab's own: the others are somebody's networks."""
+    if around.kind == "virtualbox":
+        return interface.startswith(HOST_ONLY_INTERFACE)
+    return around.bridges.get(interface) == f"{PREFIX}{topology.name}_net"
+
+
+def _called(interface: str, around: Around) -> str:
+    network = around.bridges.get(interface)
+    return f"{interface}, libvirt's network {network}" if network else interface
+
+
+def _another(around: Around, topology: Topology) -> str:
+    """Another network for the plan's machines, with one that nobody has."""
+    nets = topology.networks
+    busy = [*(net for _, net in around.networks), *around.labs.values(), nets.pods, nets.services]
+    free = free_network(nets.nodes.prefixlen, [*busy, UNSAID, MANAGEMENT, VIRTUALBOX_NAT])
+    return f"another `network: cidr` in the plan, such as {free}"
 
 
 def _named_alone(topology: Topology) -> set[str]:

@@ -25,6 +25,7 @@ WORDS = {"shut off": STOPPED, "crashed": STOPPED, "pmsuspended": PAUSED}
 ROW = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$", re.MULTILINE)
 MAC = re.compile(r"\b((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE)
 ATTACHED = re.compile(rf"^\s*\S+\s+network\s+(\S.*?)\s+\S+\s+{MAC.pattern}", re.MULTILINE)
+BRIDGE = re.compile(r"^Bridge:\s+(\S+)", re.MULTILINE)
 SNAPSHOT_ROW = re.compile(r"^\s*(\S+)\s+(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\s+\S+", re.MULTILINE)
 VOLUME = re.compile(r"^ (\S.*?) +/", re.MULTILINE)
 # What vagrant-libvirt makes for all: storage_pool_name and management_network_name, as they are unsaid.
@@ -111,6 +112,11 @@ class Virsh(Hypervisor):
         disks = {each.find("target"): each.find("driver") for each in found.iterfind("devices/disk")}
         own = [driver for target, driver in disks.items() if target is not None and target.get("dev") == DISK]
         return next((driver.get("cache", "default") for driver in own if driver is not None), "default")
+
+    def bridges(self) -> Mapping[str, str]:
+        """See `Hypervisor.bridges`."""
+        told = {name: BRIDGE.search(self._virsh("net-info", name)) for name in self._names("net-list")}
+        return {found[1]: name for name, found in told.items() if found}
 
     def belongings(self, prefix: str) -> list[Belonging]:
         """See `Hypervisor.belongings`: volumes of every pool that is active, and networks."""
