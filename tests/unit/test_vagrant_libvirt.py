@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_lab import until
 from stand_in import StandIn, on_path
 
 from lab.artifacts.box import SHARED, BuiltBox
@@ -225,6 +226,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     name = "thwlab_thw_k8s-lb"
     argv = [sys.executable, "-c", "import time; time.sleep(60)", "-name", f"guest={name},debug-threads=on"]
     with subprocess.Popen(argv) as guest:
+        until(lambda: libvirtd._command_line(guest.pid) != "")  # it is empty for a moment after it began
         monkeypatch.setattr(libvirtd, "members", lambda _: iter([os.getpid(), guest.pid, 1 << 30]))
         yield name
         guest.kill()
