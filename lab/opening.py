@@ -54,7 +54,7 @@ def open_lab(
     if missing:
         lines = [f"{each.what}: {each.remedy}" for each in missing]
         if why and word != CONTAINERS:
-            lines.append(f"nobody named the provider {word}: --provider {CONTAINERS} are containers")
+            lines.append(f"nobody named the provider {word}: --lab-provider={CONTAINERS} are containers")
         fix = as_root("thwlab doctor --fix") if any(each.packages for each in missing) else ""
         raise LabError("\n  - ".join(["this host cannot run the lab:", *lines]), remedy=fix)
     provider.prepare(topology, report)

@@ -11,7 +11,7 @@ from lab.providers.vagrant import needs, obstacles
 from lab.providers.vagrant.adapter import OLDEST
 from lab.providers.vagrant.needs import ASKS_KVM, FIRST, VmHost, dotted
 from lab.providers.vagrant.obstacles import Obstacle
-from lab.providers.vagrant.programs import PLUGIN, installing
+from lab.providers.vagrant.programs import NEEDED, PLUGIN, installing
 from lab.topology import Topology
 
 CROWD = 4  # virtual processors for each of this host's before a lab becomes too slow for its leases
@@ -21,7 +21,7 @@ Check = Callable[[VmHost, Topology], Finding]
 
 def check_vagrant(host: VmHost, _: Topology) -> Finding:
     """Vagrant itself."""
-    wanted = f"{dotted(OLDEST)} or later"
+    wanted = NEEDED
     if host.vagrant is None:
         return Finding(
             "vagrant", Verdict.MISSING, "not installed", wanted, installing("vagrant"), ("vagrant",)
@@ -132,6 +132,12 @@ def check_cpus(host: VmHost, topology: Topology) -> Finding:
     return good("processors", f"{host.cpus} here, {planned} planned")
 
 
+def check_namesakes(host: VmHost, topology: Topology) -> Finding:
+    """No VMs of another user's, or of another state folder's, that are called as this lab's."""
+    found = obstacles.of_namesakes(host, topology)
+    return _told(found) or good("a lab of this name", "nobody else's")
+
+
 def check_others(host: VmHost, topology: Topology) -> Finding:
     """Other running VMs that have addresses of this plan's, or may have, being called like its machines."""
     if found := _told(obstacles.of_others(host, topology)):
@@ -180,6 +186,7 @@ CHECKS: tuple[Check, ...] = (
     check_guests,
     check_memory,
     check_cpus,
+    check_namesakes,
     check_others,
     check_nat,
     check_subnet,

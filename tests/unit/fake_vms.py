@@ -26,7 +26,7 @@ sys.exit(fake_vms.main({world!r}))
 """
 INTERFACES = """\
  vnet0   network   vagrant-libvirt   virtio   52:54:00:aa:00:01
- -       network   lab0              virtio   52:54:00:aa:00:02
+ -       network   {net}             virtio   52:54:00:aa:00:02
 
 """
 BOX_IMAGE = "debian-VAGRANTSLASH-bookworm64_vagrant_box_image_12.1_box.img"
@@ -220,8 +220,38 @@ def _delete_volume(facts: dict[str, Any], words: list[str]) -> str:
     return f"Vol {words[0]} deleted\n\n"
 
 
+def _networks(facts: dict[str, Any]) -> dict[str, str]:
+    """With the one for SSH, unless nobody used Vagrant here before."""
+    before = {} if facts.get("unused") else {"vagrant-libvirt": "active"}
+    return {**before, **facts.get("nets_of_libvirt", {})}
+
+
+def _network_of(domain: str) -> str:
+    return f"{domain.rpartition('_')[0]}_net"
+
+
+def _insist_networks(facts: dict[str, Any], domain: str) -> None:
+    for name in ("vagrant-libvirt", _network_of(domain)):
+        if _networks(facts).get(name) != "active":
+            raise Refusal(f"error: Requested operation is not valid: network '{name}' is not active")
+
+
+def _tell_network(facts: dict[str, Any], words: list[str]) -> str:
+    number = list(_networks(facts)).index(words[0])
+    return f"Name:           {words[0]}\nActive:         yes\nBridge:         virbr{number}\n\n"
+
+
+def _start_network(facts: dict[str, Any], words: list[str]) -> str:
+    if words[0] not in _networks(facts):
+        raise Refusal(f"error: failed to get network '{words[0]}'")
+    if _networks(facts)[words[0]] == "active":
+        raise Refusal("error: Requested operation is not valid: network is already active")
+    facts["nets_of_libvirt"][words[0]] = "active"
+    return ""
+
+
 def _list_networks(facts: dict[str, Any], words: list[str]) -> str:
-    there = facts.get("nets_of_libvirt", {})
+    there = _networks(facts)
     return "".join(f"{n}\n" for n, state in there.items() if "--all" in words or state == "active") + "\n"
 
 
@@ -254,6 +284,8 @@ BESIDE = {
     "vol-list": _list_volumes,
     "vol-delete": _delete_volume,
     "net-list": _list_networks,
+    "net-info": _tell_network,
+    "net-start": _start_network,
     "net-destroy": _end_network,
     "net-undefine": _undefine_network,
 }
@@ -281,11 +313,13 @@ def virsh(facts: dict[str, Any], argv: list[str], _: Mapping[str, str]) -> str:
         raise Refusal(f"error: failed to get domain '{words[1]}'")
     vm = facts["vms"][words[1]]
     if words[0] == "domiflist":
-        return INTERFACES
+        return INTERFACES.format(net=_network_of(words[1]))
     if words[0] == "domif-setlink":
         vm["cables"][words[2]] = words[3]
     if words[0] == "domif-getlink":
         return f"{words[2]} {vm['cables'].get(words[2], 'up')}\n"
+    if words[0] in ("start", "snapshot-revert"):
+        _insist_networks(facts, words[1])
     if words[0] == "start":
         vm["cables"].clear()
     if words[0] in ("start", "destroy", "suspend", "resume"):

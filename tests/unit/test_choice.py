@@ -361,7 +361,7 @@ def test_a_host_that_lacks_something_for_what_was_chosen_is_told_of_containers(
 ) -> None:
     monkeypatch.setattr(VagrantProvider, "preflight", lambda *_: [Missing("host-only network", "a line")])
     with pytest.raises(
-        LabError, match="nobody named the provider vagrant:virtualbox: --provider incus"
+        LabError, match="nobody named the provider vagrant:virtualbox: --lab-provider=incus"
     ) as told:
         open_lab(load_topology(), "auto", lambda _: None)
     assert "host-only network: a line" in str(told.value)

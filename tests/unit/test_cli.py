@@ -720,6 +720,11 @@ def test_doctor_installs_nothing_where_nobody_can_be_asked(monkeypatch: pytest.M
     assert "nothing was installed" in result.output
 
 
+def test_doctor_names_options_as_thwlab_has_them() -> None:
+    found = Finding("KVM", Verdict.MISSING, "none", "one", "containers: --lab-provider=incus")
+    assert health.report([found])[-1].endswith("remedy: containers: --provider=incus")
+
+
 def test_doctor_says_that_a_package_made_another_libvirtd_of_the_word(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

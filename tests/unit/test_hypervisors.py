@@ -1,5 +1,6 @@
 """Findings about VirtualBox and libvirt: on sample files and stand-in programs, each with its remedy."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -60,7 +61,7 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         hypervisors.check_answers,
         replace(KVM, silence="`virsh list` exited 1 after 0.0s"),
         "`virsh list` exited 1",
-        "--provider vagrant:libvirt:private",
+        "--lab-provider=vagrant:libvirt:private",
     ),
     "no VirtualBox": (
         hypervisors.check_pair,
@@ -102,13 +103,20 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         hypervisors.check_host_only,
         replace(VBOX, networks_conf=None),
         "allowed: 192.168.56.0/21",
-        "echo '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+        "printf '\\n%s\\n' '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
     ),
     "another networks.conf": (
         hypervisors.check_host_only,
         replace(VBOX, networks_conf="# mine\n* 10.0.0.0/8 fe80::/10\n"),
         "allowed: 10.0.0.0/8",
-        "echo '* 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+        "printf '\\n%s\\n' '* 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+    ),
+    "a networks.conf that Vagrant cannot read": (
+        hypervisors.check_host_only,
+        replace(VBOX, networks_conf="# mine\n* 192.168.0.0/16\n* 192.168.100.0/33 fe80::/10 300.1.1.1"),
+        "/etc/vbox/networks.conf:3: '192.168.100.0/33' is no network; "
+        "/etc/vbox/networks.conf:3: '300.1.1.1' is no network",
+        "sudoedit /etc/vbox/networks.conf",
     ),
     "part of the network allowed": (
         hypervisors.check_host_only,
@@ -164,6 +172,12 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         "0 here",
         "at most `cpus: 0`",
     ),
+    "another user's lab has the name": (
+        hypervisors.check_namesakes,
+        replace(VBOX, vms={OURS: "running"}, strange=frozenset({OURS})),
+        f"{OURS} (running), begun by another user or with another THWLAB_STATE",
+        "another name: --lab-name",
+    ),
     "another lab has the addresses": (
         hypervisors.check_others,
         replace(
@@ -185,6 +199,16 @@ BROKEN: dict[str, tuple[Callable[..., Finding], VmHost, str, str]] = {
         replace(VBOX, vms={"mine-k8s-lb": "running", "mine-k8s-worker1": "stopped"}),
         "mine-k8s-lb run; by `vagrant up` alone they are in 192.168.100.0/24",
         "another `network: cidr` in the plan",
+    ),
+    "a libvirt network of the user's has the subnet": (
+        hypervisors.check_subnet,
+        replace(
+            KVM,
+            networks=(("virbr1", IPv4Network("192.168.100.0/24")), ("eth0", IPv4Network("192.168.0.0/23"))),
+            bridges={"virbr0": "thwlab_thw_net", "virbr1": "mine"},
+        ),
+        "192.168.100.0/24 of virbr1, libvirt's network mine",
+        "another `network: cidr` in the plan, such as 192.168.2.0/24",
     ),
     "the subnet is another interface's": (
         hypervisors.check_subnet,
@@ -392,6 +416,21 @@ def test_networks_conf_is_read_as_virtualbox_reads_it() -> None:
     expected = ["10.0.0.0/8", "192.168.100.0/24", "172.16.0.1/32"]
     assert [str(net) for net in allowed_ranges(text)] == expected
     assert allowed_ranges("") == []
+    assert obstacles.mistakes_in(text) == []
+    assert obstacles.mistakes_in("\n* /33\nany.thing\n*mine") == [
+        "/etc/vbox/networks.conf:2: '/33' is no network",
+        "/etc/vbox/networks.conf:4: 'mine' is no network",
+    ]
+
+
+def test_a_line_is_added_also_to_a_file_whose_last_line_has_no_end(tmp_path: Path) -> None:
+    conf = tmp_path / "networks.conf"
+    conf.write_text("* 10.0.0.0/8")
+    found = obstacles.of_host_only(replace(VBOX, networks_conf=conf.read_text()), PLAN)
+    assert found is not None
+    line = found.remedy.partition("&& ")[2].replace("sudo ", "").replace(obstacles.NETWORKS_CONF, str(conf))
+    subprocess.run(["sh", "-c", line], capture_output=True, check=True, timeout=10)
+    assert conf.read_text().splitlines() == ["* 10.0.0.0/8", "* 192.168.100.0/24"]
 
 
 @pytest.mark.parametrize(
@@ -453,8 +492,13 @@ def test_labs_that_are_off_or_elsewhere_are_in_nobodys_way() -> None:
 
 
 def test_the_hypervisors_own_interfaces_are_no_strangers() -> None:
-    host = replace(VBOX, networks=(("vboxnet0", IPv4Network("192.168.100.0/24")),))
+    wanted = IPv4Network("192.168.100.0/24")
+    host = replace(VBOX, networks=(("vboxnet0", wanted),))
     assert hypervisors.check_subnet(host, PLAN).verdict is Verdict.GOOD
+    host = replace(KVM, networks=(("virbr4", wanted),), bridges={"virbr4": "thwlab_thw_net"})
+    assert hypervisors.check_subnet(host, PLAN).verdict is Verdict.GOOD
+    other = hypervisors.check_subnet(host, replace(PLAN, name="two"))
+    assert other.verdict is Verdict.MISSING, "another lab's is somebody's too"
 
 
 def test_what_a_system_does_not_tell_is_not_tried() -> None:
@@ -540,6 +584,15 @@ def test_a_host_without_any_of_it_is_gathered_too(tmp_path: Path, monkeypatch: p
         assert (host.kvm, host.virtualisation, host.memory_mib) == ("", None, None)
         told = hypervisors.check_answers(host, PLAN)
         assert (told.verdict is Verdict.MISSING) is (kind == "libvirt")
+
+
+@pytest.mark.parametrize("left", ["plan.yaml", "whole/k8s-lb"])
+def test_vms_are_strange_unless_a_folder_here_began_them(root: Path, tmp_path: Path, left: str) -> None:
+    """What a killed run left has a plan; a log alone proves nothing."""
+    write(tmp_path / "labs/thw/vagrant/vagrant.log", "$ vagrant --version")
+    assert vmhost.gather("virtualbox", root=root).strange == {OURS}
+    write(tmp_path / "labs/thw/vagrant" / left, "cut o")
+    assert vmhost.gather("virtualbox", root=root).strange == set()
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_a_network_that_virtualbox_refuses_is_said_with_the_line(host: Host) -> 
     made = provider(host)
     with pytest.raises(LabError, match=r"refuses host-only networks outside 192\.168\.56\.0/21") as caught:
         made.create(load_topology(), [ONE])
-    line = "echo '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf"
+    line = "printf '\\n%s\\n' '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf"
     assert line in caught.value.remedy
     made.destroy()
     nothing_left(host)

@@ -194,6 +194,17 @@ def test_what_vagrant_prints_is_in_the_log_while_it_still_runs(
     assert "killed at its deadline" in text
 
 
+def test_a_question_before_there_is_a_lab_makes_no_folder(program: StandIn, tmp_path: Path) -> None:
+    """Else an `up` that was refused left one, and the next pytest run took its own lab for somebody's."""
+    asked = Adapter(Project("thw", tmp_path / "thw" / "vagrant", "virtualbox"))
+    program.answer("--version", "Vagrant 2.3.4\n").answer("box add", err="no space left\n", status=1)
+    assert asked.version() == (2, 3, 4)
+    with pytest.raises(ProgramFailed, match="no space left") as caught:
+        asked.add_box(Box("lab/debian"))
+    assert caught.value.remedy == "thwlab doctor", "there is no log to read"
+    assert not (tmp_path / "thw").exists()
+
+
 def test_at_the_deadline_the_whole_group_ends(program: StandIn, adapter: Adapter, tmp_path: Path) -> None:
     pid = tmp_path / "child.pid"
     program.path.write_text(
@@ -251,7 +262,7 @@ def test_a_failure_has_the_command_the_time_the_last_lines_and_the_log(
         (
             "The IP address configured for the host-only network is not within the\nallowed ranges. Please",
             "refuses host-only networks",
-            "echo '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
+            "printf '\\n%s\\n' '* 192.168.56.0/21 192.168.100.0/24' | sudo tee -a /etc/vbox/networks.conf",
         ),
         (
             "The provider 'libvirt' could not be found, but was requested to\nback the machine 'k8s-lb'.",

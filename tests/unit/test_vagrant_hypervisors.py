@@ -14,11 +14,14 @@ from lab.providers.vagrant.virsh import Virsh
 from lab.providers.vagrant.virtualbox import VirtualBox
 
 VM = "thwlab_thw_k8s-lb"
+NET = "thwlab_thw_net"
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(tmp_path / "world").install(vms={VM: new_vm(), "somebody's own": new_vm("poweroff")})
+    made = World(tmp_path / "world").install(
+        vms={VM: new_vm(), "somebody's own": new_vm("poweroff")}, nets_of_libvirt={NET: "active"}
+    )
     monkeypatch.setenv("PATH", on_path(made.bin))
     return made
 
@@ -40,7 +43,7 @@ def either(request: pytest.FixtureRequest, tmp_path: Path, world: World) -> Hype
 
 def verbs(world: World) -> list[str]:
     """The calls that change something, without the VM's name."""
-    asked = ("showvminfo", "list", "domiflist", "snapshot-list")
+    asked = ("showvminfo", "list", "domiflist", "net-list", "snapshot-list")
     calls = [" ".join(call[1:]).removeprefix("-q -c qemu:///system ") for call in world.calls]
     return [call.replace(f" {VM}", "") for call in calls if call.split()[0] not in asked]
 
@@ -110,6 +113,46 @@ def test_pause_resume_and_start_change_the_state(either: Hypervisor, world: Worl
     assert either.state(VM) == "stopped"
     either.start(VM)
     assert either.state(VM) == "running"
+
+
+@pytest.mark.parametrize("off", [[NET], [NET, "vagrant-libvirt"]])
+def test_networks_that_a_boot_of_this_host_ended_run_again_before_the_vm(
+    virsh: Virsh, world: World, off: list[str]
+) -> None:
+    """Vagrant makes them without autostart: libvirt refused to start the VM, as it refuses to revert it."""
+    virsh.pause(VM)
+    virsh.take(VM, "clean")
+    for act in (lambda: virsh.start(VM), lambda: virsh.revert(VM, "clean")):
+        virsh.cut(VM)
+        world.change(nets_of_libvirt=dict.fromkeys(off, "inactive"))
+        act()
+        assert world.load()["nets_of_libvirt"] == dict.fromkeys(off, "active")
+        world.forget_calls()
+    act()
+    assert not [call for call in world.calls if "net-start" in call]
+
+
+def test_a_network_that_another_machine_started_meanwhile_is_no_trouble(
+    virsh: Virsh, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    virsh.cut(VM)
+    listed = iter([[], [NET, "vagrant-libvirt"], [NET, "vagrant-libvirt"]])
+    monkeypatch.setattr(virsh, "_names", lambda *_: next(listed))
+    virsh.start(VM)
+    assert virsh.state(VM) == "running"
+
+
+def test_libvirts_networks_are_known_by_their_interfaces(either: Hypervisor, world: World) -> None:
+    world.change(nets_of_libvirt={NET: "active", "mine": "active", "theirs": "inactive"})
+    known = {"virbr0": "vagrant-libvirt", "virbr1": NET, "virbr2": "mine"}
+    assert either.bridges() == (known if either.name == "libvirt" else {})
+
+
+def test_a_network_that_is_gone_is_named(virsh: Virsh, world: World) -> None:
+    virsh.cut(VM)
+    world.change(nets_of_libvirt={})
+    with pytest.raises(ProgramFailed, match=f"net-start {NET}"):
+        virsh.start(VM)
 
 
 def test_a_snapshot_is_listed_with_its_time_in_utc(either: Hypervisor) -> None:

@@ -8,16 +8,22 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_lab import until
 from stand_in import StandIn, on_path
 
 from lab.artifacts.box import SHARED, BuiltBox
 from lab.errors import ConfigError, LabError
 from lab.plan import load_topology
+from lab.providers.base import Gone
+from lab.providers.vagrant import host
 from lab.providers.vagrant.adapter import Adapter
+from lab.providers.vagrant.libvirt import daemon as libvirtd
 from lab.providers.vagrant.libvirt import kvm, private
 from lab.providers.vagrant.libvirt.daemon import ARGV, PrivateLibvirtd
 from lab.providers.vagrant.libvirt.kvm import (
@@ -215,6 +221,42 @@ def test_vms_of_a_daemon_that_was_never_prepared_are_refused(daemon: PrivateLibv
 
 
 @pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A VM's program in the lab's network, as libvirt starts one; its name."""
+    name = "thwlab_thw_k8s-lb"
+    argv = [sys.executable, "-c", "import time; time.sleep(60)", "-name", f"guest={name},debug-threads=on"]
+    with subprocess.Popen(argv) as guest:
+        until(lambda: libvirtd._command_line(guest.pid) != "")  # it is empty for a moment after it began
+        monkeypatch.setattr(libvirtd, "members", lambda _: iter([os.getpid(), guest.pid, 1 << 30]))
+        yield name
+        guest.kill()
+
+
+def test_a_daemon_that_only_hangs_is_not_ended_for_its_vms_would_end_with_it(
+    daemon: PrivateLibvirtd, running: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that was silent twice for ten seconds cost a lab all its VMs."""
+    monkeypatch.setattr(PrivateLibvirtd, "end", None)
+    with pytest.raises(LabError, match=f"libvirtd does not answer at .*, and {running} run") as caught:
+        daemon.start_with(BuiltBox(tmp_path / "0123"), Kvm(False, ""))
+    assert "thwlab down" in caught.value.remedy
+
+
+def test_a_daemon_that_is_dead_and_one_that_hangs_are_told_apart(
+    provider: PrivateLibvirtProvider, running: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machines were called gone, to be made anew without their data, which lies in its folder."""
+    assert provider.states() == {}, "none was started"
+    provider.hypervisor.daemon.directory.mkdir(parents=True)
+    with pytest.raises(LabError, match=f"and {running} run") as hangs:
+        provider.states()
+    assert not isinstance(hangs.value, Gone), "no answer is no proof"
+    monkeypatch.setattr(libvirtd, "members", lambda _: iter([]))
+    with pytest.raises(Gone, match=r"its daemon is dead: .*daemon\.log"):
+        provider.states()
+
+
+@pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PrivateLibvirtProvider:
     """One whose box is built and whose Vagrant is not asked."""
     monkeypatch.setattr(private, "box_of", lambda *_: BuiltBox(tmp_path / "0123"))
@@ -286,10 +328,15 @@ def test_it_says_everything_that_is_missing_at_once(
 ) -> None:
     monkeypatch.setattr(private.shutil, "which", lambda *_, **__: None)
     monkeypatch.setattr(private.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(host, "available_mib", lambda _: 1)
     missing = provider.preflight(load_topology())
     packages = {name for each in missing for name in each.packages}
     assert packages >= {"libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "dnsmasq-base"}
-    assert "needs root" in missing[-1].what
+    said = [each.what for each in missing]
+    assert any("needs root" in each for each in said)
+    assert "libvirtd: not installed" in said
+    assert "vagrant: not installed; needed: 2.3 or later" in said
+    assert any(each.startswith("memory: 1 MiB available") for each in said), "also what the host itself lacks"
 
 
 def test_a_file_that_was_cut_off_keeps_nobody_from_removing_the_lab(tmp_path: Path) -> None:

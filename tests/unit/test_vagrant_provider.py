@@ -359,8 +359,28 @@ def test_a_vm_of_a_killed_run_that_vagrant_forgot_is_removed_and_made_anew(
 ) -> None:
     world.change(vms={VMS[1]: new_vm("poweroff")})
     provider = make()
+    provider.project.write_plan(topology)
     provider.create(topology, NAMES)
     assert provider.states() == dict.fromkeys(NAMES, "running")
+
+
+@pytest.mark.usefixtures("around")
+@pytest.mark.parametrize("state", ["running", "paused", "poweroff"])
+def test_vms_of_this_name_that_nobody_here_began_are_left_alone(
+    make: Maker, world: World, topology: Topology, state: str
+) -> None:
+    """Another user's, or of another state folder: they were taken for half-made ones and destroyed."""
+    theirs = {VMS[1]: new_vm(state)}
+    world.change(vms=theirs)
+    provider = make()
+    (found,) = provider.preflight(topology)
+    assert found.what.startswith(f"a lab of this name: {VMS[1]} (")
+    assert "--lab-name" in found.remedy
+    with pytest.raises(LabError, match="begun by another user or with another THWLAB_STATE") as caught:
+        provider.create(topology, NAMES)
+    assert "thwlab --name thw down" in caught.value.remedy
+    assert world.vms == theirs
+    assert not provider.project.folder.exists()
 
 
 def test_a_machine_that_was_destroyed_by_hand_is_made_anew(
@@ -839,7 +859,10 @@ def test_preflight_says_everything_that_is_missing(
     )
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
-        assert [each.what for each in provider.preflight(topology)] == ["no ssh", "no vagrant"]
+        (tmp_path / "root/proc/meminfo").write_text("MemAvailable:   102400 kB\n")
+        said = [each.what for each in provider.preflight(topology)]
+    assert said[:2] == ["ssh: not installed", "vagrant: not installed; needed: 2.3 or later"]
+    assert [each.partition(":")[0] for each in said[2:]] == ["memory"], "what is in the way too, at once"
 
 
 @pytest.mark.usefixtures("around")
@@ -856,7 +879,7 @@ def test_a_libvirtd_that_does_not_answer_is_said_before_anything_is_made(
     (missed,) = missing
     assert missed.what.startswith("libvirtd: `virsh -q -c qemu:///system list --all")
     assert "sudo systemctl start libvirtd" in missed.remedy
-    assert "--provider vagrant:libvirt:private" in missed.remedy
+    assert "--lab-provider=vagrant:libvirt:private" in missed.remedy
 
 
 def test_up_refuses_what_is_in_the_way_of_its_vms(
@@ -915,7 +938,7 @@ def test_its_own_vms_and_those_that_are_off_are_not_in_the_way(
     provider: VagrantProvider, make: Maker, world: World, topology: Topology, around: dict[str, IPv4Network]
 ) -> None:
     world.change(vms={**world.vms, "thwlab_two_k8s-lb": new_vm("poweroff")})
-    around[{"virtualbox": "vboxnet7", "libvirt": "virbr7"}[provider.hypervisor.name]] = IPv4Network(
+    around[{"virtualbox": "vboxnet7", "libvirt": "virbr1"}[provider.hypervisor.name]] = IPv4Network(
         "192.168.100.0/24"
     )
     assert make().preflight(topology) == []

@@ -128,7 +128,7 @@ class Adapter:
         )
         ended = carry_out(call)
         if ended.status != 0:
-            otherwise = f"read {self.project.log}"
+            otherwise = f"read {self.project.log}" if self.project.log.exists() else "thwlab doctor"
             raise ProgramFailed(call, ended, otherwise=otherwise, network=self.project.network())
         return ended
 

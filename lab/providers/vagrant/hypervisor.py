@@ -108,6 +108,10 @@ class Hypervisor(ABC):
         """Networks that Vagrant makes and never removes, by name, with this host's address in each."""
         return {}
 
+    def bridges(self) -> Mapping[str, str]:
+        """Networks that run and have names of their own, by the interface that each has on this host."""
+        return {}
+
     def remove_network(self, name: str) -> None:
         """Remove one of `networks` that no VM uses."""
         raise NotImplementedError(f"{self.name} removes its networks itself, {name} too")
@@ -136,6 +140,10 @@ class Hypervisor(ABC):
         """Whether it can be asked at all; False where what would run for this lab alone does not."""
         return True
 
+    def insist_answers(self) -> None:
+        """Raise `Gone` if what runs for this lab alone was started and does not answer any more."""
+        return
+
     def end(self) -> None:
         """End whatever runs for this lab alone, once its VMs are gone."""
         return
@@ -145,12 +153,8 @@ class Hypervisor(ABC):
         return self.states().get(domain)
 
     def _say(self, argv: Sequence[str], timeout: float = ASK) -> str:
-        """Run the hypervisor's program; `ProgramFailed` if it fails or does not end.
-
-        A question makes no folder for its log: a lab is there as long as its folder is.
-        """
-        log = self._log if self._log and self._log.parent.is_dir() else None
-        call = Call(tuple(argv), timeout, log=log, env=self._environment())
+        """Run the hypervisor's program; `ProgramFailed` if it fails or does not end."""
+        call = Call(tuple(argv), timeout, log=self._log, env=self._environment())
         ended = carry_out(call)
         if ended.status != 0:
             raise ProgramFailed(call, ended, otherwise="thwlab doctor")

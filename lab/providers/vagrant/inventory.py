@@ -26,6 +26,12 @@ class Inventory:
             return {}
         return of_prefix(self.hypervisor.states(), self.project.prefix)
 
+    def strange(self) -> dict[str, str]:
+        """VMs called as the lab's that no run of its folder began, of a hypervisor that others use too."""
+        if self.hypervisor.network is not None or self._is_begun():
+            return {}
+        return self.domains()
+
     def is_whole(self, machine: str, there: Mapping[str, str]) -> bool:
         """Whether a machine is among `there`, what `domains` said, and was made to its end."""
         return self.project.domain(machine) in there and self._mark(machine).exists()
@@ -68,6 +74,10 @@ class Inventory:
             return
         self._mark(machine).parent.mkdir(exist_ok=True)
         self._mark(machine).touch()
+
+    def _is_begun(self) -> bool:
+        """Whether a run wrote down what it would make, or what it has made."""
+        return self.project.plan.exists() or any((self.project.folder / "whole").glob("*"))
 
     def _id(self, machine: str) -> Path:
         return self.project.data / "machines" / machine / self.project.provider / "id"

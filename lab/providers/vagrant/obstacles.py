@@ -8,16 +8,16 @@ import platform
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from lab.errors import LabError
-from lab.providers.subnets import networks_of_host
-from lab.providers.vagrant.hypervisor import OFF, Hypervisor
+from lab.providers.subnets import free_network, networks_of_host
+from lab.providers.vagrant.hypervisor import OFF, Hypervisor, of_prefix
 from lab.providers.vagrant.plan import PREFIX, UNSAID
 from lab.providers.vagrant.virtualbox import VirtualBox
-from lab.topology import Topology, overlaps_nat
+from lab.topology import VIRTUALBOX_NAT, Topology, overlaps_nat
 
 T = TypeVar("T")
 Version: TypeAlias = tuple[int, ...]
@@ -27,7 +27,7 @@ HOST_ONLY = IPv4Network("192.168.56.0/21")
 INSISTS: Version = (6, 1, 28)
 MACOS_DOES_NOT: Version = (7, 0, 0)
 NETWORKS_CONF = "/etc/vbox/networks.conf"
-OWN_INTERFACES = {"virtualbox": "vboxnet", "libvirt": "virbr"}
+HOST_ONLY_INTERFACE = "vboxnet"  # Vagrant takes whichever has the plan's network
 MANAGEMENT = IPv4Network("192.168.121.0/24")  # vagrant-libvirt's own, for SSH
 ROOT = Path("/")
 
@@ -42,9 +42,11 @@ class Around:
     virtualbox: Version | None = None
     networks_conf: str | None = None
     vms: Mapping[str, str] = field(default_factory=dict)
+    strange: frozenset[str] = frozenset()  # VMs called as a lab's that none of this folder's labs began
     silence: str = ""  # why the hypervisor did not tell of its VMs
     labs: Mapping[str, IPv4Network] = field(default_factory=dict)
     networks: tuple[tuple[str, IPv4Network], ...] = ()
+    bridges: Mapping[str, str] = field(default_factory=dict)  # libvirt's networks, by their interfaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ def look(hypervisor: Hypervisor, labs: Path, *, private: bool, root: Path = ROOT
     ``private`` VMs have a network of their own, that nothing of this host's can be in.
     """
     vms, silence = ({}, "") if private else _vms(hypervisor)
+    begun = labs_begun(labs)
+    nothing: Mapping[str, str] = {}
     version = hypervisor.version if isinstance(hypervisor, VirtualBox) else None
     return Around(
         hypervisor.name,
@@ -71,9 +75,11 @@ def look(hypervisor: Hypervisor, labs: Path, *, private: bool, root: Path = ROOT
         virtualbox=numbers(answer_or(version, "")) if version else None,
         networks_conf=text_of(root / NETWORKS_CONF.lstrip("/")),
         vms=vms,
+        strange=frozenset(name for name in vms if name.startswith(PREFIX) and _lab(name) not in begun),
         silence=silence,
         labs=networks_of_labs(labs),
         networks=() if private else tuple(networks_of_host().items()),
+        bridges=nothing if private else answer_or(hypervisor.bridges, nothing),
     )
 
 
@@ -82,12 +88,16 @@ def of_host_only(around: Around, topology: Topology) -> Obstacle | None:
     wanted = topology.networks.nodes
     if around.kind != "virtualbox" or not _insists(around):
         return None
+    if wrong := mistakes_in(around.networks_conf or ""):
+        remedy = f"correct it: sudoedit {NETWORKS_CONF}"
+        return Obstacle("host-only network", "; ".join(wrong), "networks, such as 192.168.56.0/21", remedy)
     allowed = allowed_ranges(around.networks_conf)
     if any(wanted.subnet_of(each) for each in allowed):
         return None
     # Once there is a file it is all that counts: the default goes into it too, for other labs.
     line = f"* {wanted}" if around.networks_conf is not None else f"* {HOST_ONLY} {wanted}"
-    remedy = f"sudo mkdir -p /etc/vbox && echo '{line}' | sudo tee -a {NETWORKS_CONF}"
+    # The last line of the file may have no end: ours would be glued to it.
+    remedy = f"sudo mkdir -p /etc/vbox && printf '\\n%s\\n' '{line}' | sudo tee -a {NETWORKS_CONF}"
     found = f"allowed: {', '.join(map(str, allowed)) or 'none'}"
     return Obstacle("host-only network", found, f"the line `{line}` in {NETWORKS_CONF}", remedy)
 
@@ -98,9 +108,24 @@ def of_silence(around: Around, _: Topology) -> Obstacle | None:
         return None
     remedy = (
         "sudo systemctl start libvirtd, and for whom it does not answer: sudo usermod -aG libvirt $USER; "
-        "or one of the lab's own, as root: --provider vagrant:libvirt:private"
+        "or one of the lab's own, as root: --lab-provider=vagrant:libvirt:private"
     )
     return Obstacle("libvirtd", around.silence, "one that runs and that you may use", remedy)
+
+
+def of_namesakes(around: Around, topology: Topology) -> Obstacle | None:
+    """VMs called as this lab's, and not begun by it: they would be taken for half-made ones and removed."""
+    found = {name: state for name, state in around.vms.items() if name in around.strange}
+    ours = of_prefix(found, f"{PREFIX}{topology.name}_")
+    return namesakes(topology.name, ours) if ours else None
+
+
+def namesakes(lab: str, vms: Mapping[str, str]) -> Obstacle:
+    """What is said of VMs that are called as this lab's, though it was not begun here.  Pure."""
+    named = ", ".join(f"{name} ({state})" for name, state in vms.items())
+    found = f"{named}, begun by another user or with another THWLAB_STATE"
+    remedy = f"another name: --lab-name; if they are yours and nobody needs them: thwlab --name {lab} down"
+    return Obstacle("a lab of this name", found, f"no VM of a lab {lab} that was not begun here", remedy)
 
 
 def of_others(around: Around, topology: Topology) -> Obstacle | None:
@@ -111,7 +136,7 @@ def of_others(around: Around, topology: Topology) -> Obstacle | None:
         theirs = [name for name in running if name.startswith(f"{PREFIX}{lab}_")]
         if lab != topology.name and theirs and network.overlaps(wanted):
             found = f"lab {lab} runs {len(theirs)} VMs in {network}"
-            remedy = f"thwlab down --name {lab}, or another `network: cidr` in one of the plans"
+            remedy = f"thwlab down --name {lab}, or {_another(around, topology)}"
             return Obstacle(what, found, f"{wanted} free", remedy)
     by_this_plan = [name for name in alike(around, topology) if name in _named_alone(topology)]
     if by_this_plan:
@@ -124,7 +149,7 @@ def of_others(around: Around, topology: Topology) -> Obstacle | None:
         found = (
             f"{', '.join(by_another)} run; by `vagrant up` alone they are in {UNSAID}, unless their plan says"
         )
-        remedy = "another `network: cidr` in the plan, or `vagrant halt` where they were made"
+        remedy = f"{_another(around, topology)}, or `vagrant halt` where they were made"
         return Obstacle(what, found, f"{wanted} free", remedy)
     return None
 
@@ -163,15 +188,14 @@ def of_subnet(around: Around, topology: Topology) -> Obstacle | None:
     wanted = topology.networks.nodes
     if around.private:
         return None
-    own = OWN_INTERFACES[around.kind]
-    foreign = [(name, net) for name, net in around.networks if not name.startswith(own)]
-    taken = [f"{net} of {name}" for name, net in foreign if net.overlaps(wanted)]
+    foreign = [(name, net) for name, net in around.networks if not _is_ours(name, around, topology)]
+    taken = [f"{net} of {_called(name, around)}" for name, net in foreign if net.overlaps(wanted)]
     if not taken:
         return None
-    return Obstacle("subnet", ", ".join(taken), f"{wanted} free", "another `network: cidr` in the plan")
+    return Obstacle("subnet", ", ".join(taken), f"{wanted} free", _another(around, topology))
 
 
-LOOKED_FOR = (of_silence, of_host_only, of_others, of_nat, of_subnet)
+LOOKED_FOR = (of_silence, of_host_only, of_namesakes, of_others, of_nat, of_subnet)
 
 
 def obstacles(around: Around, topology: Topology) -> list[Obstacle]:
@@ -184,8 +208,17 @@ def allowed_ranges(text: str | None) -> list[IPv4Network]:
     """The IPv4 ranges of networks.conf; its lines begin with an asterisk, the rest are comments.  Pure."""
     if text is None:
         return [HOST_ONLY]
-    lines = [line.strip()[1:].split() for line in text.splitlines() if line.strip().startswith("*")]
-    return [IPv4Network(word, strict=False) for line in lines for word in line if _is_ipv4(word)]
+    ranges = (_range(word) for _, word in _words(text))
+    return [each for each in ranges if isinstance(each, IPv4Network)]
+
+
+def mistakes_in(text: str) -> list[str]:
+    """Words of networks.conf that are no range, with their lines; by each of them Vagrant ends.  Pure."""
+    return [
+        f"{NETWORKS_CONF}:{number}: {word!r} is no network"
+        for number, word in _words(text)
+        if _range(word) is None
+    ]
 
 
 def networks_of_labs(root: Path) -> dict[str, IPv4Network]:
@@ -197,6 +230,15 @@ def networks_of_labs(root: Path) -> dict[str, IPv4Network]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def labs_begun(root: Path) -> set[str]:
+    """The labs of which a folder in ``root`` has a plan of VMs, or a VM that was made to its end.
+
+    What a killed run of theirs left has a plan.
+    """
+    found = [*root.glob("*/vagrant/plan.yaml"), *root.glob("*/vagrant/whole/*")] if root.is_dir() else []
+    return {path.relative_to(root).parts[0] for path in found}
 
 
 def numbers(text: str) -> Version | None:
@@ -236,12 +278,46 @@ def _insists(around: Around) -> bool:
     return around.system == "Linux" and version >= INSISTS
 
 
-def _is_ipv4(word: str) -> bool:
-    return re.fullmatch(r"\d+\.\d+\.\d+\.\d+(/\d+)?", word) is not None
+def _words(text: str) -> list[tuple[int, str]]:
+    """Each word of a line with an asterisk, with the line's number."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [(number, word) for number, line in lines if line.startswith("*") for word in line[1:].split()]
+
+
+def _range(word: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(word, strict=False)
+    except ValueError:
+        return None
+
+
+def _is_ours(interface: str, around: Around, topology: Topology) -> bool:
+    """Of libvirt's interfaces only the lab's own: the others are somebody's networks."""
+    if around.kind == "virtualbox":
+        return interface.startswith(HOST_ONLY_INTERFACE)
+    return around.bridges.get(interface) == f"{PREFIX}{topology.name}_net"
+
+
+def _called(interface: str, around: Around) -> str:
+    network = around.bridges.get(interface)
+    return f"{interface}, libvirt's network {network}" if network else interface
+
+
+def _another(around: Around, topology: Topology) -> str:
+    """Another network for the plan's machines, with one that nobody has."""
+    nets = topology.networks
+    busy = [*(net for _, net in around.networks), *around.labs.values(), nets.pods, nets.services]
+    free = free_network(nets.nodes.prefixlen, [*busy, UNSAID, MANAGEMENT, VIRTUALBOX_NAT])
+    return f"another `network: cidr` in the plan, such as {free}"
 
 
 def _named_alone(topology: Topology) -> set[str]:
     return {f"{topology.name}-{node.name}" for node in topology.nodes}
+
+
+def _lab(domain: str) -> str:
+    """The lab of a VM that is called as a lab's."""
+    return domain.removeprefix(PREFIX).partition("_")[0]
 
 
 def _machine(domain: str) -> str:

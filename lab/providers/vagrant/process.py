@@ -31,6 +31,7 @@ _at_work: set["subprocess.Popen[bytes]"] = set()
 class Call:
     """What to run, how and for how long.  The environment may hold secrets and is not shown.
 
+    `log` is written where its folder is: a lab is there as long as its folder is, and a question makes none.
     `noted` is a folder that tells of it while it runs, for whoever comes after us if we are killed.
     """
 
@@ -191,7 +192,6 @@ class _Said:
 
 
 def _opened(log: Path | None) -> IO[str] | None:
-    if log is None:
+    if log is None or not log.parent.is_dir():
         return None
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return log.open("a", buffering=1, encoding="utf-8")

@@ -1,28 +1,32 @@
 """What has to be installed on this host before Vagrant can make a VM."""
 
 import shutil
+from collections.abc import Mapping
 
 from lab.errors import LabError
 from lab.providers.base import Missing
-from lab.providers.vagrant.adapter import Adapter
+from lab.providers.vagrant.adapter import OLDEST, Adapter
 from lab.rights import sudo
 
 PROGRAMS = (("ssh", "openssh-client"), ("vagrant", "vagrant"))
 PLUGIN = "vagrant-libvirt"
-ELSEWHERE = {
+NEEDED = f"{'.'.join(map(str, OLDEST))} or later"  # the doctor's words too
+ELSEWHERE: Mapping[str, str] = {
     "vagrant": "https://developer.hashicorp.com/vagrant/install",
     PLUGIN: f"vagrant plugin install {PLUGIN}",
 }
 
 
 def lacking(adapter: Adapter) -> list[Missing]:
-    """Programs that are not there; if all are, what Vagrant says of itself."""
-    absent = [
-        Missing(f"no {program}", installing(package), (package,))
-        for program, package in PROGRAMS
-        if shutil.which(program) is None
-    ]
-    return absent or _unusable(adapter)
+    """Programs that are not there; and if Vagrant is, what it says of itself."""
+    absent = [name for name, _ in PROGRAMS if shutil.which(name) is None]
+    found = [_absent(name, package) for name, package in PROGRAMS if name in absent]
+    return found if "vagrant" in absent else [*found, *_unusable(adapter)]
+
+
+def _absent(name: str, package: str) -> Missing:
+    needed = f"; needed: {NEEDED}" if name == "vagrant" else ""
+    return Missing(f"{name}: not installed{needed}", installing(package), (package,))
 
 
 def _unusable(adapter: Adapter) -> list[Missing]:
@@ -31,7 +35,7 @@ def _unusable(adapter: Adapter) -> list[Missing]:
     except LabError as error:
         return [Missing(str(error).splitlines()[0], error.remedy or "update Vagrant")]
     if adapter.project.provider == "libvirt" and PLUGIN not in adapter.plugins():
-        return [Missing("Vagrant has no plugin for libvirt", installing(PLUGIN), (PLUGIN,))]
+        return [_absent(PLUGIN, PLUGIN)]
     return []
 
 

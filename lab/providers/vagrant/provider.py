@@ -19,6 +19,7 @@ from lab.providers.vagrant.connection import Connection, Unreachable
 from lab.providers.vagrant.hypervisor import PAUSED, RUNNING, Hypervisor
 from lab.providers.vagrant.inventory import Inventory
 from lab.providers.vagrant.machine import VagrantMachine
+from lab.providers.vagrant.obstacles import answer_or, namesakes
 from lab.providers.vagrant.plan import BOOT_TIMEOUT, DEFAULT_BOOT, Box, Project
 from lab.providers.vagrant.removal import Removal
 from lab.topology import Node, Topology
@@ -60,12 +61,13 @@ class VagrantProvider(Provider):
 
     def preflight(self, topology: Topology) -> list[Missing]:
         """See `Provider.preflight`."""
-        return programs.lacking(self.adapter) or self._in_the_way(topology)
+        return [*programs.lacking(self.adapter), *self._in_the_way(topology)]
 
     def _in_the_way(self, topology: Topology) -> list[Missing]:
         """All that the doctor calls missing, in its words; ``state`` lies beside the folders of all labs."""
         private = self.hypervisor.network is not None
-        enclosed = self._inventory.domains() if private else {}
+        nothing: Mapping[str, str] = {}
+        enclosed = answer_or(self._inventory.domains, nothing) if private else nothing
         here = host.gather(self.hypervisor, self.state.parent, private=private, enclosed=enclosed)
         found = needs.hindering(here, topology)
         return [Missing(f"{each.what}: {each.found}; needed: {each.needed}", each.remedy) for each in found]
@@ -87,6 +89,7 @@ class VagrantProvider(Provider):
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`; a VM that an earlier run left half-made is removed and made anew."""
+        self._insist_ours()
         strays.end(self.project.at_work)
         self.project.write_plan(topology)
         self.hypervisor.begin()
@@ -105,6 +108,12 @@ class VagrantProvider(Provider):
             raise told from error
         if speed.read(self._speed) is None:
             speed.write(speed.calibrate(machines[0]), self._speed)
+
+    def _insist_ours(self) -> None:
+        """Raise `LabError` where a VM would be taken for half-made that is somebody else's."""
+        if strange := self._inventory.strange():
+            found = namesakes(self.lab, strange)
+            raise LabError(f"{found.what}: {found.found}", remedy=found.remedy)
 
     def _up(self, new: Sequence[str]) -> Mapping[str, str]:
         """By Vagrant; the lab's VMs after it."""
@@ -147,6 +156,7 @@ class VagrantProvider(Provider):
 
     def states(self) -> Mapping[str, str]:
         """See `Provider.states`."""
+        self.hypervisor.insist_answers()
         return {self.project.machine_of(domain): state for domain, state in self._inventory.domains().items()}
 
     def is_there(self) -> bool:

@@ -14,7 +14,8 @@ KNOWN = (
     Signature(
         r"not within the\s+allowed ranges",
         "VirtualBox refuses host-only networks outside 192.168.56.0/21 unless a file of root's allows them",
-        "sudo mkdir -p /etc/vbox && echo '* 192.168.56.0/21 {network}' | sudo tee -a /etc/vbox/networks.conf",
+        "sudo mkdir -p /etc/vbox && printf '\\n%s\\n' '* 192.168.56.0/21 {network}' | "
+        "sudo tee -a /etc/vbox/networks.conf",
     ),
     Signature(
         r"The provider '?\S+?'? could not be found, but was requested|Unknown provider|"

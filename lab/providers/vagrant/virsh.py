@@ -24,6 +24,8 @@ SYSTEM = "qemu:///system"
 WORDS = {"shut off": STOPPED, "crashed": STOPPED, "pmsuspended": PAUSED}
 ROW = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$", re.MULTILINE)
 MAC = re.compile(r"\b((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE)
+ATTACHED = re.compile(rf"^\s*\S+\s+network\s+(\S.*?)\s+\S+\s+{MAC.pattern}", re.MULTILINE)
+BRIDGE = re.compile(r"^Bridge:\s+(\S+)", re.MULTILINE)
 SNAPSHOT_ROW = re.compile(r"^\s*(\S+)\s+(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\s+\S+", re.MULTILINE)
 VOLUME = re.compile(r"^ (\S.*?) +/", re.MULTILINE)
 # What vagrant-libvirt makes for all: storage_pool_name and management_network_name, as they are unsaid.
@@ -57,7 +59,8 @@ class Virsh(Hypervisor):
         return {name: WORDS.get(word, word) for name, word in ROW.findall(listed)}
 
     def start(self, domain: str) -> None:
-        """See `Hypervisor.start`."""
+        """See `Hypervisor.start`; its networks before it."""
+        self._have_networks(domain)
         self._virsh("start", domain, timeout=ACT)
 
     def cut(self, domain: str) -> None:
@@ -88,7 +91,8 @@ class Virsh(Hypervisor):
         self._virsh("snapshot-create-as", domain, name, timeout=SNAPSHOT)
 
     def revert(self, domain: str, name: str) -> None:
-        """See `Hypervisor.revert`."""
+        """See `Hypervisor.revert`; its networks before it."""
+        self._have_networks(domain)
         self._virsh("snapshot-revert", domain, name, "--paused", timeout=SNAPSHOT)
 
     def forget(self, domain: str, name: str) -> None:
@@ -108,6 +112,11 @@ class Virsh(Hypervisor):
         disks = {each.find("target"): each.find("driver") for each in found.iterfind("devices/disk")}
         own = [driver for target, driver in disks.items() if target is not None and target.get("dev") == DISK]
         return next((driver.get("cache", "default") for driver in own if driver is not None), "default")
+
+    def bridges(self) -> Mapping[str, str]:
+        """See `Hypervisor.bridges`."""
+        told = {name: BRIDGE.search(self._virsh("net-info", name)) for name in self._names("net-list")}
+        return {found[1]: name for name, found in told.items() if found}
 
     def belongings(self, prefix: str) -> list[Belonging]:
         """See `Hypervisor.belongings`: volumes of every pool that is active, and networks."""
@@ -162,6 +171,20 @@ class Virsh(Hypervisor):
     def network(self) -> Path | None:
         """See `Hypervisor.network`."""
         return self._network
+
+    def _have_networks(self, domain: str) -> None:
+        """Vagrant makes them without autostart: after a boot of this host nobody else has them run again."""
+        running = self._names("net-list")
+        for name, _ in ATTACHED.findall(self._virsh("domiflist", domain)):
+            if name not in running:
+                self._start_network(name)
+
+    def _start_network(self, name: str) -> None:
+        try:
+            self._virsh("net-start", name, timeout=ACT)
+        except ProgramFailed:
+            if name not in self._names("net-list"):  # else another machine that boots was first
+                raise
 
     def _remove_volume(self, volume: Belonging) -> bool:
         path = self._virsh("vol-path", volume.name, "--pool", volume.place).strip()

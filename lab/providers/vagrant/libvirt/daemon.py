@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from lab.artifacts.box import SHARED, BuiltBox
 from lab.artifacts.building import run
+from lab.errors import LabError
 from lab.providers.base import Gone
-from lab.providers.enclosed import EnclosedDaemon
+from lab.providers.enclosed import EnclosedDaemon, members
 from lab.providers.sockets import listens
 from lab.providers.vagrant.libvirt.kvm import Kvm, probe
 from lab.providers.vagrant.libvirt.settings import MADE, OWN, WRAPPER, Surroundings, environment
@@ -19,6 +22,7 @@ from lab.wait import NotYet
 ARGV = ("libvirtd", "--config", "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirt/libvirtd.pid")
 START_TIMEOUT = 60.0  # it asks each emulator that it finds what it can do
 ASK = 10.0
+GUEST = re.compile(r"\0-name\0guest=([^,\0]+)")  # as libvirt starts a VM
 RUNNING_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 
 
@@ -74,10 +78,13 @@ class PrivateLibvirtd(EnclosedDaemon):
     def start_with(self, box: BuiltBox | str, kvm: Kvm | None = None) -> None:
         """Have it running and answering; harmless when it is.  ``kvm`` is tried out if nobody did.
 
+        `LabError` if it does not answer and VMs run, which would end with it.
         ``box`` is one that was built here, or the name of a plain one.
         """
         if self.is_running():
             return
+        if guests := self.guests():
+            raise self._hangs(guests)
         self.end()
         found = kvm or probe()
         folder = None if isinstance(box, str) else box.folder
@@ -87,11 +94,26 @@ class PrivateLibvirtd(EnclosedDaemon):
         self.enclose(argv, environment(os.environ), timeout=START_TIMEOUT)
 
     def insist_answers(self) -> None:
-        """See `EnclosedDaemon.insist_answers`."""
+        """See `EnclosedDaemon.insist_answers`; while VMs run it is not gone, and the error is no `Gone`."""
         try:
             self.check_answers()
         except NotYet as error:
-            raise Gone(f"its libvirtd does not answer at {self.socket} (its log: {self.log})") from error
+            if guests := self.guests():
+                raise self._hangs(guests) from error
+            what = f"no libvirtd answers at {self.socket} (its log: {self.log})"
+            raise Gone(f"its daemon is dead: {what}") from error
+
+    def guests(self) -> list[str]:
+        """The VMs whose programs run in the lab's network, also where the daemon says nothing of them."""
+        found = map(GUEST.search, map(_command_line, members(self.network)))
+        return sorted(match[1] for match in found if match)
+
+    def _hangs(self, guests: Sequence[str]) -> LabError:
+        what = f"its libvirtd does not answer at {self.socket} (its log: {self.log})"
+        return LabError(
+            f"{what}, and {', '.join(guests)} run",
+            remedy="once more when this host has less to do; `thwlab down` ends it and removes them",
+        )
 
     def _write(self, surroundings: Surroundings, box: BuiltBox | str, kvm: Kvm) -> None:
         """Folders, configuration, a key, and what the Vagrantfile reads."""
@@ -143,3 +165,11 @@ class PrivateLibvirtd(EnclosedDaemon):
         ended = carry_out(Call(["virsh", "-q", "-c", self.uri, "version", "--daemon"], ASK))
         if ended.status != 0:
             raise NotYet(ended.tail or self.last_words())
+
+
+def _command_line(pid: int) -> str:
+    """A process' arguments, each with a zero byte after it; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""

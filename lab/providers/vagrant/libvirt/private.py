@@ -66,6 +66,11 @@ class PrivateLibvirt(Virsh):
         """See `Hypervisor.is_there`."""
         return self.daemon.is_running()
 
+    def insist_answers(self) -> None:
+        """See `Hypervisor.insist_answers`; that a daemon was started its folder tells."""
+        if self.daemon.directory.exists():
+            self.daemon.insist_answers()
+
     def console(self, machine: str) -> Path | None:
         """See `Hypervisor.console`; as `private.rb` has the daemon write it."""
         return self.daemon.directory / "log/qemu" / f"console-{machine}.log"
@@ -116,7 +121,7 @@ class PrivateLibvirtProvider(VagrantProvider):
         """See `Provider.preflight`."""
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         missing = [
-            Missing(f"no {program}", sudo(f"apt-get install {package}"), (package,))
+            Missing(f"{program}: not installed", sudo(f"apt-get install {package}"), (package,))
             for program, package in NEEDED
             if shutil.which(program, path=path) is None
         ]
@@ -128,7 +133,7 @@ class PrivateLibvirtProvider(VagrantProvider):
         elif self._asks_nat and not self.hypervisor.daemon.nat:
             what = f"{NAT}: the VMs of lab {self.lab} were made without"
             missing.append(Missing(what, f"thwlab --name {self.lab} down, or unset {NAT}"))
-        return missing or super().preflight(topology)
+        return [*missing, *super().preflight(topology)]
 
     def prepare(self, topology: Topology, report: Callable[[str], None]) -> None:
         """See `Provider.prepare`: the box is built, and Vagrant told of it."""
