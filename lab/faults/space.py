@@ -12,6 +12,7 @@ from lab.faults import quorum
 from lab.faults.base import Bytes
 from lab.faults.etcd import DEFRAG, no_members
 from lab.faults.shell import RUN, ShellFault, sh
+from lab.kubeapi import Refused
 from lab.machine import Machine
 from lab.topology import Role
 from lab.wait import NotYet, wait_until
@@ -33,7 +34,7 @@ class SpaceAlarm(ShellFault):
     """
 
     word: ClassVar[str] = "space-alarm"
-    takes: ClassVar[float] = 60.0  # a restart of each member, then some hundred writes
+    takes: ClassVar[float] = 90.0  # a restart of each member and its apiserver, then some dozen writes
 
     room: Bytes = 4 * MIB
     disarm: bool = True
@@ -53,6 +54,9 @@ class SpaceAlarm(ShellFault):
         for machine in self.victims(cluster):
             sh(machine, script)
             _restart(cluster, machine)
+        for master in cluster.of(Role.CONTROL_PLANE):  # its apiserver may end with its member, alarm or none
+            what = f"the apiserver on {master.name} to be ready again"
+            wait_until(what, partial(_check_ready, cluster, master), timeout=RESTART)
         first = cluster.machines[quorum.await_leader(cluster)]  # the old one was just started anew
         program = f"{etcdctl()} --command-timeout=5s --endpoints={client_url(first.node)}"
         args = (PREFIX, str((largest + 2 * self.room) // VALUE + SPARE), str(VALUE), program)
@@ -147,6 +151,13 @@ def _check_commits(cluster: Cluster, machine: Machine) -> None:
     done = quorum.own(cluster, machine, "--command-timeout=3s", "get", f"{PREFIX}try", timeout=8)
     if not done.ok:
         raise NotYet(f"{machine.name}: {done.stderr.strip()[-300:]}")
+
+
+def _check_ready(cluster: Cluster, master: Machine) -> None:
+    try:
+        cluster.api(master.name).text("/readyz")
+    except Refused as error:
+        raise NotYet(str(error)) from error
 
 
 SMALL = f"{RUN}/etcd-quota"

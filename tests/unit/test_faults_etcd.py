@@ -192,7 +192,10 @@ def test_a_full_database_refuses_writes_until_it_is_disarmed(
     for look in (fault.in_force, fault.still_in_force):
         with pytest.raises(NotYet, match="alarms: none"):
             look(etcd)
+    ready = Ready()
+    etcd.api = ready.of
     fault.inject(etcd)
+    assert ready.asked == ["k8s-master1", "k8s-master1", "k8s-master2"]
     assert "database space exceeded" in await_(lambda: fault.in_force(etcd))
     assert "NOSPACE" in fault.still_in_force(etcd)
     with pytest.raises(NotYet):
@@ -214,6 +217,22 @@ def test_a_full_database_refuses_writes_until_it_is_disarmed(
     await_(lambda: fault.check_healed(etcd))
     put(etcd, "again", "x")
     assert etcd.machines[MEMBERS[0]].left() == []
+
+
+class Ready:
+    """Apiservers of which one is not ready when it is first asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def of(self, name: str) -> Any:
+        self.asked.append(name)
+        return SimpleNamespace(text=self.text)
+
+    def text(self, path: str) -> str:
+        if len(self.asked) < 2:
+            raise Refused(f"GET {path}", 500, "[-]etcd failed")
+        return "ok"
 
 
 def leave_room_in_the_file(cluster: Any) -> None:
