@@ -15,6 +15,7 @@ from lab.faults import quorum, space, targets
 from lab.faults.etcd import Defrag, Disarm, MoveLeader, QuorumLost
 from lab.faults.members import MemberReplaced, MemberWiped, rejoin_lost
 from lab.faults.space import MIB, SpaceAlarm
+from lab.kubeapi import Refused
 from lab.wait import NotYet, wait_until
 
 needs_etcd = pytest.mark.skipif(real_etcd.program() is None, reason="etcd is not built on this host yet")
