@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lab.history import History, Injection, Probed, Span, Still
+from lab.history import History, Injection, Probed, Sample, Span, Still
 from lab.invariants.answers import OfAnswers
 from lab.invariants.base import Invariant, Unclear, window_of
 from lab.invariants.finding import Unit, shown
@@ -10,6 +10,7 @@ from lab.invariants.paths import ENOUGH, Watched, paths, watched
 from lab.invariants.terms import PHASES, STEADY, WHOLE
 
 STEADY_SHARE = 0.999
+UNDER_WAY = 1.0  # seconds before the first fault in which a question may be asked that the fault then hits
 LATE_SHARE = 0.5  # of a probe's interval
 QUANTILE = 0.99
 
@@ -110,13 +111,19 @@ def _unsteady(history: History, invariants: Sequence[Invariant]) -> Iterator[str
         return
     for question in vital(invariants):
         for seen in _seen(history, question, history.phases[STEADY]):
-            share = 1 - len(seen.failed) / len(seen.samples)
+            failed = [sample for sample in seen.failed if not _was_hit(sample, history.phases[STEADY])]
+            share = 1 - len(failed) / len(seen.samples)
             if share < STEADY_SHARE:
-                said = seen.failed[0].said or seen.failed[0].outcome
+                said = failed[0].said or failed[0].outcome
                 yield (
                     f"{seen.probe.name}: {shown(share, Unit.SHARE)} answered in the steady phase, less than"
                     f" {shown(STEADY_SHARE, Unit.SHARE)}, before anything was broken; first: {said}"
                 )
+
+
+def _was_hit(sample: Sample, steady: Span) -> bool:
+    """Whether it was under way when the phase ended, and so the fault began, and not for long."""
+    return sample.answered > steady.end and sample.sent > steady.end - UNDER_WAY
 
 
 def _seen(history: History, question: str, span: Span) -> Iterator[Watched]:

@@ -58,6 +58,10 @@ def test_a_run_without_reasons_proves_something() -> None:
         ),
         (made(asked(), injections=[]), "0 of 1 planned faults were done"),
         (made(asked(failing=[(3, 3.1)])), "api: 99 % answered in the steady phase"),
+        (
+            made(asked(failing=[(8, 8.1)], took=3.0)),
+            "api: 99 % answered in the steady phase",
+        ),  # for two seconds before
         (made(asked(), phases=SHORT), "the run ended before its phase fault was over"),
         (replace(made(asked()), troubles=("a prober died",)), "a prober died"),
     ],
@@ -87,6 +91,7 @@ def test_that_a_run_ended_early_is_told_once() -> None:
         made(asked(), asked("dns", lost="it was off", end=0.0)),
         made(asked(), asked("cluster-ip", failing=[(3, 4)])),  # nobody judges it
         made(asked(), stepped("nodes", (0, {}), failing=[(3, 4)])),
+        made(asked(failing=[(9.5, 9.6)], took=2.0)),  # it was under way when the fault began
     ],
 )
 def test_what_does_not_matter_makes_no_run_invalid(history: History) -> None:
