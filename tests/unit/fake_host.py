@@ -150,14 +150,16 @@ def used_home(folder: Path) -> Path:
     """What Vagrant keeps of a user who has the box and has used it: its master VM is there."""
     home = folder / "home"
     box = tiny_box.build(folder / "tiny.box")
-    subprocess.run(
+    added = subprocess.run(
         [str(VAGRANT), "box", "add", "--name", tiny_box.NAME, str(box)],
         env={**os.environ, "VAGRANT_HOME": str(home), "VAGRANT_CHECKPOINT_DISABLE": "1"},
         cwd=folder,
         capture_output=True,
+        text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
+    assert added.returncode == 0, f"vagrant box add: {added.stdout}{added.stderr}"
     installed = next(home.glob("boxes/*/*/virtualbox"))
     (installed / "master_id").write_text(master()["uuid"])
     return home

@@ -55,7 +55,9 @@ class Masters:
             monkeypatch.setattr(module, "holder", lambda _, lease: self.have[lease])
         monkeypatch.setattr(leading, "sh", self.sh)
         monkeypatch.setattr(Lead, "inject", lambda fault, _: self.have.update(etcd=fault.machines[0]))
-        monkeypatch.setattr(quorum, "statuses", lambda _: {self.have["etcd"]: Term()})
+        monkeypatch.setattr(
+            quorum, "statuses", lambda _: {(first := self.have["etcd"]): quorum.Status(first, 1, 1, 7, 1, 1)}
+        )
 
     def sh(self, machine: Any, script: str, *_: str, **__: Any) -> str:
         self.orders.append(f"{machine.name}: {script}")
@@ -63,10 +65,6 @@ class Masters:
             if script == f"systemctl stop --no-block {lease}.service" and self.have[lease] == machine.name:
                 self.have[lease] = {FIRST: SECOND, SECOND: FIRST}[machine.name]
         return ""
-
-
-class Term:
-    term = 7
 
 
 @pytest.fixture
