@@ -157,17 +157,17 @@ def test_ctrl_c_while_a_machine_boots_leaves_no_vagrant_and_the_next_run_is_gree
     green(host, ONE)
 
 
-def test_ctrl_c_before_a_clone_has_its_name_leaves_nothing_that_nobody_knows(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_before_a_clone_has_its_name_leaves_nothing_that_nobody_knows(host: Host) -> None:
     """Only Vagrant's own note says whose it is; it is enough, even where Vagrant is gone."""
     host.world.change(hang={"macaddress1": 60})
     interrupted_once(called(host, "macaddress1"), lambda: provider(host).create(plan(ONE), [ONE]))
     host.world.change(hang={})
     assert not vagrants_of(host)
     assert [name for name in host.world.vms if name.startswith("temp_clone_")]
-    monkeypatch.setenv("PATH", on_path(host.bin, ["/nowhere"]))
-    provider(host).destroy()
+    # A `monkeypatch` of the test's own is undone after `host`, to what `host` had set.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", on_path(host.bin, ["/nowhere"]))
+        provider(host).destroy()
     nothing_left(host)
 
 
