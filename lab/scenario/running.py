@@ -30,7 +30,7 @@ from lab.scenario.ledger import clear, reckon
 from lab.scenario.spent import PHASES as IN_PHASES
 from lab.scenario.spent import Spent
 from lab.scenario.steadiness import insist_steady
-from lab.wait import dwell
+from lab.wait import NotYet, dwell
 
 Tell = Callable[[str], None]
 MARGIN = 300.0  # seconds that a prober on a machine may live longer than the run is meant to last
@@ -69,7 +69,7 @@ class Run:
             with self._watched() as watch:
                 for phase in PHASES:
                     self._phase(phase, watch)
-        except (LabError, ClusterError, BaseExceptionGroup) as error:
+        except (*FAILURES, NotYet) as error:  # the latter of whoever asked once where he should have waited
             self.trouble(flat(error))
         with self.spent.on("proof"):
             self._whole_after()

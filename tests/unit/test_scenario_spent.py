@@ -12,7 +12,7 @@ from lab.errors import ClusterError
 from lab.failover import series as series_module
 from lab.failover.performing import CutShort, Performed
 from lab.failover.series import Series, overview
-from lab.history import History, Recorder
+from lab.history import History, Recorder, read
 from lab.invariants.finding import Verdict
 from lab.probes.workload import MOVED
 from lab.providers.base import Capability
@@ -24,6 +24,7 @@ from lab.scenario.course import PHASES, Course
 from lab.scenario.judging import Judgement
 from lab.scenario.running import Run
 from lab.scenario.spent import Spent
+from lab.wait import NotYet
 
 
 def test_what_came_beside_the_phases_is_told_the_longest_first_and_as_a_share() -> None:
@@ -90,6 +91,20 @@ def test_a_phase_that_is_kept_waiting_is_longer_and_not_more_was_asked_for(
     run.go()
     assert run.spent.seconds["phases"] == pytest.approx(0.3, abs=0.01)
     assert run.spent.seconds["phases too long"] >= 0.3
+
+
+def test_what_nobody_told_for_a_moment_is_trouble_and_no_end_of_the_set(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended all scenarios that were to come, and counted as broken."""
+
+    def silent(*_: Any) -> None:
+        raise NotYet("GET /x: ConnectionResetError")
+
+    monkeypatch.setattr(Run, "_break", silent)
+    run.go()
+    told = read(run.recorder.path)
+    assert [each["text"] for each in told if each["kind"] == "trouble"] == ["GET /x: ConnectionResetError"]
 
 
 def test_a_lab_that_did_not_serve_again_is_not_said_to(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
