@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support_said import around, verdicts
 
 from lab.artifacts.box import EARLY
 from lab.artifacts.building import run, working_folder
@@ -46,6 +47,7 @@ NAME = "inner"
 GIB, SPARE = 16, 1.3  # of the VM's own disk; of the other one for each byte on it
 BOOT, ALL = 900.0, 5400.0  # seconds, on an emulated processor
 IDENTITY = "5d3f4e0a-3f56-4b39-a6c1-0b4f6a7f7d11"
+CGROUP = "CGROUP cgroup2fs, PID 1 systemd"
 PORT = "/dev/virtio-ports/proof"
 UNIT = f"""\
 [Unit]
@@ -99,7 +101,6 @@ listing() {{
         c query "$pool/volumes" | jq -r '.[]'
     done
 }}
-listed() {{ listing | sort -u > "/tmp/$1"; wc -l < "/tmp/$1"; }}
 thwlab() {{ python3 -m lab.cli --name {NAME} --provider incus:running "$@"; }}
 mkdir -p /var/cache/proof/upper /var/cache/proof/work "$THWLAB_CACHE"
 mount -t overlay overlay "$THWLAB_CACHE" \\
@@ -108,16 +109,7 @@ echo "CGROUP $(stat -fc %T /sys/fs/cgroup), PID 1 $(cat /proc/1/comm)"
 {daemon.ready}; echo "DAEMON $?"
 c storage create theirs dir && c network create mine0 ipv4.address=10.77.0.1/24 ipv6.address=none &&
     c project create theirs && c init --project theirs --empty mine -s theirs; echo "THEIRS $?"
-echo "BEFORE $(listed before)"
-thwlab up --until etcd; echo "UP $?"
-echo "DURING $(listed during)"
-diff /tmp/before /tmp/during | grep -c '^>' | sed 's/^/BROUGHT /'
-thwlab down; echo "DOWN $?"
-echo "AFTER $(listed after)"
-diff /tmp/before /tmp/after && echo SAME
-ls -A /var/lib/thwlab 2>/dev/null | sed 's/^/LEFT /'
-echo SAID
-"""
+{around("thwlab up --until etcd")}"""
 
 
 @dataclass(frozen=True)
@@ -260,18 +252,8 @@ def written(path: Path) -> str:
     return path.read_bytes().decode(errors="replace") if path.exists() else ""
 
 
-def verdicts(said: str) -> list[str]:
-    """What is not as it should be, by the words of `script`; empty if all is.  Pure."""
-    lines = said.splitlines()
-    wanted = ("CGROUP cgroup2fs, PID 1 systemd", "DAEMON 0", "THEIRS 0", "UP 0", "DOWN 0", "SAME", "SAID")
-    missing = [f"no line `{each}`" for each in wanted if each not in lines]
-    brought = [int(line.split()[1]) for line in lines if line.startswith("BROUGHT ")]
-    nothing = [] if brought and brought[0] > 0 else ["the lab brought nothing into the daemon's listing"]
-    return missing + nothing + [line for line in lines if line.startswith("LEFT ")]
-
-
 def test_a_lab_comes_and_goes_in_a_daemon_with_somebodys_things_in_it(made: Made, tmp_path: Path) -> None:
     with booted(made, tmp_path) as process:
         awaited(process, tmp_path, "CGROUP", BOOT)
         said = awaited(process, tmp_path, "SAID", ALL)
-    assert verdicts(said) == [], said
+    assert verdicts(said, CGROUP) == [], said

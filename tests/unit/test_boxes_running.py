@@ -1,4 +1,4 @@
-"""The proof in a VM with a daemon of somebody's: its script and its verdict, with stand-ins and no VM."""
+"""The proofs in a daemon of somebody's: their scripts and verdicts, with stand-ins and no VM."""
 
 import json
 import os
@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import incus_in_vm as proof
+import libvirtd_running
 import pytest
+from support_said import around, verdicts
 
 WELL = """\
 CGROUP cgroup2fs, PID 1 systemd
@@ -40,21 +42,21 @@ THEIRS = {
 
 
 def test_all_that_must_be_said_is_and_each_thing_that_is_not_is_named() -> None:
-    assert proof.verdicts(WELL) == []
-    for line in ("CGROUP cgroup2fs, PID 1 systemd", "UP 0", "DOWN 0", "SAME"):
-        assert proof.verdicts(WELL.replace(f"{line}\n", "")) == [f"no line `{line}`"]
-    assert proof.verdicts(WELL.replace("UP 0", "UP 3")) == ["no line `UP 0`"]
-    assert proof.verdicts(WELL.replace("BROUGHT 11", "BROUGHT 0")) == [
+    assert verdicts(WELL, proof.CGROUP) == []
+    for line in (proof.CGROUP, "UP 0", "DOWN 0", "SAME"):
+        assert verdicts(WELL.replace(f"{line}\n", ""), proof.CGROUP) == [f"no line `{line}`"]
+    assert verdicts(WELL.replace("UP 0", "UP 3")) == ["no line `UP 0`"]
+    assert verdicts(WELL.replace("BROUGHT 11", "BROUGHT 0")) == [
         "the lab brought nothing into the daemon's listing"
     ]
-    assert proof.verdicts(WELL.replace("SAID", "LEFT inner\nSAID")) == ["LEFT inner"]
+    assert verdicts(WELL.replace("SAID", "LOST vm mine\nLEFT inner\nSAID")) == ["LOST vm mine", "LEFT inner"]
 
 
-@pytest.mark.parametrize("name", ["INCUS", "LXD"])
-def test_the_script_is_one_that_bash_reads(name: str) -> None:
-    said = subprocess.run(
-        ["bash", "-n"], input=proof.script(getattr(proof, name)), text=True, capture_output=True, timeout=20
-    )
+@pytest.mark.parametrize(
+    "script", [proof.script(proof.INCUS), proof.script(proof.LXD), libvirtd_running.script(Path("/x"))]
+)
+def test_the_script_is_one_that_bash_reads(script: str) -> None:
+    said = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, timeout=20)
     assert (said.returncode, said.stderr) == (0, "")
 
 
@@ -63,10 +65,8 @@ def test_the_listing_has_what_every_project_and_pool_has(tmp_path: Path) -> None
     client = tmp_path / "lxc"
     client.write_text(CLIENT.replace("/usr/bin/env python3", sys.executable))
     client.chmod(0o755)
-    script = proof.script(proof.LXD)
-    functions = script[script.index("c() {") : script.index("thwlab() {")].replace(
-        "/tmp/$1", f"{tmp_path}/$1"
-    )
+    script, (listed_by, *_) = proof.script(proof.LXD), around("true", tmp_path).splitlines()
+    functions = script[script.index("c() {") : script.index("thwlab() {")] + listed_by
 
     def listed(things: dict[str, list[str]]) -> str:
         (tmp_path / "things").write_text(json.dumps(things))
