@@ -97,8 +97,8 @@ def plan_again(intent: Intent) -> Topology | None:
 def remove_lab(name: str, *, word: str = "auto", force: bool = False) -> bool:
     """Remove everything the lab ever created; False if there was nothing to remove.
 
-    ``word`` is the provider where the lab's folder does not tell.  Raises `InUse` if another run works
-    with it, unless `force`.
+    ``word`` is the provider where the lab's folder does not tell.  Unless `force` it raises `InUse` if
+    another run works with it, and `LabError` if machines of that name were begun by somebody else.
     Works from what the kernel and the daemon list, so a lost state folder or a killed run hides nothing.
     """
     state = state_of(name)
@@ -107,6 +107,8 @@ def remove_lab(name: str, *, word: str = "auto", force: bool = False) -> bool:
             insist_unused(state.path, f"thwlab --name {name} down --force")
         provider = _to_remove(state, word)
         there = state.path.exists() or provider.is_there()
+        if there and not force:
+            provider.insist_ours()
         if there:
             forgive(state.path)  # else a watchdog boots what is being removed, or the next lab's machines
             provider.destroy()

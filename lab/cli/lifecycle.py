@@ -162,10 +162,10 @@ def interruptible(work: Callable[[], T]) -> T:
     epilog=examples(
         "thwlab down",
         "thwlab down --name two",
-        "thwlab down --force               also while a pytest run works with it",
+        "thwlab down --force               also while a pytest run works with it, or if others began it",
     ),
 )
-@force
+@click.option("--force", is_flag=True, help="Also while a pytest run works with it, or if others began it.")
 @pass_session
 def down(session: Session, force: bool) -> None:
     """Remove everything the lab ever created, also after a crash or a reboot of this host."""

@@ -77,6 +77,13 @@ class Provider(ABC):
     def is_there(self) -> bool:
         """Whether anything of this lab exists, by the provider's own listing."""
 
+    def insist_ours(self) -> None:
+        """Raise `LabError` if what is called as this lab's was begun by another user, or from another folder.
+
+        Only where a hypervisor or daemon has labs of several: nothing to say for one of the lab's own.
+        """
+        return
+
     @abstractmethod
     def destroy(self) -> None:
         """Remove everything this lab ever created, also after a SIGKILL; harmless when there is nothing."""

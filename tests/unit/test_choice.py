@@ -384,6 +384,22 @@ def test_down_finds_containers_that_nothing_tells_of_also_where_vms_would_be_cho
     assert isinstance(removed[0], IncusProvider)
 
 
+def test_what_somebody_else_began_is_removed_only_by_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    def theirs(_: object) -> None:
+        raise LabError("begun by another user", remedy="down --force")
+
+    removed: list[object] = []
+    monkeypatch.setattr(VagrantProvider, "is_there", lambda _: True)
+    monkeypatch.setattr(VagrantProvider, "insist_ours", theirs)
+    monkeypatch.setattr(VagrantProvider, "destroy", lambda it: removed.append(it))
+    monkeypatch.setattr(opening, "sweep", lambda _: None)
+    with pytest.raises(LabError, match="begun by another user"):
+        remove_lab("thw", word="vagrant:virtualbox")
+    assert removed == []
+    assert remove_lab("thw", word="vagrant:virtualbox", force=True)
+    assert len(removed) == 1
+
+
 def test_nobody_heals_what_is_being_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watchdog would boot machines while they are removed, or those of the next lab of that name."""
     state, owed = state_of("thw"), []

@@ -115,7 +115,7 @@ def test_what_is_there_is_left_alone_and_what_is_off_is_started(
         f"/1.0/networks/{description.bridge_of('thw')}",
         "/1.0/images/f00",
     ):
-        empty.replies[f"GET {path}"] = ok()
+        empty.replies[f"GET {path}"] = ok({"config": {}})
     empty.replies[f"GET {INSTANCES}"] = ok([instance("k8s-lb"), instance("k8s-master1", "Stopped")])
     provider.create(plan, ["k8s-lb", "k8s-master1", "k8s-master2"])
     changes = [line for line in empty.lines() if not line.startswith("GET")]
@@ -188,7 +188,7 @@ def test_attaching_finds_what_the_daemon_lists_in_the_plans_order(
     provider: IncusProvider, daemon: Daemon
 ) -> None:
     daemon.replies |= {
-        f"GET {PROJECT}": ok(),
+        f"GET {PROJECT}": ok({"config": {}}),
         f"GET {INSTANCES}": ok(
             [instance("k8s-lb"), instance("k8s-master1"), {**instance("k8s-lb"), "name": "other"}]
         ),
@@ -210,7 +210,7 @@ def test_without_a_project_nothing_is_there_and_removing_is_harmless(
 
 def test_removing_empties_the_project_and_leaves_nothing(provider: IncusProvider, daemon: Daemon) -> None:
     daemon.replies |= {
-        f"GET {PROJECT}": ok(),
+        f"GET {PROJECT}": ok({"config": {}}),
         f"GET {INSTANCES}": ok([instance("k8s-lb"), instance("k8s-master1", "Stopped")]),
         "GET /1.0/images": ok([{"fingerprint": "f00"}]),
         f"PUT {INSTANCES}/k8s-lb/state": ok(),
@@ -224,9 +224,28 @@ def test_removing_empties_the_project_and_leaves_nothing(provider: IncusProvider
     assert f"PUT {INSTANCES}/k8s-master1/state" not in daemon.lines()
 
 
+def test_somebody_elses_lab_of_that_name_is_neither_taken_nor_removed_unasked(
+    provider: IncusProvider, empty: Daemon, tmp_path: Path
+) -> None:
+    """The daemon's users share one list of projects."""
+    provider.create(guide_topology(), ["k8s-lb"])
+    (made,) = bodies(empty, "POST /1.0/projects")
+    assert made["config"]["user.thwlab.state"] == str(tmp_path / "state")
+    empty.replies[f"GET {PROJECT}"] = ok(made)
+    provider.insist_ours()
+    theirs = IncusProvider("thw", tmp_path / "theirs", image=provider._image, daemon="running")
+    for call in (theirs.insist_ours, lambda: theirs.create(guide_topology(), ["k8s-lb"])):
+        with pytest.raises(LabError, match=f"begun from {tmp_path}/state") as caught:
+            call()
+        assert "thwlab --name thw down --force" in caught.value.remedy
+    assert len(bodies(empty, "POST /1.0/instances")) == 1
+    empty.replies[f"GET {PROJECT}"] = ok({"config": {}})
+    theirs.insist_ours()  # of a version that did not tell
+
+
 def test_a_removal_that_is_refused_is_told(provider: IncusProvider, daemon: Daemon) -> None:
     daemon.replies |= {
-        f"GET {PROJECT}": ok(),
+        f"GET {PROJECT}": ok({"config": {}}),
         f"GET {INSTANCES}": ok([instance("k8s-lb", "Stopped")]),
         f"DELETE {INSTANCES}/k8s-lb": refused(500, "dataset is busy"),
     }
@@ -416,7 +435,7 @@ def test_a_machines_state_is_the_daemons_word_for_it(provider: IncusProvider, da
     assert provider.states() == {}
     words = {"k8s-lb": "Running", "k8s-master1": "Frozen", "k8s-master2": "Stopped", "k8s-worker1": "Error"}
     daemon.replies |= {
-        f"GET {PROJECT}": ok(),
+        f"GET {PROJECT}": ok({"config": {}}),
         f"GET {INSTANCES}": ok([instance(name, word) for name, word in words.items()]),
     }
     assert list(provider.states().values()) == ["running", "paused", "stopped", "error"]
@@ -525,7 +544,7 @@ def test_a_lab_is_held_to_the_daemon_it_was_made_with(
 ) -> None:
     provider.create(guide_topology(), ["k8s-lb"])
     found = other()
-    empty.replies |= {f"GET {PROJECT}": ok(), f"GET {INSTANCES}": ok([instance("k8s-lb")])}
+    empty.replies |= {f"GET {PROJECT}": ok({"config": {}}), f"GET {INSTANCES}": ok([instance("k8s-lb")])}
     for _ in range(2):  # a second `up` there notes nothing else
         again = IncusProvider("thw", tmp_path / "state", image=None)
         assert again.is_there()
@@ -668,7 +687,10 @@ def test_the_environment_names_the_running_daemon(monkeypatch: pytest.MonkeyPatc
 
 
 def test_roles_of_an_attached_machine_come_from_the_plan(provider: IncusProvider, daemon: Daemon) -> None:
-    daemon.replies |= {f"GET {PROJECT}": ok(), f"GET {INSTANCES}": ok([instance("k8s-worker1")])}
+    daemon.replies |= {
+        f"GET {PROJECT}": ok({"config": {}}),
+        f"GET {INSTANCES}": ok([instance("k8s-worker1")]),
+    }
     assert Role.WORKER in provider.attach(guide_topology())["k8s-worker1"].node.roles
 
 

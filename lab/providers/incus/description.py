@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Mapping
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 from lab.topology import Node, Topology
 
+BEGUN = "user.thwlab.state"
 POOL_SIZE = "40GiB"  # a sparse file; a five-machine lab fills about 2 GiB of it
 UNFLUSHED = "user_subvol_rm_allowed,nobarrier"  # btrfs(5); the first is what the daemon itself sets
 PROJECT_FEATURES = {
@@ -22,9 +24,14 @@ DEVICES_ALLOWED = {1: "lxc.cgroup.devices.allow=a", 2: "lxc.cgroup2.devices.allo
 Json = dict[str, Any]
 
 
-def project_of(lab: str) -> Json:
-    """The project that holds all of a lab's instances and its image."""
-    return {"name": f"thwlab-{lab}", "config": PROJECT_FEATURES}
+def project_name(lab: str) -> str:
+    """Of the project that holds all of a lab's instances and its image."""
+    return f"thwlab-{lab}"
+
+
+def project_of(lab: str, state: Path) -> Json:
+    """The lab's project, which says from which folder it was begun."""
+    return {"name": project_name(lab), "config": {**PROJECT_FEATURES, BEGUN: str(state)}}
 
 
 def pool_of(lab: str, *, lasting: bool = True) -> Json:

@@ -1,13 +1,14 @@
 """What a lab's machines stand on in the daemon: its project, pool, network and image."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lab.background import start
 from lab.providers.base import Missing
 from lab.providers.incus.api import Api, Json, Upload, ignoring
 from lab.providers.incus.daemon import PrivateDaemon
-from lab.providers.incus.description import bridge_of, network_of, pool_of, project_of
+from lab.providers.incus.description import BEGUN, bridge_of, network_of, pool_of, project_of
 from lab.providers.incus.image import Image
 from lab.providers.subnets import free_network, networks_of_host
 from lab.topology import Topology
@@ -32,9 +33,17 @@ def is_laid(api: Api) -> bool:
     return api.exists(f"/1.0/projects/{api.project}")
 
 
-def lay(api: Api, topology: Topology, image: Image | None, private: PrivateDaemon | None) -> None:
+def begun_from(api: Api) -> Path | None:
+    """The folder of the lab that began what is laid; None if nothing is, or a version that did not tell."""
+    told = api.get(f"/1.0/projects/{api.project}")["config"].get(BEGUN) if is_laid(api) else None
+    return Path(told) if told else None
+
+
+def lay(
+    api: Api, topology: Topology, image: Image | None, private: PrivateDaemon | None, state: Path
+) -> None:
     """Have all of it there; what is, stays, also if another process lays it just now."""
-    _unless(api, "projects", project_of(topology.name))
+    _unless(api, "projects", project_of(topology.name, state))
     parts = [
         start(partial(_import_image, api, image)),
         start(partial(_create_pool, api, topology.name, private)),

@@ -16,7 +16,7 @@ from lab.providers.incus.daemon import (
     running_socket,
     unit_of,
 )
-from lab.providers.incus.description import project_of
+from lab.providers.incus.description import project_name
 from lab.providers.sockets import listens
 from lab.rights import again_as_root, group_of, joining, sudo
 
@@ -64,7 +64,7 @@ class LabDaemon:
         socket = noted or (self.private.socket if self.private else running_socket())
         if socket is None:
             raise LabError("no Incus or LXD daemon answers", remedy="thwlab doctor")
-        return Api(socket, str(project_of(self.lab)["name"]))
+        return Api(socket, project_name(self.lab))
 
     @property
     def is_known(self) -> bool:

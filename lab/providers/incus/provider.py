@@ -77,7 +77,8 @@ class IncusProvider(Provider):
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`."""
         self._begin()
-        ground.lay(self.api, topology, self._image, self.private)
+        self.insist_ours()
+        ground.lay(self.api, topology, self._image, self.private, self.state.resolve())
         there = {i["name"]: i["status"] for i in self.api.get("/1.0/instances", query_recursion=1)}
         nodes = [topology.node(name) for name in names]
 
@@ -112,6 +113,16 @@ class IncusProvider(Provider):
         if self.private:
             return self.private.is_there()
         return self.daemon.is_known and ground.is_laid(self.api)
+
+    def insist_ours(self) -> None:
+        """See `Provider.insist_ours`."""
+        if self.private or not self.daemon.is_known:
+            return
+        if (begun := ground.begun_from(self.api)) not in (None, self.state.resolve()):
+            raise LabError(
+                f"project {self.api.project} of the daemon that runs here is of a lab begun from {begun}",
+                remedy=f"another name: --lab-name; if it is yours: thwlab --name {self.lab} down --force",
+            )
 
     def destroy(self) -> None:
         """See `Provider.destroy`."""

@@ -124,7 +124,7 @@ def namesakes(lab: str, vms: Mapping[str, str]) -> Obstacle:
     """What is said of VMs that are called as this lab's, though it was not begun here.  Pure."""
     named = ", ".join(f"{name} ({state})" for name, state in vms.items())
     found = f"{named}, begun by another user or with another THWLAB_STATE"
-    remedy = f"another name: --lab-name; if they are yours and nobody needs them: thwlab --name {lab} down"
+    remedy = f"another name: --lab-name; if they are yours: thwlab --name {lab} down --force"
     return Obstacle("a lab of this name", found, f"no VM of a lab {lab} that was not begun here", remedy)
 
 

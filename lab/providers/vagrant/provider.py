@@ -89,7 +89,7 @@ class VagrantProvider(Provider):
 
     def create(self, topology: Topology, names: Sequence[str]) -> None:
         """See `Provider.create`; a VM that an earlier run left half-made is removed and made anew."""
-        self._insist_ours()
+        self.insist_ours()
         strays.end(self.project.at_work)
         self.project.write_plan(topology)
         self.hypervisor.begin()
@@ -109,8 +109,8 @@ class VagrantProvider(Provider):
         if speed.read(self._speed) is None:
             speed.write(speed.calibrate(machines[0]), self._speed)
 
-    def _insist_ours(self) -> None:
-        """Raise `LabError` where a VM would be taken for half-made that is somebody else's."""
+    def insist_ours(self) -> None:
+        """See `Provider.insist_ours`: such a VM would be taken for half-made."""
         if strange := self._inventory.strange():
             found = namesakes(self.lab, strange)
             raise LabError(f"{found.what}: {found.found}", remedy=found.remedy)
