@@ -7,17 +7,29 @@ from typing import Any, ClassVar
 from lab.history import History, Sample, Span
 from lab.invariants.base import Invariant, Need, Seen, Unclear, end_of, injection_of, victims_of, window_of
 from lab.invariants.finding import Unit, Verdict
-from lab.invariants.terms import ALL_AFTER, FIRST, MOVED, NONE, Count, Phases, Question, Seconds, Since
+from lab.invariants.terms import (
+    ALL_AFTER,
+    FIRST,
+    MOVED,
+    NONE,
+    Count,
+    Phases,
+    Question,
+    Seconds,
+    Since,
+    Tolerations,
+)
 from lab.invariants.workload import PODS, observed
 
-PREFIX = {"moved": "thwlab-probes/moved-", "ordinal": "thwlab-probes/ordinal-"}
+PREFIX = {each: f"thwlab-probes/{each}-" for each in ("moved", "ordinal", "early")}
+MOVES = {Tolerations.DEFAULT: "moved", Tolerations.SHORT: "early"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rescheduled(Invariant):
     """Seconds from the beginning of a fault until a Deployment's only pod was ready on another machine.
 
-    `fault` is which of the scenario's faults, 1 for the first.
+    `tolerations` says which, and `fault` is which of the scenario's faults, 1 for the first.
     """
 
     word: ClassVar[str] = "rescheduled"
@@ -26,20 +38,22 @@ class Rescheduled(Invariant):
 
     of: Question = MOVED
     at_most: Seconds
+    tolerations: Tolerations = Tolerations.DEFAULT
     fault: Count = FIRST
 
     def look(self, history: History) -> Seen:  # noqa: D102
+        what = MOVES[self.tolerations]
         injection = injection_of(history, self.fault)
         span = Span(injection.begun, end_of(history))
         before = observed(history, PODS, Span(0.0, injection.begun))
-        there = [pod[0] for _, pod in _of(before[-1], "moved")] if before else []
+        there = [pod[0] for _, pod in _of(before[-1], what)] if before else []
         if not set(there) & set(injection.machines):
             raise Unclear(
                 f"the pod that is to move was on {', '.join(there) or 'no machine'}, not on a victim"
             )
         seen = observed(history, PODS, span)
         for sample in seen:
-            for name, pod in _of(sample, "moved"):
+            for name, pod in _of(sample, what):
                 if pod[0] and pod[0] not in injection.machines and pod[2]:
                     return self.measured(sample.answered - span.begin, f"{name} is ready on {pod[0]}", span)
         watched = seen[-1].answered - span.begin if seen else 0.0

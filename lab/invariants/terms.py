@@ -48,6 +48,13 @@ class Since(StrEnum):
     HEAL = "heal"
 
 
+class Tolerations(StrEnum):
+    """For how long a pod stays bound to a node that is away: 300 s by default, or 30."""
+
+    DEFAULT = "default"
+    SHORT = "short"
+
+
 class Step(StrEnum):
     """How far a new pod came."""
 

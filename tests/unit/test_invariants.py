@@ -35,6 +35,7 @@ from lab.invariants.terms import (
     Share,
     Since,
     Step,
+    Tolerations,
 )
 
 HELD, BROKEN, UNKNOWN = Verdict.HELD, Verdict.BROKEN, Verdict.UNKNOWN
@@ -159,10 +160,10 @@ def slow(seconds: float) -> Asked:
     )
 
 
-def moved(*course: tuple[float, str]) -> Asked:
+def moved(*course: tuple[float, str], of: str = "moved") -> Asked:
     """Where the pods of a Deployment and of a StatefulSet were, from when on."""
     pods = [
-        (since, {f"thwlab-probes/moved-{node}": [node, "Running", True, ""],
+        (since, {f"thwlab-probes/{of}-{node}": [node, "Running", True, ""],
                  "thwlab-probes/ordinal-0": [node, "Running", True, ""]})
         for since, node in course
     ]  # fmt: skip
@@ -479,6 +480,18 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
         on_worker(moved((0, "k8s-worker1"), (28, "k8s-worker2"))),
         BROKEN,
         18.01,
+    ),
+    (
+        mv.Rescheduled(at_most=Seconds(20), tolerations=Tolerations.SHORT),
+        on_worker(moved((0, "k8s-worker1"), (28, "k8s-worker2"), of="early")),
+        HELD,
+        18.01,
+    ),
+    (
+        mv.Rescheduled(at_most=Seconds(20), tolerations=Tolerations.SHORT),
+        on_worker(moved((0, "k8s-worker1"), (28, "k8s-worker2"))),
+        UNKNOWN,
+        None,
     ),
     (mv.Rescheduled(at_most=Seconds(20)), on_worker(moved((0, "k8s-worker1"))), BROKEN, None),
     (mv.Rescheduled(at_most=Seconds(90)), on_worker(moved((0, "k8s-worker1"))), UNKNOWN, None),

@@ -6,7 +6,7 @@ import pytest
 from fixed import guide_topology
 
 from lab.probes import moving
-from lab.probes.moving import MOVED, ORDINAL
+from lab.probes.moving import EARLY, MOVED, ORDINAL
 from lab.wait import NotYet
 
 PLAN = guide_topology()
@@ -17,7 +17,7 @@ class Api:
     """An apiserver with one pod of each; one that is deleted comes back on the first worker."""
 
     def __init__(self, node: str, *, ready: bool = True) -> None:
-        self.nodes, self.ready, self.applied = {MOVED: node, ORDINAL: node}, ready, []
+        self.nodes, self.ready, self.applied = dict.fromkeys((MOVED, ORDINAL, EARLY), node), ready, []
 
     def apply(self, manifest: Any) -> None:
         self.applied.append((manifest["kind"], manifest["metadata"]["name"]))
@@ -39,24 +39,30 @@ class Cluster:
         self.api = lambda: api
 
 
-def test_both_are_one_pod_each_that_wish_for_the_first_worker() -> None:
+def test_all_are_one_pod_each_that_wish_for_the_first_worker() -> None:
     found = moving.manifests(PLAN)
     assert [(each["kind"], each["spec"]["replicas"]) for each in found] == [
         ("Deployment", 1),
         ("StatefulSet", 1),
+        ("Deployment", 1),
     ]
     for each in found:
         pod = each["spec"]["template"]["spec"]
         (wish,) = pod["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
         assert wish["preference"]["matchExpressions"][0]["values"] == [FIRST]
-        assert "tolerations" not in pod, "the default ones are what is measured"
+    *defaults, short = (each["spec"]["template"]["spec"].get("tolerations", []) for each in found)
+    assert defaults == [[], []], "the default ones are what is measured"
+    assert {each["key"].partition("/")[2]: each["tolerationSeconds"] for each in short} == {
+        "not-ready": 30,
+        "unreachable": 30,
+    }
 
 
 def test_what_an_earlier_run_has_moved_is_made_anew() -> None:
     api = Api(SECOND)
     cluster: Any = Cluster(api)
     moving.ensure(cluster)
-    assert api.applied == [("Deployment", MOVED), ("StatefulSet", ORDINAL)]
+    assert api.applied == [("Deployment", MOVED), ("StatefulSet", ORDINAL), ("Deployment", EARLY)]
     assert set(api.nodes.values()) == {FIRST}
 
 
