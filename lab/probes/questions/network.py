@@ -28,7 +28,7 @@ def _plain(address: str, port: int) -> dict[str, Any]:
 
 def _dns(topology: Topology, _: Workload) -> Iterator[Probe]:
     for node in topology.of(Role.WORKER):
-        yield Probe(f"dns@{node.name}", "dns", BRISK, _name(topology), node.name)
+        yield Probe(f"dns@{node.name}", "dns", FAST, _name(topology), node.name)
 
 
 def _dns_pod(topology: Topology, workload: Workload) -> Iterator[Probe]:
