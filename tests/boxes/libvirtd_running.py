@@ -41,7 +41,7 @@ TOOLS = (
 )
 ENCLOSED = "unshare --net --mount --pid --fork --kill-child --mount-proc".split()
 NAME = "guest"
-UP = "thwlab up --until etcd && thwlab up && thwlab status && thwlab kubectl -- get nodes"
+UP = "thwlab up --until etcd && thwlab up && thwlab status && thwlab kubectl get nodes"
 ALL = 3600.0  # seconds, on emulated processors
 NETWORK = """\
 <network><name>mine</name><bridge name='mine0'/><ip address='10.77.0.1' netmask='255.255.255.0'/>
