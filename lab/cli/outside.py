@@ -74,6 +74,8 @@ def kubectl(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     Where there is no lab, --help shows this.
     """
     session = ctx.ensure_object(Session)
+    if arguments[:1] == ("--",):  # as after `thwlab exec`; kubectl would print its help, and exit 0
+        arguments = arguments[1:]
     if {"-h", "--help"} & set(arguments[:1]) and session.state.intent() is None:
         click.echo(ctx.get_help())
         return

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from lab.cluster import Cluster
 from lab.errors import LabError
+from lab.faults import booting
 from lab.faults.serving import check_machines
 from lab.faults.shell import ShellFault, sh
 from lab.machine import Machine, on_each
@@ -37,8 +38,8 @@ class MachineFault(ShellFault):
         return f"{', '.join(self.machines)} still {self.leaves}"
 
     def heal(self, cluster: Cluster) -> None:
-        """Boot what is off; returns once commands can be run there."""
-        on_each(self.victims(cluster), lambda machine: machine.boot())
+        """Boot what is off, in the order of `booting`; returns once commands can be run there."""
+        booting.boot(cluster, self.victims(cluster))
 
     def check_healed(self, cluster: Cluster) -> None:
         """Every victim runs, and all that is planned on it serves."""

@@ -189,6 +189,7 @@ def cluster_of(
         "platform": Platform(Substrate.CONTAINER, 1),
         "capabilities": frozenset(),
         "states": states,
+        "is_slow": False,
         **provider,
     }
     lab = SimpleNamespace(provider=SimpleNamespace(**given), topology=topology, machines=machines)

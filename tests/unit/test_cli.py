@@ -340,6 +340,8 @@ def test_kubectl_gets_every_argument_untouched(lab: list[FakeLab], monkeypatch: 
     args = ("-n", "x", "exec", "p", "--help", "--name", "y", "--", "ls", "-l")
     assert thwlab("kubectl", *args).exit_code == 0
     assert ran[0][:2] == ("/cache/kubectl", ("kubectl", *args))
+    thwlab("kubectl", "--", "get", "nodes")
+    assert ran[1][1] == ("kubectl", "get", "nodes"), "by itself it would print its help, and exit 0"
 
 
 def test_kubectl_sees_no_proxy_and_the_labs_kubeconfig() -> None:
