@@ -508,6 +508,9 @@ class Ground:
     def is_there(self) -> bool:
         return True
 
+    def insist_ours(self) -> None:
+        return
+
     def destroy(self) -> None:
         return
 

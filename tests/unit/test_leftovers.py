@@ -28,6 +28,8 @@ class Nothing:
     def is_there(self) -> bool:
         return False
 
+    def insist_ours(self) -> None: ...
+
     def destroy(self) -> None: ...
 
 

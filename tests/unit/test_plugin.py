@@ -645,6 +645,7 @@ def test_a_test_whose_turn_does_not_come_is_an_error_that_says_for_whom_it_waite
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lab.turns.TIMEOUT", 0.3)
+    monkeypatch.setenv(INHERITED, "{}")  # so that what is taken ends with this test
     theirs = Turns(StateFolder(pytester.path / "state" / "thw"), print)
     theirs.take("test_theirs", alone=True)
     monkeypatch.delenv(INHERITED)

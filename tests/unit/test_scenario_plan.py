@@ -114,7 +114,7 @@ def test_a_plan_is_told_in_words() -> None:
         " through the balancer",
         "  api-direct      2 x every 0.2 s  the same, of each master by itself",
         "  etcd            3 x every 0.2 s  put a key and read it back, of each member by itself",
-        "  dns             2 x every 0.2 s  a name of the cluster, from each worker",
+        "  dns             2 x every 0.05 s a name of the cluster, from each worker",
         "observed: raft, leases, nodes, pods, endpoints",
         "judged:",
         "  availability of api during fault: at least 99.5 %",
