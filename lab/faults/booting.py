@@ -8,10 +8,9 @@ So there each waits for the one before, as in the lab's own bring-up.
 
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 
 from lab.cluster import Cluster
-from lab.errors import ClusterError, LabError, flat
+from lab.errors import ClusterError, LabError, WaitExpired, flat
 from lab.faults.serving import check_machines
 from lab.machine import Machine, on_each
 from lab.topology import Role
@@ -63,7 +62,7 @@ def _await_serving(cluster: Cluster, machines: Sequence[Machine]) -> None:
             raise NotYet(flat(error)) from error
 
     names = ", ".join(machine.name for machine in machines)
-    with suppress(LabError):
+    try:
         wait_until(f"{names} to serve before the next master boots", check, timeout=SERVES, every=1.0)
-        return
-    log.warning("%s: not serving yet; the next master boots all the same", names)
+    except WaitExpired as error:
+        log.warning("%s: not serving yet; the next master boots all the same: %s", names, error)

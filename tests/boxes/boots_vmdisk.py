@@ -6,7 +6,6 @@ It is run by hand: it takes minutes, and wants root, QEMU, OVMF, the programs th
 cache the base of such a VM and the programs (`thwlab --provider incus-vm artifacts fetch --image`).
 """
 
-import os
 import shutil
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support_tools import skip_without
 
 from lab.artifacts import vmdisk
 from lab.artifacts.cache import Cache
@@ -94,10 +94,7 @@ def written(path: Path) -> str:
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built anew in a folder of its own; of the cache only base and programs are used."""
-    if os.geteuid() != 0:
-        pytest.skip("building a disk needs root")
-    if lacking := [tool for tool in TOOLS if not shutil.which(tool)]:
-        pytest.skip(f"{', '.join(lacking)} are not installed")
+    skip_without(TOOLS)
     if not (OVMF / "OVMF_CODE.fd").exists():
         pytest.skip("ovmf is not installed")
     cache, versions, own = Cache(), load_topology().versions, tmp_path_factory.mktemp("cache")

@@ -11,7 +11,6 @@ It is run by hand: emulated it takes the better part of an hour.  It wants root,
 sources, and a cache that has programs and root (`thwlab artifacts fetch --image`).
 """
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import pytest
 from support_said import around, verdicts
+from support_tools import skip_without
 
 from lab.artifacts.box import EARLY
 from lab.artifacts.building import run, working_folder
@@ -132,10 +132,7 @@ def distributions_daemon() -> Daemon:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """The VM's disk, and the one with all that is ours."""
-    if os.geteuid() != 0:
-        pytest.skip("building a disk needs root")
-    if lacking := [tool for tool in TOOLS if not shutil.which(tool)]:
-        pytest.skip(f"{', '.join(lacking)} are not installed")
+    skip_without(TOOLS)
     daemon = distributions_daemon()
     with working_folder(tmp_path_factory.mktemp("host")) as work:
         ours = work / "ours"
