@@ -1,5 +1,6 @@
 """Waiting with a deadline, the only place that sleeps."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ T = TypeVar("T")
 
 MOST = 20.0  # times: a part that is broken must turn red on any machine
 PAUSE = 2.0  # seconds
+SILENCE = 15.0  # seconds of waiting until a word is said about it
 _patience: ContextVar[float] = ContextVar("patience", default=float("inf"))
 _slowness = [1.0]  # of this process' lab; a run has one
 
@@ -51,6 +53,41 @@ def at_most(seconds: float) -> Iterator[None]:
         _patience.reset(token)
 
 
+class _Word:
+    """What is waited for, said by whoever waits, but by all together no more than once in a while."""
+
+    def __init__(self, tell: Callable[[str], None], silence: float) -> None:
+        self._tell = tell
+        self._silence = silence
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def say(self, what: str, waited: float, seen: str) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if waited < self._silence or now < self._next:
+                return
+            self._next = now + self._silence
+        self._tell(f"  ...    waiting {waited:.0f} s for {what}: {seen}")
+
+
+_word: ContextVar[_Word | None] = ContextVar("word", default=None)
+
+
+@contextmanager
+def telling(tell: Callable[[str], None], *, silence: float = SILENCE) -> Iterator[None]:
+    """Have every wait in here that lasts say what it waits for and what it saw last.
+
+    One line in ``silence`` seconds, of whichever wait comes first; threads begun in here inherit it, and an
+    inner block takes the place of an outer one.  ``tell`` is called by the thread that waits.
+    """
+    token = _word.set(_Word(tell, silence))
+    try:
+        yield
+    finally:
+        _word.reset(token)
+
+
 def dwell(seconds: float, check: Callable[[], None], *, every: float = 0.25) -> None:
     """Let so many seconds pass, exactly as many on slow machines too, while ``check`` goes on to succeed.
 
@@ -83,10 +120,16 @@ def wait_until(
     def pause(_: tenacity.RetryCallState) -> float:
         return max(0.0, min(rest, left()))
 
+    def say(tried: tenacity.RetryCallState) -> None:
+        if (word := _word.get()) and tried.outcome:
+            seen = str(tried.outcome.exception()).strip().partition("\n")[0]
+            word.say(what, time.monotonic() - start, seen)
+
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(NotYet),
         stop=lambda _: left() <= 0,
         wait=pause,
+        before_sleep=say,
         reraise=True,
     )
     try:

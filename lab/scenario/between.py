@@ -11,6 +11,7 @@ from lab.providers.base import Capability
 from lab.scenario.fitness import heal_left, make_fit
 from lab.scenario.spent import RESTORE, Spent
 from lab.scenario.steadiness import insist_steady
+from lab.wait import telling
 
 SNAPSHOT = "thwlab-between"
 
@@ -50,7 +51,7 @@ class Between:
 
     def begin(self) -> None:
         """Keep what one can come back to; `NotFit` unless the lab is whole once what was left is healed."""
-        with self.spent.on("proof"):
+        with self.spent.on("proof"), telling(self.tell):
             make_fit(self.cluster, self.tell, insist_whole)
         self._is_proven = True
         if self.policy is Policy.VERIFY or not self._can():
@@ -95,8 +96,9 @@ class Between:
 
     def _insist(self, prove: Callable[[Cluster], None] | None = None) -> None:
         """What is broken on purpose may hide from all that is asked, so debts come first."""
-        heal_left(self.cluster, self.tell)
-        (prove or insist_whole)(self.cluster)
+        with telling(self.tell):
+            heal_left(self.cluster, self.tell)
+            (prove or insist_whole)(self.cluster)
 
     def end(self) -> None:
         """Nothing is left of it."""

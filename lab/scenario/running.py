@@ -30,7 +30,7 @@ from lab.scenario.ledger import clear, reckon
 from lab.scenario.spent import PHASES as IN_PHASES
 from lab.scenario.spent import Spent
 from lab.scenario.steadiness import insist_steady
-from lab.wait import NotYet, dwell
+from lab.wait import NotYet, dwell, telling
 
 Tell = Callable[[str], None]
 MARGIN = 300.0  # seconds that a prober on a machine may live longer than the run is meant to last
@@ -101,11 +101,13 @@ class Run:
     # -- before and after ----------------------------------------------------------------------------------
 
     def _whole_before(self) -> None:
-        make_fit(self.cluster, self.tell, _as_it_is if self.proven else insist_steady)
+        with telling(self.tell):
+            make_fit(self.cluster, self.tell, _as_it_is if self.proven else insist_steady)
 
     def _whole_after(self) -> None:
         try:
-            insist_steady(self.cluster)
+            with telling(self.tell):
+                insist_steady(self.cluster)
         except (LabError, ClusterError, BaseExceptionGroup) as error:
             self.trouble(f"the lab is not whole after the run: {flat(error)}")
         else:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.background import start
 from lab.errors import LabError, WaitExpired
-from lab.wait import MOST, NotYet, at_most, dwell, shortened, stretch, stretched, wait_until
+from lab.wait import MOST, NotYet, at_most, dwell, shortened, stretch, stretched, telling, wait_until
 
 
 def test_the_value_of_the_first_good_answer_comes_back() -> None:
@@ -127,3 +128,31 @@ def test_what_no_machine_has_to_do_with_is_waited_for_exactly_so_long() -> None:
     with pytest.raises(WaitExpired) as caught:
         wait_until("a lock", never, timeout=0.1, every=0.02, exactly=True)
     assert caught.value.seconds < 1
+
+
+def test_a_wait_that_lasts_says_what_for_and_what_it_saw_last_and_a_short_one_nothing() -> None:
+    said: list[str] = []
+    with telling(said.append, silence=0.1):
+        with pytest.raises(WaitExpired):
+            wait_until("a quorum", never, timeout=0.05, every=0.01)
+        assert said == []
+        with pytest.raises(WaitExpired):
+            wait_until("a quorum", never, timeout=0.4, every=0.01)
+    assert 1 <= len(said) <= 4
+    assert set(said) == {"  ...    waiting 0 s for a quorum: 1 of 3 members"}
+    with pytest.raises(WaitExpired):
+        wait_until("a quorum", never, timeout=0.2, every=0.01)
+    assert len(said) <= 4
+
+
+def test_waits_of_many_threads_share_one_word() -> None:
+    said: list[str] = []
+
+    def wait() -> None:
+        with pytest.raises(WaitExpired):
+            wait_until("a quorum", never, timeout=0.3, every=0.01)
+
+    with telling(said.append, silence=0.2):
+        for task in [start(wait, f"waiter {each}") for each in range(5)]:
+            task.result()
+    assert len(said) == 1
