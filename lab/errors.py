@@ -68,6 +68,10 @@ class ClusterError(AssertionError):
     """The cluster under test failed, and the laboratory did its work."""
 
 
+# What fails of a lab without being a defect of ours: one machine, several at once, or the cluster on them.
+FAILURES = (LabError, ClusterError, BaseExceptionGroup)
+
+
 def flat(error: BaseException | None) -> str:
     """What went wrong, as text; of a group, each of its members."""
     if isinstance(error, BaseExceptionGroup):

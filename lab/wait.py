@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import tenacity
 
-from lab.errors import WaitExpired
+from lab.errors import FAILURES, WaitExpired, flat
 
 T = TypeVar("T")
 
@@ -23,6 +23,15 @@ _slowness = [1.0]  # of this process' lab; a run has one
 
 class NotYet(Exception):
     """Raised by a check that is still hopeful; its text says what it saw."""
+
+
+@contextmanager
+def hopeful() -> Iterator[None]:
+    """What fails in here may succeed later, so it is `NotYet`, with the same text."""
+    try:
+        yield
+    except FAILURES as error:
+        raise NotYet(flat(error)) from error
 
 
 def stretch(slowness: float) -> None:

@@ -16,7 +16,7 @@ from lab.cli.options import LabCommand, examples
 from lab.cli.progress import Progress, progress_for
 from lab.cli.session import Session, no_such
 from lab.debts import debts, insist_none
-from lab.errors import ClusterError, LabError
+from lab.errors import FAILURES
 from lab.laboratory import Laboratory
 from lab.opening import made_with, open_lab, remove_lab
 from lab.providers.base import Snapshot
@@ -74,7 +74,7 @@ def _bring_up(session: Session, stages: Sequence[Stage], *, grow: bool) -> None:
                 session.topology, session.provider, progress.note, grow=grow, asked=asked(session.settings)
             )
             _require(lab, stages, progress)
-    except (LabError, ClusterError, BaseExceptionGroup):
+    except FAILURES:
         if lab is not None:  # else nothing was begun, and there is nothing to go on from
             click.echo(left_behind(session), err=True)
         raise

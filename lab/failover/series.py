@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lab.cluster import Cluster
-from lab.errors import ClusterError, LabError, flat
+from lab.errors import FAILURES, flat
 from lab.failover.performing import CutShort, Performed, perform
 from lab.ownership import adopt, make_folder
 from lab.probes import workload
@@ -77,7 +77,7 @@ class Series:
         try:
             if why := keep.after(destroyed=scenario.destroys_data, steady=steady):
                 self.tell(f"  the lab went back to where it was: {why}")
-        except (ClusterError, LabError, BaseExceptionGroup) as error:
+        except FAILURES as error:
             self.ended = (
                 f"the lab is not whole after {scenario.name}, so it is not broken any further: {flat(error)}"
             )
@@ -132,5 +132,5 @@ def tidy(cluster: Cluster, keep: Between, tell: Tell) -> None:
     for act in (keep.end, partial(workload.remove, cluster)):
         try:
             act()
-        except (LabError, ClusterError, BaseExceptionGroup) as error:
+        except FAILURES as error:
             tell(f"  left behind: {flat(error)}")

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Collection, Sequence
 
 from lab.cluster import Cluster
-from lab.errors import ClusterError, LabError, WaitExpired, flat
+from lab.errors import WaitExpired
 from lab.faults.serving import check_machines
 from lab.machine import Machine, on_each
 from lab.topology import Role
-from lab.wait import NotYet, wait_until
+from lab.wait import hopeful, wait_until
 
 SERVES = 60.0  # seconds, for a master to serve before the next is begun all the same
 
@@ -56,10 +56,8 @@ def _await_serving(cluster: Cluster, machines: Sequence[Machine]) -> None:
     """Also where they do not come to serve the others get their power: what is lacking may be those."""
 
     def check() -> None:
-        try:
+        with hopeful():
             check_machines(cluster, list(machines))
-        except (LabError, ClusterError, BaseExceptionGroup) as error:
-            raise NotYet(flat(error)) from error
 
     names = ", ".join(machine.name for machine in machines)
     try:

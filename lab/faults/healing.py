@@ -6,17 +6,15 @@ from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.debts import Damaged, Debt, examined, read
-from lab.errors import ClusterError, LabError, WaitExpired, flat
+from lab.errors import FAILURES, LabError, WaitExpired
 from lab.faults.base import Fault, rebuilt
 from lab.faults.catalogue import FAULTS
 from lab.machine import Machine, on_each
 from lab.opening import reopened, state_of
-from lab.wait import NotYet, wait_until
+from lab.wait import hopeful, wait_until
 
 WITHIN = 90.0  # seconds for what was hit to serve again
 COMMAND = 20.0
-# One victim that cannot be healed just now, several, or an API that refuses: each is tried again.
-FAILURES = (LabError, ClusterError, BaseExceptionGroup)
 
 
 class Unhealed(LabError):
@@ -127,18 +125,14 @@ def heal_file(cluster: Cluster, path: Path) -> None:
 
 def _healed(cluster: Cluster, fault: Fault) -> None:
     """A victim that cannot be asked yet may be, once its link or its power is back."""
-    try:
+    with hopeful():
         fault.heal(cluster)
-    except FAILURES as error:
-        raise NotYet(flat(error)) from error
 
 
 def _proven(cluster: Cluster, fault: Fault) -> None:
     """What was just started anew may answer with an error, or not at all, before it serves."""
-    try:
+    with hopeful():
         fault.check_healed(cluster)
-    except FAILURES as error:
-        raise NotYet(flat(error)) from error
 
 
 def _fault_of(debt: Debt) -> Fault:

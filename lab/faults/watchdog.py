@@ -17,8 +17,8 @@ from pathlib import Path
 from lab.background import start
 from lab.cluster import Cluster
 from lab.debts import Debt, read
-from lab.errors import flat
-from lab.faults.healing import FAILURES, WITHIN, heal_file
+from lab.errors import FAILURES, flat
+from lab.faults.healing import WITHIN, heal_file
 from lab.opening import reopened
 from lab.wait import NotYet, stretched, wait_until
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lab.cluster import Cluster
-from lab.errors import ClusterError, LabError, flat
+from lab.errors import FAILURES, flat
 from lab.probes.fresh import insist_fresh_pods
 from lab.providers.base import Capability
 from lab.scenario.fitness import heal_left, make_fit
@@ -82,7 +82,7 @@ class Between:
             if not why:
                 self._prove(steady=steady)
                 return ""
-        except (ClusterError, LabError, BaseExceptionGroup) as error:
+        except FAILURES as error:
             why = flat(error).partition("\n")[0]
         with self.spent.on(RESTORE):
             self.cluster.lab.close()

@@ -7,10 +7,10 @@ from typing import Any
 
 from lab.cluster import Cluster
 from lab.debts import Debt, owe, shorten
-from lab.errors import ClusterError, LabError, WaitExpired, flat
+from lab.errors import FAILURES, ClusterError, LabError, WaitExpired, flat
 from lab.faults.base import Fault
 from lab.faults.catalogue import FAULTS
-from lab.faults.healing import FAILURES, arm, heal
+from lab.faults.healing import arm, heal
 from lab.faults.targets import resolve
 from lab.faults.watchdog import guard
 from lab.history import Injection, Recorder, Still

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from lab.cluster import Cluster
 from lab.debts import REMEDY, examined
-from lab.errors import LabError, flat
-from lab.faults.healing import FAILURES, heal_all
+from lab.errors import FAILURES, LabError, flat
+from lab.faults.healing import heal_all
 
 Tell = Callable[[str], None]
 SICK = "thwlab up puts right what it can; thwlab status shows the rest"

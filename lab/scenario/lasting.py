@@ -13,9 +13,8 @@ from functools import partial
 
 from lab.background import start
 from lab.cluster import Cluster
-from lab.errors import WaitExpired, flat
+from lab.errors import FAILURES, WaitExpired, flat
 from lab.faults.base import Fault
-from lab.faults.healing import FAILURES
 from lab.faults.shell import age_of
 from lab.history import Still
 from lab.wait import wait_until

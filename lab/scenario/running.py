@@ -11,8 +11,8 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from lab.cluster import Cluster
-from lab.errors import ClusterError, LabError, flat
-from lab.faults.healing import FAILURES, heal_all
+from lab.errors import FAILURES, flat
+from lab.faults.healing import heal_all
 from lab.history import Recorder
 from lab.probes import moving, workload
 from lab.probes.catalogue import probes, spared
@@ -108,7 +108,7 @@ class Run:
         try:
             with telling(self.tell):
                 insist_steady(self.cluster)
-        except (LabError, ClusterError, BaseExceptionGroup) as error:
+        except FAILURES as error:
             self.trouble(f"the lab is not whole after the run: {flat(error)}")
         else:
             self.steady = True
@@ -116,7 +116,7 @@ class Run:
     def _reckon(self) -> None:
         try:
             reckon(self.cluster, self.recorder)
-        except (LabError, ClusterError, BaseExceptionGroup) as error:
+        except FAILURES as error:
             self.trouble(f"what was written could not be read back: {flat(error)}")
 
     # -- phases --------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class Run:
     def _heal(self) -> None:
         try:
             heal_all(self.cluster, self.cluster.lab.state.path)
-        except (LabError, ClusterError, BaseExceptionGroup) as error:
+        except FAILURES as error:
             self.trouble(flat(error))
         self.clocks.silenced.clear()  # also what was called off
 

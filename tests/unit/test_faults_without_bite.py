@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from fault_machines import MEMBERS, PLAN, cluster_of, every_sandbox_ends, sandboxes  # noqa: F401
 
-from lab.errors import LabError, WaitExpired, flat
+from lab.errors import FAILURES, LabError, WaitExpired, flat
 from lab.faults import quorum
 from lab.faults.base import Fault
 from lab.faults.catalogue import FAULTS
-from lab.faults.healing import FAILURES
 from lab.history import Recorder, history, read
 from lab.invariants.validity import reasons
 from lab.machine import Result
