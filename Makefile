@@ -1,6 +1,6 @@
 # make e2e   from nothing to a verified cluster, and everything removed again
 # make failover  the lab broken on purpose by every scenario, and what was felt
-# make test  the same set-up, then linters, unit tests and e2e tests; what CI runs
+# make test  the same set-up, then linters, unit tests, e2e tests and ten scenarios in their lab; what CI runs
 # make e2e-vm  five VMs to a DNS answer, then the tests of etcd, control plane and nodes; the last part of `make test`
 # Options: PROVIDER=vagrant:libvirt for VMs; ARGS="-k etcd" goes to pytest; LAB_* variables as in `pytest --help`.
 
@@ -8,8 +8,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 ARGS ?=
-# Of the tests that need a lab: MARK='e2e or (failover and ci)' adds ten scenarios of a minute each, in the same lab.
-MARK ?= e2e
+# Of the tests that need a lab: `make test` adds ten scenarios of a minute each, in the same lab; MARK=e2e leaves them out.
+MARK ?=
+BOTH := e2e or (failover and ci)
 PROVIDER ?=
 ifneq ($(PROVIDER),)
 export LAB_PROVIDER = $(PROVIDER)
@@ -55,7 +56,7 @@ failover: host
 	$(PYTEST) -m failover -rs $(JUNIT)/junit-failover.xml $(ARGS)
 
 e2e: host
-	$(PYTEST) -m "$(MARK)" -rs $(JUNIT)/junit-e2e.xml $(ARGS)
+	$(PYTEST) -m "$(or $(MARK),e2e)" -rs $(JUNIT)/junit-e2e.xml $(ARGS)
 
 # In a run folder of its own, whose records have a clock of their own.  The limit is for VMs and tests, once packages and
 # box are there; pytest is asked to end a minute before it, to remove the lab, and is killed at it.
@@ -85,7 +86,7 @@ test: setup
 	@$(if $(filter yes,$(VM)),export THWLAB_WARMTH="$$("$(VENV)/bin/python" -m lab.doctor.vmpart --caches)";) \
 	$(MAKE) --no-print-directory lint && \
 	if [ "$$CI" = true ] || "$(VENV)/bin/python" -m lab.doctor --can-host; \
-	then $(MAKE) --no-print-directory host unit e2e; \
+	then $(MAKE) --no-print-directory host unit e2e MARK="$(or $(MARK),$(BOTH))"; \
 	else $(MAKE) --no-print-directory unit; fi \
 	$(if $(filter yes,$(VM)),|| { status=$$?; "$(VENV)/bin/python" -m lab.doctor.vmpart --red; exit $$status; } \
 	&& $(MAKE) --no-print-directory vm-part)
