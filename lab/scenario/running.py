@@ -30,7 +30,7 @@ from lab.scenario.ledger import clear, reckon
 from lab.scenario.spent import PHASES as IN_PHASES
 from lab.scenario.spent import Spent
 from lab.scenario.steadiness import insist_steady
-from lab.wait import NotYet, dwell, telling
+from lab.wait import NotYet, dwell, stretched, telling
 
 Tell = Callable[[str], None]
 MARGIN = 300.0  # seconds that a prober on a machine may live longer than the run is meant to last
@@ -83,6 +83,11 @@ class Run:
         """Who believed to lead, as the masters' journals have it."""
         return Holding(self.cluster, self.recorder, self.clocks)
 
+    @property
+    def longest(self) -> float:
+        """Seconds after which a prober on a machine ends by itself.  A slow lab heals slowly."""
+        return self.course.seconds + stretched(MARGIN)
+
     @cached_property
     def clocks(self) -> Clocks:
         """The machines' own."""
@@ -133,7 +138,7 @@ class Run:
             served,
             self.cluster.lab.state.path / "probes",  # it has keys, which results must not
             self.recorder,
-            seconds=self.course.seconds + MARGIN,
+            seconds=self.longest,
             seed=f"{self.course.seed}/clients",
             clocks=self.clocks,
             keeps=self.course.keeps,

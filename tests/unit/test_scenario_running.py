@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lab import wait
 from lab.errors import ClusterError, LabError
 from lab.history import Recorder, read
 from lab.scenario import fitness, running
@@ -188,3 +189,11 @@ def test_who_asked_from_a_machine_that_was_away_asks_again_once_it_is_healed(run
     told = run(Doing("freeze", "one", hold=0.1), Doing("stop", "other", hold=0.2))
     assert told.index("ask again from one") == told.index("healed one") + 1
     assert "ask again from other" not in told
+
+
+def test_probers_outlive_the_healing_of_a_slow_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulated masters were healed 668 s after a power cut, and probers on workers had ended after 450 s."""
+    run = before(tmp_path, [], proven=False)
+    assert run.longest == 1.0 + running.MARGIN
+    monkeypatch.setattr(wait, "_slowness", [4.0])
+    assert run.longest == 1.0 + 4 * running.MARGIN
