@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from lab.history import History, Probed, Span
 from lab.invariants.base import Invariant, Seen, Unclear, window_of
+from lab.invariants.failures import Kind, kind_of
 from lab.invariants.finding import Unit, Verdict, shown
 from lab.invariants.formulas import blocks, counted, good_answers, longest_block, longest_gap, scattered
 from lab.invariants.paths import Watched, each_path, paths, watched
@@ -66,11 +67,22 @@ class ShareAnswered(OfAnswers):
 
 @dataclass(frozen=True, kw_only=True)
 class Availability(ShareAnswered):
-    """Answered questions / scheduled questions, of those whose beat lies in the window."""
+    """Answered questions / scheduled questions, of those whose beat lies in the window.
+
+    Where it would be enough if all had been answered that were given up at their deadline, it turns on that
+    deadline.
+    """
 
     word: ClassVar[str] = "availability"
 
     at_least: Share
+
+    def _share(self, seen: list[Watched]) -> Seen:
+        found = super()._share(seen)
+        given_up = sum(kind_of(sample.said) is Kind.TIMEOUT for each in seen for sample in each.failed)
+        answered = sum(self._answered(each) for each in seen)
+        enough = self.keeps((answered + given_up) / sum(each.planned for each in seen))
+        return replace(found, timed=found.verdict is Verdict.BROKEN and enough)
 
 
 @dataclass(frozen=True, kw_only=True)

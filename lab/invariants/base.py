@@ -18,12 +18,16 @@ class Unclear(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found in the history, before it is called a finding."""
+    """What was found in the history, before it is called a finding.
+
+    ``timed`` says that the verdict turns on a limit of time, whatever the unit of its number.
+    """
 
     verdict: Verdict
     value: float | None
     text: str = ""
     window: Span | None = None
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Invariant(ABC):
             text=seen.text,
             bound=self.bound,
         )
-        timed = self.unit is Unit.SECONDS and seen.verdict is not Verdict.UNKNOWN
+        timed = (seen.timed or self.unit is Unit.SECONDS) and seen.verdict is not Verdict.UNKNOWN
         return found.unjudged() if timed and history.facts.get("emulated") else found
 
     @property
@@ -100,11 +104,15 @@ class Invariant(ABC):
         return Seen(Verdict.HELD if self.keeps(value) else Verdict.BROKEN, value, text, window)
 
     def gravest(self, several: Iterable[Seen]) -> Seen:
-        """Of the same thing seen on several paths what counts for all: broken beats unknown beats held."""
+        """Of the same thing seen on several paths what counts for all: broken beats unknown beats held.
+
+        Of those that are broken one counts first that is so whatever a question's deadline was.
+        """
         each = list(several)
         verdict = worst(one.verdict for one in each)
         side = 1 if self.bound == "at-most" else -1
         among = [one for one in each if one.verdict is verdict]
+        among = [one for one in among if not one.timed] or among
         return max(among, key=lambda one: side * one.value if one.value is not None else float("inf"))
 
 

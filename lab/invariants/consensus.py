@@ -90,7 +90,11 @@ class ReElection(Invariant):
 
 @dataclass(frozen=True, kw_only=True)
 class Counted(Invariant):
-    """Something of raft's that is counted in a window, from what was known when it began."""
+    """Something of raft's that is counted in a window, from what was known when it began.
+
+    Terms only rise, and nothing that is counted happens more often than they did: what there was while no
+    member told anything is known by the terms after it.
+    """
 
     unit: ClassVar[Unit] = Unit.COUNT
     observes: ClassVar[tuple[str, ...]] = (RAFT,)
@@ -106,9 +110,15 @@ class Counted(Invariant):
         first = _last(earlier) if earlier else seen[0]
         found = self._count(first, later, span)
         blind = _longest_silence(later, span)
-        if found.verdict is Verdict.HELD and blind > BLIND:
+        if found.verdict is Verdict.HELD and blind > BLIND and not self._at_most_so_often(first, later, span):
             raise Unclear(f"for {blind:.1f} s no member told anything")
         return found
+
+    def _at_most_so_often(self, first: Report, later: Sequence[Report], span: Span) -> bool:
+        """Whether it is kept whatever happened in silence; of what none came after nothing is known."""
+        if not later or span.end - later[-1].at > BLIND:
+            return False
+        return self.keeps(max(report.term for report in later) - first.term)
 
     @abstractmethod
     def _count(self, first: Report, later: Sequence[Report], span: Span) -> Seen:

@@ -1,45 +1,16 @@
 """In which way questions failed: in silence, by a reset, by a refusal."""
 
-import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import ClassVar
 
 from lab.history import History, Outcome, Probed, Sample, Span
 from lab.invariants.answers import OfAnswers
 from lab.invariants.base import Need, Seen, Unclear
+from lab.invariants.failures import Kind, kind_of
 from lab.invariants.finding import Unit, Verdict
 from lab.invariants.paths import watched
 from lab.invariants.since import SinceFault
 from lab.invariants.terms import IN_FORCE, NONE, Count, Phases, Seconds, Since
-
-
-class Kind(StrEnum):
-    """A way to fail.  `RESET` is every connection that was closed or refused by somebody who answered."""
-
-    TIMEOUT = "time-out"
-    RESET = "reset"
-    TLS = "TLS"
-    STATUS = "status"
-    OTHER = "other"
-
-
-_KINDS = (
-    # "No route" is our own kernel's word when nobody says for seconds that the address is his: silence, too.
-    (Kind.TIMEOUT, r"timed out|time-?out|deadline|no route to host"),
-    (Kind.RESET, r"reset|refused|broken ?pipe|remotedisconnected|connectionaborted|eof|closed"),
-    (Kind.TLS, r"ssl|tls|certificate|handshake"),
-    (Kind.STATUS, r"(wrong: )?(http \d|dns rcode)"),
-)
-
-
-def kind_of(said: str) -> Kind:
-    """How a question failed, by what its prober said of it."""
-    status = re.match(_KINDS[-1][1], said, re.IGNORECASE)  # what a body says of time-outs is not ours
-    if status:
-        return Kind.STATUS
-    found = (kind for kind, words in _KINDS if re.search(words, said, re.IGNORECASE))
-    return next(found, Kind.OTHER)
 
 
 @dataclass(frozen=True, kw_only=True)

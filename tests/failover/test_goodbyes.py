@@ -9,7 +9,7 @@ from support_power import captured, capturing, clock, goodbyes
 from lab.cluster import Cluster
 from lab.failover.performing import perform
 from lab.history import History, read
-from lab.invariants.kinds import Kind, kind_of
+from lab.invariants.failures import Kind, kind_of
 from lab.machine import Machine, on_each
 from lab.scenario.between import Between
 from lab.scenario.judging import told

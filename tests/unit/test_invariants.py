@@ -119,6 +119,8 @@ ELECTED = (
     raft("m1", (0, 4, "m1"), silent=[(10, 30)]),
     raft("m2", (0, 4, "m1"), (11, 4, ""), (12.5, 5, "m2")),
 )
+# A member that says nothing while another one is elected.
+UNSEEN = raft("m1", (0, 4, "m1"), (12, 6, "m2"), silent=[(11, 16)])
 READY = {"k8s-worker1": "True", "k8s-worker2": "True"}
 DOWN = {**READY, "k8s-worker1": "Unknown"}
 STAYED = stepped("nodes", (0, READY))
@@ -296,7 +298,11 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (c.ReElection(at_most=Seconds(5)), made(raft("m1", (0, 4, "m1"), silent=[(10, 60)])), UNKNOWN, None),
     (c.LeaderChanges(at_most=Count(1)), made(*ELECTED), HELD, 1),
     (c.LeaderChanges(at_most=Count(0)), made(*ELECTED), BROKEN, 1),
-    (c.LeaderChanges(at_most=Count(0)), made(raft("m1", (0, 4, "m1"), silent=[(10, 20)])), UNKNOWN, None),
+    (c.LeaderChanges(at_most=Count(0)), made(raft("m1", (0, 4, "m1"), silent=[(10, 20)])), HELD, 0),
+    (c.LeaderChanges(at_most=Count(0)), made(raft("m1", (0, 4, "m1"), silent=[(10, 99)])), UNKNOWN, None),
+    (c.LeaderChanges(at_most=Count(1)), made(UNSEEN), UNKNOWN, None),
+    (c.LeaderChanges(at_most=Count(2)), made(UNSEEN), HELD, 1),
+    (c.LeaderChanges(at_most=Count(0)), made(UNSEEN), BROKEN, 1),
     (c.TermChanges(at_most=Count(2)), made(raft("m1", (0, 4, "m1"), (12, 6, "m2"))), HELD, 2),
     (c.TermChanges(at_most=Count(1)), made(raft("m1", (0, 4, "m1"), (12, 6, ""))), BROKEN, 2),
     (c.TermChanges(at_most=Count(0)), NOBODY, UNKNOWN, None),
@@ -626,8 +632,22 @@ def test_time_is_not_judged_where_machines_are_emulated() -> None:
     history = made(asked(failing=[(10, 30)]), emulated=True)
     outage = a.LongestOutage(of=API, at_most=Seconds(5)).judge(history)
     assert (outage.verdict, outage.value) == (Verdict.NOT_JUDGED, pytest.approx(20.01))
-    assert a.Availability(of=API, at_least=Share(0.9)).judge(history).verdict is BROKEN
     assert a.LongestOutage(of=DNS, at_most=Seconds(5)).judge(history).verdict is UNKNOWN
+
+
+def test_a_share_that_turns_on_deadlines_is_a_limit_of_time() -> None:
+    """An emulated lab gives up questions that it would have answered."""
+    most = a.Availability(of=API, at_least=Share(0.9))
+    slow = asked(failing=[(10, 12), (20, 24)])
+    assert most.judge(made(slow)).verdict is BROKEN
+    found = most.judge(made(slow, emulated=True))
+    assert (found.verdict, found.value) == (Verdict.NOT_JUDGED, pytest.approx(0.88))
+    assert most.judge(made(asked(failing=[(10, 10.5)]), emulated=True)).verdict is HELD
+    refused = asked(failing=[(10, 18)], said=RESET, name="api@other")
+    assert most.judge(made(slow, refused, emulated=True)).verdict is BROKEN
+    assert most.judge(made(refused, emulated=True)).verdict is BROKEN
+    some = a.Availability(of=API, at_least=Share(0.9), paths=Paths.TOGETHER)
+    assert some.judge(made(slow, emulated=True)).verdict is Verdict.NOT_JUDGED
 
 
 def test_both_figures_tell_an_election_from_a_dead_backend() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.invariants.kinds import Kind, kind_of
+from lab.invariants.failures import Kind, kind_of
 from lab.probes import dialogues, prober
 
 Answer = Callable[[str, str, Any], tuple[int, Any]]
