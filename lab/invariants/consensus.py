@@ -110,15 +110,17 @@ class Counted(Invariant):
         first = _last(earlier) if earlier else seen[0]
         found = self._count(first, later, span)
         blind = _longest_silence(later, span)
-        if found.verdict is Verdict.HELD and blind > BLIND and not self._at_most_so_often(first, later, span):
+        if found.verdict is Verdict.HELD and blind > BLIND and not self._however(first, span, history):
             raise Unclear(f"for {blind:.1f} s no member told anything")
         return found
 
-    def _at_most_so_often(self, first: Report, later: Sequence[Report], span: Span) -> bool:
-        """Whether it is kept whatever happened in silence; of what none came after nothing is known."""
-        if not later or span.end - later[-1].at > BLIND:
+    def _however(self, first: Report, span: Span, history: History) -> bool:
+        """Whether it is kept whatever happened in silence; of what nobody told after nothing is known."""
+        every = reports(history, Span(span.begin, float("inf")))
+        known = next((each.at for each in every if each.at >= span.end), every[-1].at)
+        if span.end - known > BLIND:
             return False
-        return self.keeps(max(report.term for report in later) - first.term)
+        return self.keeps(max(each.term for each in every if each.at <= known) - first.term)
 
     @abstractmethod
     def _count(self, first: Report, later: Sequence[Report], span: Span) -> Seen:

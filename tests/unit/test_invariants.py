@@ -121,6 +121,10 @@ ELECTED = (
 )
 # A member that says nothing while another one is elected.
 UNSEEN = raft("m1", (0, 4, "m1"), (12, 6, "m2"), silent=[(11, 16)])
+# One that says nothing when the phases end, and something soon after.
+SOON = {"steady": Span(0, 10), "fault": Span(10, 30), "recovery": Span(30, 40)}
+LATE = raft("m1", (0, 4, "m1"), silent=[(36, 41)])
+LATE_AND_NEW = raft("m1", (0, 4, "m1"), (38, 5, "m2"), silent=[(36, 41)])
 READY = {"k8s-worker1": "True", "k8s-worker2": "True"}
 DOWN = {**READY, "k8s-worker1": "Unknown"}
 STAYED = stepped("nodes", (0, READY))
@@ -300,6 +304,8 @@ CASES: list[tuple[Invariant, History, Verdict, float | None]] = [
     (c.LeaderChanges(at_most=Count(0)), made(*ELECTED), BROKEN, 1),
     (c.LeaderChanges(at_most=Count(0)), made(raft("m1", (0, 4, "m1"), silent=[(10, 20)])), HELD, 0),
     (c.LeaderChanges(at_most=Count(0)), made(raft("m1", (0, 4, "m1"), silent=[(10, 99)])), UNKNOWN, None),
+    (c.LeaderChanges(at_most=Count(0)), made(LATE, phases=SOON), HELD, 0),
+    (c.LeaderChanges(at_most=Count(0)), made(LATE_AND_NEW, phases=SOON), UNKNOWN, None),
     (c.LeaderChanges(at_most=Count(1)), made(UNSEEN), UNKNOWN, None),
     (c.LeaderChanges(at_most=Count(2)), made(UNSEEN), HELD, 1),
     (c.LeaderChanges(at_most=Count(0)), made(UNSEEN), BROKEN, 1),
