@@ -100,6 +100,7 @@ lint: setup
 	"$(VENV)/bin/mypy"
 	MYPYPATH=tests/e2e "$(VENV)/bin/mypy" --explicit-package-bases tests/e2e
 	MYPYPATH=tests/e2e:tests/failover "$(VENV)/bin/mypy" --explicit-package-bases tests/failover
+	MYPYPATH=tests/boxes:tests/unit "$(VENV)/bin/mypy" --explicit-package-bases tests/boxes
 
 # What the lab needs of this host. As root in CI it is installed, else the plan is shown and asked for.
 host: setup

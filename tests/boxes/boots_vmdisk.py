@@ -117,7 +117,7 @@ def layer(disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def layer_over(disk: Path, path: Path) -> Path:
-    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, path]
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(disk), str(path)]
     subprocess.run(argv, check=True, timeout=60)
     return path
 
@@ -168,7 +168,7 @@ def lxd_share(tmp_path: Path) -> Path:
     (share / "files/hostname.tpl.out").write_text(f"{NODE}\n")
     shutil.copy(agent, share / "lxd-agent")
     for name in ("agent", "server"):
-        pair = ["-keyout", share / f"{name}.key", "-out", share / f"{name}.crt", "-subj", f"/CN={name}"]
+        pair = ["-keyout", f"{share}/{name}.key", "-out", f"{share}/{name}.crt", "-subj", f"/CN={name}"]
         argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
         subprocess.run([*argv, *pair], check=True, capture_output=True, timeout=60)
     return share
