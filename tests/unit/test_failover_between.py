@@ -17,6 +17,8 @@ from lab.scenario.fitness import NotFit
 class Provider:
     """Writes down what is done with snapshots."""
 
+    is_slow = False
+
     def __init__(self, *, can: bool = True) -> None:
         self.capabilities = {Capability.SNAPSHOT} if can else set()
         self.done: list[str] = []
@@ -187,3 +189,14 @@ def test_a_lab_that_owes_and_cannot_go_back_is_fit_for_nobody(owing: Any) -> Non
     with pytest.raises(LabError, match="silent is not healed"):
         keep.after(destroyed=False)
     assert not keep.taken()
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize(("policy", "back"), [(Policy.AUTO, "its machines are slow"), (Policy.VERIFY, "")])
+def test_a_lab_of_slow_machines_goes_back_unless_a_proof_is_asked_for(policy: Policy, back: str) -> None:
+    """Emulated masters went on to lose their leases for half an hour after all had lost their power."""
+    cluster, keep = made(policy)
+    cluster.provider.is_slow = True
+    keep.begin()
+    assert keep.after(destroyed=False) == back
+    assert (f"restore {SNAPSHOT}" in cluster.provider.done) is bool(back)
