@@ -16,6 +16,10 @@ class Unclear(Exception):
     """The history does not carry the judgement; the text says why."""
 
 
+class Blind(Unclear):
+    """Nobody looked for so long that something may have been missed, which is a limit of time as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was found in the history, before it is called a finding.
@@ -64,7 +68,7 @@ class Invariant(ABC):
         try:
             seen = self.look(history)
         except Unclear as why:
-            seen = Seen(Verdict.UNKNOWN, None, str(why))
+            seen = Seen(Verdict.UNKNOWN, None, str(why), timed=isinstance(why, Blind))
         found = Finding(
             invariant=self.title,
             verdict=seen.verdict,
@@ -75,7 +79,7 @@ class Invariant(ABC):
             text=seen.text,
             bound=self.bound,
         )
-        timed = (seen.timed or self.unit is Unit.SECONDS) and seen.verdict is not Verdict.UNKNOWN
+        timed = seen.timed or (self.unit is Unit.SECONDS and seen.verdict is not Verdict.UNKNOWN)
         return found.unjudged() if timed and history.facts.get("emulated") else found
 
     @property

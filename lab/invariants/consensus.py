@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from typing import ClassVar
 
 from lab.history import History, Sample, Span
-from lab.invariants.base import Invariant, Need, Seen, Unclear, end_of, injection_of, window_of
+from lab.invariants.base import Blind, Invariant, Need, Seen, Unclear, end_of, injection_of, window_of
 from lab.invariants.finding import Unit, Verdict
 from lab.invariants.paths import paths
 from lab.invariants.terms import ALL_AFTER, FIRST, NONE, Count, Phases, Seconds, Since
@@ -111,7 +111,7 @@ class Counted(Invariant):
         found = self._count(first, later, span)
         blind = _longest_silence(later, span)
         if found.verdict is Verdict.HELD and blind > BLIND and not self._however(first, span, history):
-            raise Unclear(f"for {blind:.1f} s no member told anything")
+            raise Blind(f"for {blind:.1f} s no member told anything")
         return found
 
     def _however(self, first: Report, span: Span, history: History) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from lab.history import History, Probed, Sample, Span
 from lab.invariants.base import (
+    Blind,
     Invariant,
     Need,
     Seen,
@@ -278,6 +279,8 @@ def _whole(seen: Sequence[Sample], span: Span, what: str) -> Sequence[Sample]:
     """The observations, if they leave no gap in which something may have been missed."""
     instants = [span.begin, *(sample.answered for sample in seen), span.end]
     blind = max(after - before for before, after in pairwise(instants))
-    if not seen or blind > BLIND:
-        raise Unclear(f"for {blind:.1f} s nobody saw the {what}")
+    if not seen:
+        raise Unclear(f"nobody saw the {what} in {told(span)}")
+    if blind > BLIND:
+        raise Blind(f"for {blind:.1f} s nobody saw the {what}")
     return seen

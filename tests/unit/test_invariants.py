@@ -641,6 +641,19 @@ def test_time_is_not_judged_where_machines_are_emulated() -> None:
     assert a.LongestOutage(of=DNS, at_most=Seconds(5)).judge(history).verdict is UNKNOWN
 
 
+def test_observers_that_look_too_seldom_are_late_where_machines_are_emulated() -> None:
+    """A master was silent for 76 s there, and nobody saw the nodes for 44 s; where nobody ever did is unknown."""
+    seldom = stepped("nodes", (0, READY), failing=[(20, 40)])
+    assert w.NodeFlaps().judge(made(seldom)).verdict is UNKNOWN
+    found = w.NodeFlaps().judge(made(seldom, emulated=True))
+    assert (found.verdict, found.text) == (Verdict.NOT_JUDGED, "for 21.0 s nobody saw the nodes")
+    assert w.NodeFlaps().judge(made(FLAPPED, emulated=True)).verdict is BROKEN
+    never = stepped("nodes", (0, READY), failing=[(0, 60)])
+    assert w.NodeFlaps().judge(made(never, emulated=True)).verdict is UNKNOWN
+    hidden = c.LeaderChanges(at_most=Count(1)).judge(made(UNSEEN, emulated=True))
+    assert hidden.verdict is Verdict.NOT_JUDGED
+
+
 def test_a_share_that_turns_on_deadlines_is_a_limit_of_time() -> None:
     """An emulated lab gives up questions that it would have answered."""
     most = a.Availability(of=API, at_least=Share(0.9))
