@@ -642,7 +642,7 @@ def test_time_is_not_judged_where_machines_are_emulated() -> None:
 
 
 def test_observers_that_look_too_seldom_are_late_where_machines_are_emulated() -> None:
-    """A master was silent for 76 s there, and nobody saw the nodes for 44 s; where nobody ever did is unknown."""
+    """A master was silent for 76 s there, and nobody saw the nodes for 44 s."""
     seldom = stepped("nodes", (0, READY), failing=[(20, 40)])
     assert w.NodeFlaps().judge(made(seldom)).verdict is UNKNOWN
     found = w.NodeFlaps().judge(made(seldom, emulated=True))
