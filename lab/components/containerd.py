@@ -7,6 +7,7 @@ from lab.pki import Credentials
 from lab.topology import Node, Role
 
 SOCKET = "unix:///run/containerd/containerd.sock"
+SECONDS = 10  # for an answer to crictl
 
 
 class Containerd(Component):
@@ -28,7 +29,8 @@ class Containerd(Component):
             systemd_cgroup=self.platform.cgroup == 2,
             pause=self._pause,
         )
-        endpoints = f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\n"
+        # Its own limit is 2 s, which a busy machine takes to say which version it is.
+        endpoints = f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\ntimeout: {SECONDS}\n"
         return [
             File("/etc/containerd/config.toml", config),
             File("/etc/crictl.yaml", endpoints.encode()),
@@ -37,7 +39,8 @@ class Containerd(Component):
 
     def probe(self, node: Node) -> str:
         """Its CRI answers, and has the image without which no pod starts."""
-        crictl = f"/usr/local/bin/crictl --timeout 10s --runtime-endpoint {SOCKET} --image-endpoint {SOCKET}"
+        endpoints = f"--runtime-endpoint {SOCKET} --image-endpoint {SOCKET}"
+        crictl = f"/usr/local/bin/crictl --timeout {SECONDS}s {endpoints}"
         return f"{crictl} version && {crictl} inspecti -q {self._pause} >/dev/null"
 
     @property
