@@ -131,6 +131,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def cluster(*, can: bool = False) -> Any:
     provider = SimpleNamespace(
+        is_slow=False,
         capabilities={Capability.SNAPSHOT} if can else set(),
         snapshot=lambda _: None,
         restore=lambda _: None,
