@@ -70,7 +70,7 @@ class Availability(ShareAnswered):
     """Answered questions / scheduled questions, of those whose beat lies in the window.
 
     Where it would be enough if all had been answered that were given up at their deadline, it turns on that
-    deadline.
+    deadline; but who answers nobody is not slow.
     """
 
     word: ClassVar[str] = "availability"
@@ -82,7 +82,7 @@ class Availability(ShareAnswered):
         given_up = sum(kind_of(sample.said) is Kind.TIMEOUT for each in seen for sample in each.failed)
         answered = sum(self._answered(each) for each in seen)
         enough = self.keeps((answered + given_up) / sum(each.planned for each in seen))
-        return replace(found, timed=found.verdict is Verdict.BROKEN and enough)
+        return replace(found, timed=found.verdict is Verdict.BROKEN and enough and answered > 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,11 +110,15 @@ class Counted(Invariant):
         first = _last(earlier) if earlier else seen[0]
         found = self._count(first, later, span)
         blind = _longest_silence(later, span)
-        if found.verdict is Verdict.HELD and blind > BLIND and not self._however(first, span, history):
+        if (
+            found.verdict is Verdict.HELD
+            and blind > BLIND
+            and not self._kept_in_any_case(first, span, history)
+        ):
             raise Blind(f"for {blind:.1f} s no member told anything")
         return found
 
-    def _however(self, first: Report, span: Span, history: History) -> bool:
+    def _kept_in_any_case(self, first: Report, span: Span, history: History) -> bool:
         """Whether it is kept whatever happened in silence; of what nobody told after nothing is known."""
         every = reports(history, Span(span.begin, float("inf")))
         known = next((each.at for each in every if each.at >= span.end), every[-1].at)

@@ -665,6 +665,7 @@ def test_a_share_that_turns_on_deadlines_is_a_limit_of_time() -> None:
     refused = asked(failing=[(10, 18)], said=RESET, name="api@other")
     assert most.judge(made(slow, refused, emulated=True)).verdict is BROKEN
     assert most.judge(made(refused, emulated=True)).verdict is BROKEN
+    assert most.judge(made(asked(failing=[(0, 60)]), emulated=True)).verdict is BROKEN, "not slow, but away"
     some = a.Availability(of=API, at_least=Share(0.9), paths=Paths.TOGETHER)
     assert some.judge(made(slow, emulated=True)).verdict is Verdict.NOT_JUDGED
 
